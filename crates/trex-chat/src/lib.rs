@@ -1,0 +1,1 @@
+//! Tokenizer files, chat templates, special tokens and loss masks.

@@ -1,0 +1,2 @@
+//! The `trex` command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Readers, operators, profile, recipes and the prepared-data cache.

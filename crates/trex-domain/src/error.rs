@@ -1,0 +1,146 @@
+//! The errors of this crate, and the shape in which every crate's errors reach a person.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// What the caller should do about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorClass {
+    /// Wrong input or configuration; trying again changes nothing.
+    Permanent,
+    /// Network or rate limit; trying again later may help.
+    Transient,
+    /// Memory, disk or a lock; helps when something is freed.
+    Resource,
+    /// A defect of this program.
+    Bug,
+}
+
+/// An error as a person or a script sees it: a stable code, a sentence, its causes and what to do.
+pub trait Problem: std::error::Error {
+    /// A stable code such as `task.unknown_key`; never changes once published.
+    fn code(&self) -> &'static str;
+
+    /// What to do, where the person can do something.
+    fn hint(&self) -> Option<String> {
+        None
+    }
+
+    /// What kind of error it is.
+    fn class(&self) -> ErrorClass {
+        ErrorClass::Permanent
+    }
+}
+
+/// What can be wrong with a value of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DomainError {
+    /// A run id that is not a UUID.
+    #[error("not a run id: {text:?}")]
+    BadRunId {
+        /// As given.
+        text: String,
+        /// Why.
+        source: uuid::Error,
+    },
+    /// A node or variant name of another form.
+    #[error("not a node name: {text:?}")]
+    BadNodeId {
+        /// As given.
+        text: String,
+    },
+    /// A content hash that is not 64 hexadecimal digits.
+    #[error("not a content hash: {text:?}")]
+    BadHash {
+        /// As given.
+        text: String,
+        /// Why.
+        source: blake3::HexError,
+    },
+    /// A value that JSON cannot express.
+    #[error("value has no JSON form")]
+    NotJson(#[source] serde_json::Error),
+    /// A number outside its range.
+    #[error("{field} is {value}, allowed is {allowed}")]
+    OutOfRange {
+        /// Field name.
+        field: &'static str,
+        /// As given.
+        value: String,
+        /// What is allowed.
+        allowed: &'static str,
+    },
+    /// An adapter target that no supported layer has.
+    #[error("unknown target module {name:?}")]
+    UnknownTargetModule {
+        /// As given.
+        name: String,
+    },
+    /// An event that cannot follow what was recorded before.
+    #[error("event {event} cannot follow: {why}")]
+    IllegalEvent {
+        /// Kind of event.
+        event: &'static str,
+        /// What contradicts it.
+        why: String,
+    },
+    /// A state change that the table does not allow.
+    #[error("{node} cannot go from {from} to {to}")]
+    IllegalTransition {
+        /// Node or variant.
+        node: String,
+        /// Present state.
+        from: &'static str,
+        /// Wanted state.
+        to: &'static str,
+    },
+}
+
+impl Problem for DomainError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::BadRunId { .. } => "domain.bad_run_id",
+            Self::BadNodeId { .. } => "domain.bad_node_id",
+            Self::BadHash { .. } => "domain.bad_hash",
+            Self::NotJson(_) => "domain.not_json",
+            Self::OutOfRange { .. } => "config.out_of_range",
+            Self::UnknownTargetModule { .. } => "config.unknown_target_module",
+            Self::IllegalEvent { .. } => "domain.illegal_event",
+            Self::IllegalTransition { .. } => "domain.illegal_transition",
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::BadNodeId { .. } => {
+                Some("nodes are named like base, s2, s2.e1, variants like s2.e1.a; see `trex tree`".to_owned())
+            }
+            Self::OutOfRange { field, allowed, .. } => Some(format!("set {field} to a value {allowed}")),
+            Self::UnknownTargetModule { .. } => {
+                Some(format!("use \"all-linear\" or names from {}", crate::TargetModules::ALL_LINEAR.join(", ")))
+            }
+            _ => None,
+        }
+    }
+
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::IllegalEvent { .. } | Self::IllegalTransition { .. } | Self::NotJson(_) => ErrorClass::Bug,
+            _ => ErrorClass::Permanent,
+        }
+    }
+}
+
+impl fmt::Display for ErrorClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Permanent => "permanent",
+            Self::Transient => "transient",
+            Self::Resource => "resource",
+            Self::Bug => "bug",
+        })
+    }
+}

@@ -1,0 +1,430 @@
+//! Everything that can happen in a run. The list of events is the truth; every other view is folded from it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    BudgetLimit, ContentHash, Cost, DataProfile, Effect, FailureClass, Insight, Millis, NodeId, RowLedger, RunId,
+    Score, Strategy, TaskSpec, TrainDone, Variant, VariantId,
+};
+
+/// The parts of a run, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Reads and splits the data.
+    Import,
+    /// Scores the untouched base.
+    Baseline,
+    /// Asks the Researcher for strategies.
+    Research,
+    /// Explores the tree.
+    Search,
+    /// Repeats the incumbent on further seeds.
+    Finalists,
+    /// Opens the sealed split.
+    Final,
+    /// Writes report and exports.
+    Deliver,
+}
+
+impl Phase {
+    /// The stable name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Import => "import",
+            Self::Baseline => "baseline",
+            Self::Research => "research",
+            Self::Search => "search",
+            Self::Finalists => "finalists",
+            Self::Final => "final",
+            Self::Deliver => "deliver",
+        }
+    }
+}
+
+/// Why a variant goes no further.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", tag = "why")]
+pub enum PruneReason {
+    /// Others of its batch scored higher at this rung.
+    Halving {
+        /// Its place, from 1.
+        place: usize,
+        /// Variants at the rung.
+        of: usize,
+    },
+    /// It failed.
+    Failed,
+    /// The budget ended.
+    Budget,
+}
+
+/// Why the search ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", tag = "why")]
+pub enum StopReason {
+    /// The target score was reached.
+    TargetReached,
+    /// A limit was reached, or no admissible next trial fits into it.
+    Budget {
+        /// Which one.
+        limit: BudgetLimit,
+    },
+    /// So many experiments in a row without a significant gain.
+    Plateau {
+        /// How many.
+        experiments: usize,
+    },
+    /// Nothing admissible is left to try.
+    Exhausted,
+}
+
+/// What the search found, judged on the sealed split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The interval of the paired difference, widened by the seed spread, lies above zero.
+    Gain,
+    /// It does not.
+    NoRealGain,
+}
+
+/// A paired comparison on the same items.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Comparison {
+    /// Candidate minus incumbent, over items.
+    pub effect: Effect,
+    /// Standard deviation over seeds that widened the interval.
+    pub seed_sd: f64,
+    /// Whether the widened interval lies above zero.
+    pub significant: bool,
+}
+
+/// One line of the numbers that a policy chose from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CandidateNumbers {
+    /// The candidate.
+    pub node: NodeId,
+    /// Visits so far.
+    pub visits: usize,
+    /// Normalised value Q.
+    pub value: f64,
+    /// Prior P.
+    pub prior: f64,
+    /// What the policy ranked by.
+    pub rank: f64,
+}
+
+/// Something that happened. Appended in one transaction with the state it changes; never edited.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    /// The run begins.
+    RunStarted {
+        /// The approved task.
+        task: Box<TaskSpec>,
+        /// Seed of everything random.
+        seed: u64,
+        /// Version of this program.
+        version: String,
+        /// Hash of the base model's weights and tokenizer.
+        model: ContentHash,
+    },
+    /// The run goes on in a new process.
+    RunResumed {
+        /// How often it was resumed so far.
+        times: usize,
+    },
+    /// A part of the run begins.
+    PhaseStarted {
+        /// Which.
+        phase: Phase,
+    },
+    /// The data is in the workspace.
+    DataImported {
+        /// Training pool: blob of examples.
+        pool: ContentHash,
+        /// Split that drives the search.
+        search: ContentHash,
+        /// Split that re-scores winners.
+        select: ContentHash,
+        /// Sealed split. Only its name is known here.
+        #[serde(rename = "final")]
+        final_: ContentHash,
+        /// Rows of pool, search, select and final.
+        rows: [usize; 4],
+        /// Whether prompts list options in an order that depends on the seed.
+        seeded_prompts: bool,
+        /// Profiles of the files.
+        profiles: Vec<DataProfile>,
+    },
+    /// The untouched base was scored.
+    BaseScored {
+        /// Seed of the option order.
+        seed: u64,
+        /// The score.
+        score: Score,
+        /// What it cost.
+        cost: Cost,
+    },
+    /// The Researcher proposes a strategy.
+    StrategyProposed {
+        /// Its node.
+        node: NodeId,
+        /// The strategy.
+        strategy: Strategy,
+    },
+    /// The policy chose where to spend next.
+    Decided {
+        /// The chosen node.
+        node: NodeId,
+        /// In a sentence.
+        because: String,
+        /// What it was chosen from.
+        candidates: Vec<CandidateNumbers>,
+    },
+    /// A batch of variants below a strategy.
+    ExperimentProposed {
+        /// Its node.
+        node: NodeId,
+        /// What it should show.
+        title: String,
+        /// The batch.
+        variants: Vec<Variant>,
+    },
+    /// The verifier let a variant pass.
+    VariantVerified {
+        /// Which.
+        variant: VariantId,
+        /// Prepared data: blob of examples.
+        data: ContentHash,
+        /// Where every row went.
+        ledger: RowLedger,
+        /// Dedup key over the bytes that the trainer sees.
+        key: ContentHash,
+        /// Estimated peak memory in bytes.
+        memory_bytes: u64,
+        /// What a person should know.
+        warnings: Vec<String>,
+    },
+    /// The verifier stopped a variant.
+    VariantRejected {
+        /// Which.
+        variant: VariantId,
+        /// Stable code of the rule.
+        code: String,
+        /// Why, and what would help.
+        reason: String,
+    },
+    /// A variant equals one that was run before; its result stands for both.
+    DuplicateAvoided {
+        /// Which.
+        variant: VariantId,
+        /// The one before.
+        of: VariantId,
+    },
+    /// A worker begins to train.
+    TrialStarted {
+        /// Variant.
+        variant: VariantId,
+        /// Rung, from 0.
+        rung: usize,
+        /// Training seed number, from 0.
+        seed: u64,
+        /// Attempt, from 1.
+        attempt: usize,
+    },
+    /// A worker or this program died while a trial ran; its last checkpoint is kept.
+    TrialInterrupted {
+        /// Variant.
+        variant: VariantId,
+        /// Rung.
+        rung: usize,
+        /// Training seed number.
+        seed: u64,
+        /// What happened.
+        class: FailureClass,
+        /// In a sentence.
+        message: String,
+    },
+    /// Training finished.
+    TrialTrained {
+        /// Variant.
+        variant: VariantId,
+        /// Rung.
+        rung: usize,
+        /// Training seed number.
+        seed: u64,
+        /// What it left.
+        done: TrainDone,
+    },
+    /// A trained variant was scored. Ends the trial when the split is `search`.
+    TrialScored {
+        /// Variant.
+        variant: VariantId,
+        /// Rung.
+        rung: usize,
+        /// Training seed number.
+        seed: u64,
+        /// The score; its `split` says which.
+        score: Score,
+        /// Whether the score was taken from an earlier evaluation of the same weights on the same items.
+        reused: bool,
+        /// What it cost.
+        cost: Cost,
+    },
+    /// A trial cannot be run.
+    TrialFailed {
+        /// Variant.
+        variant: VariantId,
+        /// Rung.
+        rung: usize,
+        /// Training seed number.
+        seed: u64,
+        /// Class.
+        class: FailureClass,
+        /// First root cause.
+        message: String,
+    },
+    /// A variant goes on to the next rung.
+    VariantPromoted {
+        /// Which.
+        variant: VariantId,
+        /// The new rung.
+        rung: usize,
+    },
+    /// A variant goes no further.
+    VariantPruned {
+        /// Which.
+        variant: VariantId,
+        /// Why.
+        reason: PruneReason,
+    },
+    /// An experiment's batch is through.
+    ExperimentFinished {
+        /// Its node.
+        node: NodeId,
+        /// The best variant, where one was scored at the top rung.
+        winner: Option<VariantId>,
+        /// The winner's score on the select split.
+        value: Option<f64>,
+    },
+    /// The winner was compared with the incumbent.
+    IncumbentCompared {
+        /// The candidate.
+        candidate: VariantId,
+        /// The incumbent; the untouched base where absent.
+        incumbent: Option<VariantId>,
+        /// The numbers.
+        comparison: Comparison,
+        /// Whether the candidate is the incumbent from here on.
+        replaced: bool,
+    },
+    /// The spread over seeds is known better.
+    NoiseMeasured {
+        /// `base` for the untouched base, else the variant that was repeated.
+        of: String,
+        /// Scores over seeds.
+        scores: Vec<f64>,
+        /// Their standard deviation.
+        sd: f64,
+    },
+    /// Something was learned.
+    InsightDistilled {
+        /// What.
+        insight: Insight,
+    },
+    /// The search ended.
+    SearchStopped {
+        /// Why.
+        reason: StopReason,
+    },
+    /// The sealed split was opened. Happens once per run.
+    FinalOpened {
+        /// How often it was opened with this one.
+        times: usize,
+        /// Who asked and why.
+        reason: String,
+    },
+    /// Base or incumbent was scored on the sealed split.
+    FinalScored {
+        /// The variant; the untouched base where absent.
+        variant: Option<VariantId>,
+        /// The score.
+        score: Score,
+        /// What it cost.
+        cost: Cost,
+    },
+    /// The deliverables are on the disk.
+    Delivered {
+        /// Folder inside the workspace.
+        folder: String,
+    },
+    /// The run ended.
+    RunFinished {
+        /// The verdict.
+        verdict: Verdict,
+        /// The numbers behind it; absent where no candidate was left.
+        comparison: Option<Comparison>,
+        /// Wall seconds of this process since its start or resume.
+        wall_s: f64,
+    },
+    /// Something a person should know.
+    Warned {
+        /// Stable code.
+        code: String,
+        /// One sentence.
+        message: String,
+    },
+}
+
+impl Event {
+    /// The stable kind, as in the JSON field `type`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::RunStarted { .. } => "run_started",
+            Self::RunResumed { .. } => "run_resumed",
+            Self::PhaseStarted { .. } => "phase_started",
+            Self::DataImported { .. } => "data_imported",
+            Self::BaseScored { .. } => "base_scored",
+            Self::StrategyProposed { .. } => "strategy_proposed",
+            Self::Decided { .. } => "decided",
+            Self::ExperimentProposed { .. } => "experiment_proposed",
+            Self::VariantVerified { .. } => "variant_verified",
+            Self::VariantRejected { .. } => "variant_rejected",
+            Self::DuplicateAvoided { .. } => "duplicate_avoided",
+            Self::TrialStarted { .. } => "trial_started",
+            Self::TrialInterrupted { .. } => "trial_interrupted",
+            Self::TrialTrained { .. } => "trial_trained",
+            Self::TrialScored { .. } => "trial_scored",
+            Self::TrialFailed { .. } => "trial_failed",
+            Self::VariantPromoted { .. } => "variant_promoted",
+            Self::VariantPruned { .. } => "variant_pruned",
+            Self::ExperimentFinished { .. } => "experiment_finished",
+            Self::IncumbentCompared { .. } => "incumbent_compared",
+            Self::NoiseMeasured { .. } => "noise_measured",
+            Self::InsightDistilled { .. } => "insight_distilled",
+            Self::SearchStopped { .. } => "search_stopped",
+            Self::FinalOpened { .. } => "final_opened",
+            Self::FinalScored { .. } => "final_scored",
+            Self::Delivered { .. } => "delivered",
+            Self::RunFinished { .. } => "run_finished",
+            Self::Warned { .. } => "warned",
+        }
+    }
+}
+
+/// An event with its number and time, as the store keeps it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StoredEvent {
+    /// Number within the run, from 1, without gaps.
+    pub seq: u64,
+    /// Run.
+    pub run: RunId,
+    /// When it was recorded.
+    pub at: Millis,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}

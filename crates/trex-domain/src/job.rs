@@ -1,0 +1,237 @@
+//! The protocol between the engine and its worker processes: one JSON document in, JSON lines out.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{ContentHash, Cost, Metric, TrainConfig};
+
+/// What a worker process is asked to do; written to its standard input as one line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "job", rename_all = "snake_case")]
+pub enum Job {
+    /// Train one configuration for some steps.
+    Train(TrainJob),
+    /// Score a model on some items.
+    Eval(EvalJob),
+}
+
+/// Trains from the base (or from a checkpoint) up to `stop_step`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainJob {
+    /// Model folder: `config.json`, `tokenizer.json`, weights.
+    pub model_dir: PathBuf,
+    /// Prepared examples: one [`crate::Example`] per line.
+    pub data: PathBuf,
+    /// Training configuration.
+    pub config: TrainConfig,
+    /// Seed of initialisation, order and dropout.
+    pub seed: u64,
+    /// Steps of the whole schedule (full fidelity).
+    pub total_steps: usize,
+    /// First step that is not run here; at most `total_steps`.
+    pub stop_step: usize,
+    /// Finished checkpoint of a lower rung to go on from.
+    pub resume_from: Option<PathBuf>,
+    /// Folder for checkpoints on the way; one that is found there is resumed first.
+    pub scratch_dir: PathBuf,
+    /// Content-addressed folder for results.
+    pub blobs_dir: PathBuf,
+    /// Steps between checkpoints.
+    pub checkpoint_every: usize,
+    /// Threads.
+    pub threads: usize,
+}
+
+/// How answers are obtained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EvalMode {
+    /// The option with the highest summed log-likelihood.
+    Choice,
+    /// Greedy generation.
+    Generate {
+        /// Longest answer in tokens.
+        max_new_tokens: usize,
+    },
+}
+
+/// Scores a model, with or without an adapter.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EvalJob {
+    /// Model folder.
+    pub model_dir: PathBuf,
+    /// Adapter blob; the untouched base where absent.
+    pub adapter: Option<PathBuf>,
+    /// Items: one [`crate::Example`] per line.
+    pub items: PathBuf,
+    /// Items to take from the start of the file.
+    pub take: usize,
+    /// What to compute per item.
+    pub metric: Metric,
+    /// How answers are obtained.
+    pub mode: EvalMode,
+    /// Seed of the option order.
+    pub seed: u64,
+    /// Content-addressed folder for the item scores.
+    pub blobs_dir: PathBuf,
+    /// Threads.
+    pub threads: usize,
+}
+
+/// One prediction with its score.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ItemScore {
+    /// Id of the example.
+    pub id: String,
+    /// The model's answer.
+    pub predicted: String,
+    /// The gold answer.
+    pub gold: String,
+    /// Item score in [0, 1]; for macro-F1 whether the item is right.
+    pub score: f64,
+    /// Summed log-likelihood of the gold answer in nats, where it was computed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gold_logprob: Option<f64>,
+}
+
+/// One point of a training curve.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MetricPoint {
+    /// Optimiser step, from 1.
+    pub step: usize,
+    /// Mean loss per supervised token since the last point.
+    pub loss: f64,
+    /// Learning rate of the step.
+    pub learning_rate: f64,
+    /// Global gradient norm before clipping.
+    pub grad_norm: f64,
+}
+
+/// What a finished training left behind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainDone {
+    /// Adapter blob.
+    pub adapter: ContentHash,
+    /// Checkpoint blob, from which a higher rung goes on.
+    pub checkpoint: ContentHash,
+    /// Steps done since the start of the schedule.
+    pub steps: usize,
+    /// Loss curve of this and all earlier rungs.
+    pub curve: Vec<MetricPoint>,
+    /// Tokens that went through the model in this job.
+    pub tokens: u64,
+    /// Tokens that carried loss in this job.
+    pub supervised_tokens: u64,
+    /// Examples that were cut to the maximal length.
+    pub truncated: usize,
+    /// Largest resident memory in bytes.
+    pub peak_rss_bytes: u64,
+    /// What it cost.
+    pub cost: Cost,
+}
+
+/// What a finished evaluation left behind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EvalDone {
+    /// Blob with one [`ItemScore`] per line.
+    pub items: ContentHash,
+    /// Number of items.
+    pub n: usize,
+    /// What it cost.
+    pub cost: Cost,
+}
+
+/// Why a job failed; decides what the engine does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureClass {
+    /// Bad model, data or configuration.
+    Config,
+    /// Loss became NaN, infinite or far larger than at the start.
+    Diverged,
+    /// Out of memory, or killed by the system for it.
+    OutOfMemory,
+    /// No room on the disk.
+    DiskFull,
+    /// The process died or was killed.
+    Crashed,
+    /// No sign of life for too long.
+    Hung,
+    /// Asked to stop.
+    Cancelled,
+}
+
+impl FailureClass {
+    /// Whether the same job may succeed when it is run again from its last checkpoint.
+    pub fn may_retry(self) -> bool {
+        matches!(self, Self::OutOfMemory | Self::Crashed | Self::Hung)
+    }
+}
+
+/// A line on a worker's standard output.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum WorkerEvent {
+    /// The process is alive. Sent every two seconds by a thread of its own.
+    Heartbeat,
+    /// How far the job is.
+    Progress {
+        /// What it is doing, such as `train`.
+        phase: String,
+        /// Units done.
+        done: usize,
+        /// Units in all.
+        total: usize,
+        /// Units per second.
+        rate: f64,
+    },
+    /// A point of the curve.
+    Metric(MetricPoint),
+    /// A checkpoint is on the disk.
+    Checkpoint {
+        /// Steps that it covers.
+        step: usize,
+    },
+    /// Something a person should know.
+    Warning {
+        /// One sentence.
+        message: String,
+    },
+    /// Training finished; the last line.
+    Trained(TrainDone),
+    /// Evaluation finished; the last line.
+    Evaluated(EvalDone),
+    /// The job failed; the last line.
+    Failed {
+        /// What to do about it.
+        class: FailureClass,
+        /// Stable code.
+        code: String,
+        /// The error with its causes.
+        message: String,
+        /// What the person can do.
+        hint: Option<String>,
+    },
+}
+
+/// How a job ended, as the engine sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum JobOutcome {
+    /// Training finished.
+    Trained(TrainDone),
+    /// Evaluation finished.
+    Evaluated(EvalDone),
+    /// It failed, by its own word or by its death.
+    Failed {
+        /// What to do about it.
+        class: FailureClass,
+        /// Stable code.
+        code: String,
+        /// What happened.
+        message: String,
+        /// What the person can do.
+        hint: Option<String>,
+    },
+}

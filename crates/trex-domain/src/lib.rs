@@ -1,0 +1,55 @@
+//! Types, ids, invariants, state tables and port traits of TREX.
+//!
+//! Everything the other crates agree on lives here: what a task, a recipe, a training configuration, a trial, an event
+//! and a report are. The crate is pure: no clock, no file system, no threads and no random numbers of its own, so it
+//! builds for `wasm32` and the same input gives the same value everywhere.
+
+mod config;
+mod cost;
+mod error;
+mod event;
+mod example;
+mod hash;
+mod ids;
+mod job;
+mod ports;
+mod profile;
+mod recipe;
+mod report;
+mod rng;
+mod run_state;
+mod score;
+mod strategy;
+mod suggest;
+mod task;
+mod time;
+mod transition;
+
+pub use config::{LoraConfig, Precision, SchedulerType, TargetModules, TrainConfig, TrainMethod};
+pub use cost::{Budget, BudgetLimit, Cost};
+pub use error::{DomainError, ErrorClass, Problem};
+pub use event::{CandidateNumbers, Comparison, Event, Phase, PruneReason, StopReason, StoredEvent, Verdict};
+pub use example::{Example, Message, Origin, Role};
+pub use hash::{ContentHash, canonical_json};
+pub use ids::{NodeId, RunId, VariantId};
+pub use job::{
+    EvalDone, EvalJob, EvalMode, FailureClass, ItemScore, Job, JobOutcome, MetricPoint, TrainDone, TrainJob,
+    WorkerEvent,
+};
+pub use ports::{
+    Clock, DataPort, EventLog, Executor, ImportRequest, ImportedData, JobControl, ModelFacts, PreparedData,
+    PreparedRequest, Researcher, StrategyRequest,
+};
+pub use profile::{DataProfile, LengthBucket, QuarantinedRow, RowCounts, RowLedger};
+pub use recipe::{BalanceMode, Operator, OperatorCount, Recipe};
+pub use report::{BestModel, DuplicateCounts, NodeReport, Report, ReportScore, SeedNoise, VariantReport};
+pub use rng::seeded_rng;
+pub use run_state::{NodeRecord, RunState, TrialKey, TrialRecord, TrialStatus, VariantRecord};
+pub use score::{Metric, Score};
+pub use strategy::{Effect, Insight, Strategy, StrategyKind, Variant, VariantDiff};
+pub use suggest::nearest;
+pub use task::{
+    DataSource, FieldMap, ModelRef, PromptSpec, SearchSettings, SplitSizes, SplitSource, TaskKind, TaskSpec,
+};
+pub use time::Millis;
+pub use transition::{NodeState, check_transition};

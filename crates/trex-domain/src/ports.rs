@@ -1,0 +1,179 @@
+//! The ports of the engine: what it needs from the world, as traits. Adapters implement them, tests fake them.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+
+use crate::{
+    ContentHash, DataProfile, Event, Job, JobOutcome, Millis, NodeId, Problem, Recipe, RowLedger, RunId, RunState,
+    StoredEvent, Strategy, TaskSpec, Variant, WorkerEvent,
+};
+
+/// Tells the time.
+pub trait Clock: Send + Sync {
+    /// Now.
+    fn now(&self) -> Millis;
+}
+
+/// The append-only list of events of a workspace, held by its one writer.
+pub trait EventLog {
+    /// The adapter's error.
+    type Error: Problem + Send + Sync + 'static;
+
+    /// Appends events in one transaction and makes them durable; returns them with their numbers.
+    fn append(&mut self, run: RunId, at: Millis, events: Vec<Event>) -> Result<Vec<StoredEvent>, Self::Error>;
+
+    /// All events of a run with `seq > after`, in order.
+    fn events(&self, run: RunId, after: u64) -> Result<Vec<StoredEvent>, Self::Error>;
+}
+
+/// Asks for the data of a task.
+#[derive(Clone, Copy, Debug)]
+pub struct ImportRequest<'a> {
+    /// The task.
+    pub task: &'a TaskSpec,
+    /// Seed of generation and splitting.
+    pub seed: u64,
+}
+
+/// The data of a task in the workspace.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImportedData {
+    /// Blobs of pool, search, select and final.
+    pub pool: ContentHash,
+    /// Blob of the search split.
+    pub search: ContentHash,
+    /// Blob of the select split.
+    pub select: ContentHash,
+    /// Blob of the sealed split.
+    pub final_: ContentHash,
+    /// Rows of the four.
+    pub rows: [usize; 4],
+    /// Whether prompts list options in an order that depends on the seed.
+    pub seeded_prompts: bool,
+    /// Profiles of the files.
+    pub profiles: Vec<DataProfile>,
+}
+
+/// Asks for the training data of a recipe.
+#[derive(Clone, Copy, Debug)]
+pub struct PreparedRequest<'a> {
+    /// The pool.
+    pub pool: ContentHash,
+    /// Evaluation splits to decontaminate against, the sealed one included (its rows never leave the check).
+    pub evaluation: &'a [ContentHash],
+    /// The recipe.
+    pub recipe: &'a Recipe,
+    /// Seed of sampling and order.
+    pub seed: u64,
+}
+
+/// Training data of a recipe.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PreparedData {
+    /// Blob of examples.
+    pub data: ContentHash,
+    /// Rows.
+    pub rows: usize,
+    /// Answers that occur, where the answer space is closed.
+    pub labels: Vec<String>,
+    /// Characters of the longest example.
+    pub longest_chars: usize,
+    /// Mean characters of an example.
+    pub mean_chars: f64,
+    /// Rows that still equal an evaluation item; counted after all operators.
+    pub leaked: usize,
+    /// Where every row went.
+    pub ledger: RowLedger,
+}
+
+/// Reads, splits and prepares data.
+pub trait DataPort {
+    /// The adapter's error.
+    type Error: Problem + Send + Sync + 'static;
+
+    /// Imports the task's data; content-addressed, so a second call changes nothing.
+    fn import(&self, request: ImportRequest<'_>) -> Result<ImportedData, Self::Error>;
+
+    /// Runs a recipe, or finds its result in the cache.
+    fn prepare(&self, request: PreparedRequest<'_>) -> Result<PreparedData, Self::Error>;
+}
+
+/// What the verifier must know of a model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelFacts {
+    /// Name in the registry.
+    pub name: String,
+    /// Folder.
+    pub dir: PathBuf,
+    /// Hash of weights, configuration and tokenizer.
+    pub hash: ContentHash,
+    /// Weights.
+    pub num_parameters: u64,
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Width of the feed-forward layer.
+    pub intermediate_size: usize,
+    /// Layers.
+    pub num_layers: usize,
+    /// Attention heads.
+    pub num_heads: usize,
+    /// Key-value heads.
+    pub num_kv_heads: usize,
+    /// Width of a head.
+    pub head_dim: usize,
+    /// Tokens known.
+    pub vocab_size: usize,
+    /// Longest sequence in tokens.
+    pub max_position: usize,
+    /// Licence, where known.
+    pub license: Option<String>,
+}
+
+/// Passes a job's events on and may ask it to stop.
+pub trait JobControl {
+    /// Called for every line of the worker. Returning `false` asks it to stop.
+    fn on_event(&mut self, event: &WorkerEvent) -> bool;
+}
+
+/// Runs jobs, one process each.
+pub trait Executor {
+    /// Runs a job to its end. A crash is an outcome, not an error.
+    fn run(&self, job: &Job, control: &mut dyn JobControl) -> JobOutcome;
+}
+
+/// Asks the Researcher for strategies.
+#[derive(Clone, Copy, Debug)]
+pub struct StrategyRequest<'a> {
+    /// The task.
+    pub task: &'a TaskSpec,
+    /// Profile of the training pool.
+    pub profile: &'a DataProfile,
+    /// The model.
+    pub model: &'a ModelFacts,
+    /// The run so far: base score and tree.
+    pub state: &'a RunState,
+}
+
+/// Proposes what to try. Answers are proposals: the verifier and the budget decide.
+pub trait Researcher {
+    /// Strategies in order of preference, of several kinds.
+    fn strategies(&self, request: StrategyRequest<'_>) -> Result<Vec<Strategy>, Box<dyn Error + Send + Sync>>;
+
+    /// Up to `count` new variants below a strategy, ids from `node`; empty when nothing is left to try there.
+    fn variants(
+        &self,
+        request: StrategyRequest<'_>,
+        strategy: &NodeId,
+        node: &NodeId,
+        count: usize,
+    ) -> Result<Vec<Variant>, Box<dyn Error + Send + Sync>>;
+}
+
+/// Where blobs lie: `root/ab/abcdef…`, so no folder grows too large.
+impl ContentHash {
+    /// The path of this content below a blob folder.
+    pub fn path_in(&self, blobs: &Path) -> PathBuf {
+        let name = self.to_string();
+        blobs.join(&name[..2]).join(name)
+    }
+}

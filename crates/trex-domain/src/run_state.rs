@@ -1,0 +1,562 @@
+//! The state of a run, folded from its events. The engine decides from this value alone, so recovery is a second fold.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    BudgetLimit, CandidateNumbers, Comparison, ContentHash, Cost, DataProfile, DomainError, Event, Insight, NodeId,
+    NodeState, Phase, PruneReason, RowLedger, Score, StopReason, StoredEvent, Strategy, TaskSpec, TrainDone, Variant,
+    VariantId, Verdict, check_transition,
+};
+
+/// Names a trial: variant, rung, training seed number.
+pub type TrialKey = (VariantId, usize, u64);
+
+/// Where a trial stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrialStatus {
+    /// A worker is, or was, at it.
+    Running,
+    /// Weights are there.
+    Trained,
+    /// Scored on the search split.
+    Scored,
+    /// Given up.
+    Failed,
+}
+
+/// A trial.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrialRecord {
+    /// Where it stands.
+    pub status: TrialStatus,
+    /// Attempts so far.
+    pub attempts: usize,
+    /// What training left.
+    pub done: Option<TrainDone>,
+    /// Scores by split.
+    pub scores: BTreeMap<String, Score>,
+    /// Last failure.
+    pub failure: Option<String>,
+}
+
+/// A variant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VariantRecord {
+    /// What it is.
+    pub variant: Variant,
+    /// Its state.
+    pub state: NodeState,
+    /// Next rung to run, once verified.
+    pub rung: usize,
+    /// Prepared data.
+    pub data: Option<ContentHash>,
+    /// Where every row went.
+    pub ledger: Option<RowLedger>,
+    /// Dedup key.
+    pub key: Option<ContentHash>,
+    /// Why it was rejected, pruned or taken from another.
+    pub note: Option<String>,
+    /// Verifier's warnings.
+    pub warnings: Vec<String>,
+    /// The variant whose result stands for this one.
+    pub duplicate_of: Option<VariantId>,
+    /// What it cost.
+    pub cost: Cost,
+}
+
+/// A strategy or an experiment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeRecord {
+    /// Parent; the root for strategies.
+    pub parent: NodeId,
+    /// Title.
+    pub title: String,
+    /// The strategy, for strategy nodes.
+    pub strategy: Option<Strategy>,
+    /// Ids of the batch, for experiment nodes.
+    pub variants: Vec<VariantId>,
+    /// Whether the batch is through.
+    pub finished: bool,
+    /// The winner.
+    pub winner: Option<VariantId>,
+    /// The winner's select score.
+    pub value: Option<f64>,
+    /// Comparison with the incumbent of that time.
+    pub comparison: Option<Comparison>,
+    /// The numbers by which the policy came here.
+    pub decision: Option<(String, Vec<CandidateNumbers>)>,
+}
+
+/// The data of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DataRecord {
+    /// Pool, search, select, final.
+    pub blobs: [ContentHash; 4],
+    /// Rows of the four.
+    pub rows: [usize; 4],
+    /// Whether prompts depend on the seed.
+    pub seeded_prompts: bool,
+    /// Profiles.
+    pub profiles: Vec<DataProfile>,
+}
+
+/// The state of a run. Maps are ordered, so everything that is derived from it is, too.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RunState {
+    /// Number of the last event that was applied.
+    pub seq: u64,
+    /// The task.
+    pub task: Option<TaskSpec>,
+    /// The seed.
+    pub seed: u64,
+    /// Version that began the run.
+    pub version: String,
+    /// Base model.
+    pub model: Option<ContentHash>,
+    /// When the run began.
+    pub started: crate::Millis,
+    /// When the last event was recorded.
+    pub updated: crate::Millis,
+    /// Current phase.
+    pub phase: Option<Phase>,
+    /// The data.
+    pub data: Option<DataRecord>,
+    /// Scores of the untouched base by (split, seed).
+    pub base_scores: BTreeMap<(String, u64), Score>,
+    /// Strategies and experiments in order of creation.
+    pub node_order: Vec<NodeId>,
+    /// Strategies and experiments.
+    pub nodes: BTreeMap<NodeId, NodeRecord>,
+    /// Variants.
+    pub variants: BTreeMap<VariantId, VariantRecord>,
+    /// Trials.
+    pub trials: BTreeMap<TrialKey, TrialRecord>,
+    /// Trials in the order they were started.
+    pub trial_order: Vec<TrialKey>,
+    /// Best variant so far; the untouched base where absent.
+    pub incumbent: Option<VariantId>,
+    /// Finished experiments since the incumbent last changed.
+    pub since_gain: usize,
+    /// Spread over seeds: what was repeated, scores, standard deviation.
+    pub noise: Vec<(String, Vec<f64>, f64)>,
+    /// Insights.
+    pub insights: Vec<Insight>,
+    /// Why the search ended.
+    pub stopped: Option<StopReason>,
+    /// Times the sealed split was opened.
+    pub final_opened: usize,
+    /// Scores on the sealed split: base first.
+    pub final_scores: BTreeMap<Option<VariantId>, Score>,
+    /// Duplicates not run.
+    pub duplicates_avoided: usize,
+    /// Duplicates run; a test holds that this stays 0.
+    pub duplicates_run: usize,
+    /// Sum of costs.
+    pub cost: Cost,
+    /// Warnings.
+    pub warnings: Vec<String>,
+    /// Folder of the deliverables.
+    pub delivered: Option<String>,
+    /// The verdict, once the run ended.
+    pub verdict: Option<Verdict>,
+    /// The comparison behind the verdict.
+    pub final_comparison: Option<Comparison>,
+    /// Times the run was resumed.
+    pub resumed: usize,
+}
+
+impl RunState {
+    /// Folds a list of stored events, which must start at number 1 and have no gap.
+    pub fn from_events(events: &[StoredEvent]) -> Result<Self, DomainError> {
+        let mut state = Self::default();
+        for stored in events {
+            state.apply_stored(stored)?;
+        }
+        Ok(state)
+    }
+
+    /// Applies one stored event.
+    pub fn apply_stored(&mut self, stored: &StoredEvent) -> Result<(), DomainError> {
+        if stored.seq != self.seq + 1 {
+            return Err(illegal(&stored.event, format!("number {} after {}", stored.seq, self.seq)));
+        }
+        // Wall time is what passed while a process was at work: the gap before a resume does not count.
+        if self.seq == 0 {
+            self.started = stored.at;
+        } else if !matches!(stored.event, Event::RunResumed { .. }) {
+            self.cost.wall_s += stored.at.secs_since(self.updated);
+        }
+        self.updated = stored.at;
+        self.apply(&stored.event)?;
+        self.seq = stored.seq;
+        Ok(())
+    }
+
+    /// The task, or an error when the run has not begun.
+    pub fn task(&self) -> Result<&TaskSpec, DomainError> {
+        self.task.as_ref().ok_or(DomainError::IllegalEvent { event: "any", why: "the run has not begun".to_owned() })
+    }
+
+    /// Standard deviation over seeds to widen intervals with: the largest that was measured.
+    pub fn seed_sd(&self) -> f64 {
+        self.noise.iter().map(|(_, _, sd)| *sd).fold(0.0, f64::max)
+    }
+
+    /// Experiments below a strategy, in order of creation.
+    pub fn experiments<'a>(&'a self, strategy: &'a NodeId) -> impl Iterator<Item = (&'a NodeId, &'a NodeRecord)> {
+        self.node_order.iter().filter_map(move |id| {
+            let node = self.nodes.get(id)?;
+            (node.parent == *strategy && node.strategy.is_none()).then_some((id, node))
+        })
+    }
+
+    /// Strategies in order of creation.
+    pub fn strategies(&self) -> impl Iterator<Item = (&NodeId, &NodeRecord, &Strategy)> {
+        self.node_order.iter().filter_map(|id| {
+            let node = self.nodes.get(id)?;
+            Some((id, node, node.strategy.as_ref()?))
+        })
+    }
+
+    /// The experiment that is not through yet.
+    pub fn open_experiment(&self) -> Option<(&NodeId, &NodeRecord)> {
+        self.node_order
+            .iter()
+            .filter_map(|id| Some((id, self.nodes.get(id)?)))
+            .find(|(_, node)| node.strategy.is_none() && !node.finished)
+    }
+
+    /// The score of a variant's trial on a split.
+    pub fn trial_score(&self, key: &TrialKey, split: &str) -> Option<&Score> {
+        self.trials.get(key)?.scores.get(split)
+    }
+
+    /// The select score of the variant at the top rung with training seed 0; the base's for `None`.
+    pub fn select_score(&self, variant: Option<&VariantId>) -> Option<&Score> {
+        let Some(variant) = variant else {
+            return self.base_scores.get(&("select".to_owned(), 0));
+        };
+        let top = self.task.as_ref()?.top_rung();
+        self.trial_score(&(variant.clone(), top, 0), "select")
+    }
+
+    /// The first limit that would be broken by a trial of cost `next`.
+    pub fn broken_limit(&self, next: &Cost) -> Option<BudgetLimit> {
+        self.task.as_ref()?.budget.broken_by(&self.cost, next, self.trials.len())
+    }
+
+    /// Applies an event; an event that contradicts the state changes nothing and is an error.
+    pub fn apply(&mut self, event: &Event) -> Result<(), DomainError> {
+        if !matches!(event, Event::RunStarted { .. }) && self.task.is_none() {
+            return Err(illegal(event, "the run has not begun".to_owned()));
+        }
+        if self.verdict.is_some() && !matches!(event, Event::Warned { .. }) {
+            return Err(illegal(event, "the run has ended".to_owned()));
+        }
+        match event {
+            Event::RunStarted { task, seed, version, model } => {
+                if self.task.is_some() {
+                    return Err(illegal(event, "the run has begun already".to_owned()));
+                }
+                self.task = Some((**task).clone());
+                self.seed = *seed;
+                self.version.clone_from(version);
+                self.model = Some(*model);
+            }
+            Event::RunResumed { times } => self.resumed = *times,
+            Event::PhaseStarted { phase } => self.start_phase(event, *phase)?,
+            Event::DataImported { pool, search, select, final_, rows, seeded_prompts, profiles } => {
+                self.data = Some(DataRecord {
+                    blobs: [*pool, *search, *select, *final_],
+                    rows: *rows,
+                    seeded_prompts: *seeded_prompts,
+                    profiles: profiles.clone(),
+                });
+            }
+            Event::BaseScored { seed, score, cost } => {
+                self.base_scores.insert((score.split.clone(), *seed), score.clone());
+                self.spend(None, cost);
+            }
+            Event::NoiseMeasured { of, scores, sd } => self.noise.push((of.clone(), scores.clone(), *sd)),
+            Event::InsightDistilled { insight } => self.insights.push(insight.clone()),
+            Event::SearchStopped { reason } => self.stopped = Some(reason.clone()),
+            Event::Warned { message, .. } => self.warnings.push(message.clone()),
+            Event::Delivered { folder } => self.delivered = Some(folder.clone()),
+            Event::FinalOpened { times, .. } => self.final_opened = *times,
+            Event::FinalScored { variant, score, cost } => {
+                if self.final_opened == 0 {
+                    return Err(illegal(event, "the sealed split is closed".to_owned()));
+                }
+                self.final_scores.insert(variant.clone(), score.clone());
+                self.spend(variant.as_ref(), cost);
+            }
+            Event::RunFinished { verdict, comparison, .. } => {
+                self.verdict = Some(*verdict);
+                self.final_comparison = *comparison;
+            }
+            Event::StrategyProposed { .. }
+            | Event::Decided { .. }
+            | Event::ExperimentProposed { .. }
+            | Event::ExperimentFinished { .. }
+            | Event::IncumbentCompared { .. } => self.apply_node(event)?,
+            Event::VariantVerified { .. }
+            | Event::VariantRejected { .. }
+            | Event::DuplicateAvoided { .. }
+            | Event::VariantPromoted { .. }
+            | Event::VariantPruned { .. } => self.apply_variant(event)?,
+            Event::TrialStarted { .. }
+            | Event::TrialInterrupted { .. }
+            | Event::TrialTrained { .. }
+            | Event::TrialScored { .. }
+            | Event::TrialFailed { .. } => self.apply_trial(event)?,
+        }
+        Ok(())
+    }
+
+    fn start_phase(&mut self, event: &Event, phase: Phase) -> Result<(), DomainError> {
+        if self.phase.is_some_and(|current| phase <= current) {
+            return Err(illegal(event, format!("phase {} comes before the present one", phase.as_str())));
+        }
+        self.phase = Some(phase);
+        Ok(())
+    }
+
+    fn apply_node(&mut self, event: &Event) -> Result<(), DomainError> {
+        match event {
+            Event::StrategyProposed { node, strategy } => {
+                let record =
+                    NodeRecord::new(NodeId::base(), strategy.title.clone(), Some(strategy.clone()), Vec::new());
+                self.add_node(event, node, record)
+            }
+            Event::ExperimentProposed { node, title, variants } => {
+                let parent = node.strategy_part().filter(|parent| self.nodes.contains_key(parent));
+                let parent = parent.ok_or_else(|| illegal(event, format!("{node} has no strategy")))?;
+                let ids = variants.iter().map(|variant| variant.id.clone()).collect();
+                self.add_node(event, node, NodeRecord::new(parent, title.clone(), None, ids))?;
+                for variant in variants {
+                    self.variants.insert(variant.id.clone(), VariantRecord::new(variant.clone()));
+                }
+                Ok(())
+            }
+            Event::Decided { node, because, candidates } => {
+                self.node_mut(event, node)?.decision = Some((because.clone(), candidates.clone()));
+                Ok(())
+            }
+            Event::ExperimentFinished { node, winner, value } => {
+                let record = self.node_mut(event, node)?;
+                record.finished = true;
+                record.winner.clone_from(winner);
+                record.value = *value;
+                self.since_gain += 1;
+                Ok(())
+            }
+            Event::IncumbentCompared { candidate, comparison, replaced, .. } => {
+                self.node_mut(event, &candidate.node())?.comparison = Some(*comparison);
+                if *replaced {
+                    self.incumbent = Some(candidate.clone());
+                    self.since_gain = 0;
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn apply_variant(&mut self, event: &Event) -> Result<(), DomainError> {
+        match event {
+            Event::VariantVerified { variant, data, ledger, key, warnings, .. } => {
+                let record = self.move_variant(event, variant, NodeState::Verified)?;
+                record.data = Some(*data);
+                record.ledger = Some(ledger.clone());
+                record.key = Some(*key);
+                record.warnings.clone_from(warnings);
+            }
+            Event::VariantRejected { variant, reason, .. } => {
+                self.move_variant(event, variant, NodeState::Rejected)?.note = Some(reason.clone());
+            }
+            Event::DuplicateAvoided { variant, of } => {
+                let record = self.move_variant(event, variant, NodeState::Cached)?;
+                record.note = Some(format!("equal to {of}"));
+                record.duplicate_of = Some(of.clone());
+                self.duplicates_avoided += 1;
+            }
+            Event::VariantPromoted { variant, rung } => {
+                self.move_variant(event, variant, NodeState::Promoted)?.rung = *rung;
+            }
+            Event::VariantPruned { variant, reason } => {
+                let record = self.move_variant(event, variant, NodeState::Pruned)?;
+                if record.note.is_none() {
+                    record.note = Some(prune_note(reason));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn apply_trial(&mut self, event: &Event) -> Result<(), DomainError> {
+        match event {
+            Event::TrialStarted { variant, rung, seed, attempt } => {
+                self.start_trial(event, (variant.clone(), *rung, *seed), *attempt)
+            }
+            Event::TrialInterrupted { variant, rung, seed, message, .. } => {
+                let trial = self.trial_mut(event, &(variant.clone(), *rung, *seed))?;
+                trial.failure = Some(message.clone());
+                Ok(())
+            }
+            Event::TrialTrained { variant, rung, seed, done } => {
+                let trial = self.trial_mut(event, &(variant.clone(), *rung, *seed))?;
+                if trial.status != TrialStatus::Running {
+                    return Err(illegal(event, format!("{variant} at rung {rung} is not running")));
+                }
+                trial.status = TrialStatus::Trained;
+                trial.done = Some(done.clone());
+                self.spend(Some(variant), &done.cost);
+                Ok(())
+            }
+            Event::TrialScored { variant, rung, seed, score, cost, .. } => {
+                let trial = self.trial_mut(event, &(variant.clone(), *rung, *seed))?;
+                if trial.status == TrialStatus::Running {
+                    return Err(illegal(event, format!("{variant} at rung {rung} has no weights yet")));
+                }
+                trial.status = TrialStatus::Scored;
+                trial.scores.insert(score.split.clone(), score.clone());
+                self.spend(Some(variant), cost);
+                if *seed == 0 && score.split == "search" {
+                    self.move_variant(event, variant, NodeState::Evaluated)?;
+                }
+                Ok(())
+            }
+            Event::TrialFailed { variant, rung, seed, message, .. } => {
+                let trial = self.trial_mut(event, &(variant.clone(), *rung, *seed))?;
+                trial.status = TrialStatus::Failed;
+                trial.failure = Some(message.clone());
+                if *seed == 0 {
+                    self.move_variant(event, variant, NodeState::Failed)?.note = Some(message.clone());
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn start_trial(&mut self, event: &Event, key: TrialKey, attempt: usize) -> Result<(), DomainError> {
+        if let Some(trial) = self.trials.get_mut(&key) {
+            if trial.status != TrialStatus::Running {
+                return Err(illegal(event, format!("{} at rung {} is finished", key.0, key.1)));
+            }
+            trial.attempts = attempt;
+            return Ok(());
+        }
+        if key.2 == 0 {
+            self.move_variant(event, &key.0, NodeState::Running)?;
+        }
+        self.count_duplicate(&key);
+        let record = TrialRecord {
+            status: TrialStatus::Running,
+            attempts: attempt,
+            done: None,
+            scores: BTreeMap::new(),
+            failure: None,
+        };
+        self.trial_order.push(key.clone());
+        self.trials.insert(key, record);
+        Ok(())
+    }
+
+    /// Counts a trial whose key, rung and seed equal those of a trial of another variant.
+    fn count_duplicate(&mut self, key: &TrialKey) {
+        let Some(content) = self.variants.get(&key.0).and_then(|record| record.key) else {
+            return;
+        };
+        let equal = |other: &TrialKey| {
+            other.0 != key.0
+                && (other.1, other.2) == (key.1, key.2)
+                && self.variants.get(&other.0).and_then(|record| record.key) == Some(content)
+        };
+        if self.trials.keys().any(equal) {
+            self.duplicates_run += 1;
+        }
+    }
+
+    fn add_node(&mut self, event: &Event, id: &NodeId, record: NodeRecord) -> Result<(), DomainError> {
+        if self.nodes.contains_key(id) {
+            return Err(illegal(event, format!("{id} exists")));
+        }
+        self.node_order.push(id.clone());
+        self.nodes.insert(id.clone(), record);
+        Ok(())
+    }
+
+    fn node_mut(&mut self, event: &Event, id: &NodeId) -> Result<&mut NodeRecord, DomainError> {
+        self.nodes.get_mut(id).ok_or_else(|| illegal(event, format!("{id} does not exist")))
+    }
+
+    fn trial_mut(&mut self, event: &Event, key: &TrialKey) -> Result<&mut TrialRecord, DomainError> {
+        self.trials.get_mut(key).ok_or_else(|| illegal(event, format!("{} at rung {} was not started", key.0, key.1)))
+    }
+
+    fn move_variant(
+        &mut self,
+        event: &Event,
+        id: &VariantId,
+        to: NodeState,
+    ) -> Result<&mut VariantRecord, DomainError> {
+        let record = self.variants.get_mut(id).ok_or_else(|| illegal(event, format!("{id} does not exist")))?;
+        record.state = check_transition(id.as_str(), record.state, to)?;
+        Ok(record)
+    }
+
+    fn spend(&mut self, variant: Option<&VariantId>, cost: &Cost) {
+        // Wall time of the run is counted from event to event; here it would count twice.
+        self.cost += Cost { wall_s: 0.0, ..*cost };
+        if let Some(record) = variant.and_then(|id| self.variants.get_mut(id)) {
+            record.cost += *cost;
+        }
+    }
+}
+
+impl NodeRecord {
+    fn new(parent: NodeId, title: String, strategy: Option<Strategy>, variants: Vec<VariantId>) -> Self {
+        Self {
+            parent,
+            title,
+            strategy,
+            variants,
+            finished: false,
+            winner: None,
+            value: None,
+            comparison: None,
+            decision: None,
+        }
+    }
+}
+
+impl VariantRecord {
+    fn new(variant: Variant) -> Self {
+        Self {
+            variant,
+            state: NodeState::Proposed,
+            rung: 0,
+            data: None,
+            ledger: None,
+            key: None,
+            note: None,
+            warnings: Vec::new(),
+            duplicate_of: None,
+            cost: Cost::default(),
+        }
+    }
+}
+
+fn illegal(event: &Event, why: String) -> DomainError {
+    DomainError::IllegalEvent { event: event.kind(), why }
+}
+
+fn prune_note(reason: &PruneReason) -> String {
+    match reason {
+        PruneReason::Halving { place, of } => format!("place {place} of {of} at its rung"),
+        PruneReason::Failed => "failed".to_owned(),
+        PruneReason::Budget => "the budget ended".to_owned(),
+    }
+}

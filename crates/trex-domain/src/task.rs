@@ -1,0 +1,237 @@
+//! What the person wants: goal, metric, data, model and limits. Parsing files is the engine's business.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Budget, ContentHash, DomainError, Metric, TrainConfig};
+
+/// Whether the answer space is closed or open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskKind {
+    /// One of a list of options; evaluated by log-likelihood.
+    Choice,
+    /// Free text; evaluated by greedy generation.
+    Generate,
+}
+
+/// Names a model of the registry (`bundled`, or a name given by `trex model add`).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct ModelRef(pub String);
+
+/// Which columns of a file hold what. A column is its name, or its number from 0 where the file has no header.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct FieldMap {
+    /// The column that fills `{input}` of the prompt; detected where absent.
+    pub input: Option<String>,
+    /// The column with the gold answer; detected where absent.
+    pub answer: Option<String>,
+    /// The column whose equal values must stay in one split.
+    pub group: Option<String>,
+    /// Raw answer → answer the model should give, such as `"1" = "positive"`.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Where an evaluation split comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SplitSource {
+    /// A file of its own.
+    File(PathBuf),
+    /// Held out of the training file by hash of the group key.
+    HeldOut,
+}
+
+/// Where the rows come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", tag = "from")]
+pub enum DataSource {
+    /// A generated task of this project, such as `ftbench/mini-1`.
+    Builtin {
+        /// Its name.
+        name: String,
+    },
+    /// Files of the person.
+    Files {
+        /// Training rows.
+        train: PathBuf,
+        /// Rows for the search and select splits.
+        dev: SplitSource,
+        /// Rows for the sealed final split.
+        test: SplitSource,
+        /// Columns.
+        fields: FieldMap,
+    },
+}
+
+/// Upper limits on the evaluation splits; 0 means all rows there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SplitSizes {
+    /// Items that drive the search.
+    pub search: usize,
+    /// Items that re-score winners.
+    pub select: usize,
+    /// Items of the sealed split.
+    #[serde(rename = "final")]
+    pub final_: usize,
+}
+
+impl Default for SplitSizes {
+    fn default() -> Self {
+        Self { search: 300, select: 400, final_: 0 }
+    }
+}
+
+/// How a row becomes a conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PromptSpec {
+    /// System turn; none where absent.
+    #[serde(default)]
+    pub system: Option<String>,
+    /// User turn. `{input}` is the input column, `{COLUMN}` any column, `{options}` the options in an order drawn per seed.
+    pub template: String,
+    /// The closed answer space; empty for open answers.
+    #[serde(default)]
+    pub options: Vec<String>,
+    /// Longest generated answer in tokens, for open answers.
+    #[serde(default = "default_max_new_tokens")]
+    pub max_new_tokens: usize,
+}
+
+fn default_max_new_tokens() -> usize {
+    48
+}
+
+/// How the tree is explored. Every default has its source beside it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SearchSettings {
+    /// Policy: `puct`, `uct`, `greedy`, `sequential`, `thompson` or `random`.
+    pub policy: String,
+    /// Exploration constant of PUCT; 0.25 follows the search-over-experiments literature (AIDE, TREX).
+    pub exploration: f64,
+    /// Successive-halving factor η; 3 is the choice of Hyperband (Li et al., 2018).
+    pub eta: usize,
+    /// Fidelity levels; the lowest costs η^-(rungs-1) of a full trial.
+    pub rungs: usize,
+    /// Variants per experiment; TREX uses 3 to 5.
+    pub batch: usize,
+    /// Progressive widening: at most ⌈k · visits^α⌉ experiments below a strategy (Coulom, 2007).
+    pub widening_k: f64,
+    /// Exponent α of progressive widening.
+    pub widening_alpha: f64,
+    /// Stops after so many finished experiments in a row without a significant gain.
+    pub plateau: usize,
+    /// Seeds on which the untouched base is measured, at least 2.
+    pub base_seeds: usize,
+    /// Training seeds of a finalist beyond the first.
+    pub finalist_seeds: usize,
+    /// Score at which the search may stop; none where absent.
+    pub target: Option<f64>,
+}
+
+impl Default for SearchSettings {
+    fn default() -> Self {
+        Self {
+            policy: "puct".to_owned(),
+            exploration: 0.25,
+            eta: 3,
+            rungs: 3,
+            batch: 3,
+            widening_k: 1.0,
+            widening_alpha: 0.6,
+            plateau: 4,
+            base_seeds: 3,
+            finalist_seeds: 1,
+            target: None,
+        }
+    }
+}
+
+/// An approved task. Its hash names it; two tasks with equal hash are the same question.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TaskSpec {
+    /// Short name.
+    pub name: String,
+    /// The requirement in plain words.
+    pub goal: String,
+    /// Closed or open answers.
+    pub kind: TaskKind,
+    /// What counts.
+    pub metric: Metric,
+    /// Base model.
+    pub model: ModelRef,
+    /// Rows.
+    pub data: DataSource,
+    /// Split limits.
+    pub splits: SplitSizes,
+    /// Row → conversation.
+    pub prompt: PromptSpec,
+    /// Where training starts from; the Playbook proposes changes to it.
+    pub train: TrainConfig,
+    /// Limits.
+    pub budget: Budget,
+    /// Exploration.
+    pub search: SearchSettings,
+}
+
+impl TaskSpec {
+    /// The name of this task by content.
+    pub fn hash(&self) -> Result<ContentHash, DomainError> {
+        ContentHash::of_value("trex.task.v1", self)
+    }
+
+    /// Checks what can be checked without data or model.
+    pub fn validate(&self) -> Result<(), DomainError> {
+        let settings = &self.search;
+        let checks = [
+            ("search.eta", settings.eta, (2..=16).contains(&settings.eta), "from 2 to 16"),
+            ("search.rungs", settings.rungs, (1..=6).contains(&settings.rungs), "from 1 to 6"),
+            ("search.batch", settings.batch, (1..=26).contains(&settings.batch), "from 1 to 26"),
+            ("search.base_seeds", settings.base_seeds, (2..=20).contains(&settings.base_seeds), "from 2 to 20"),
+            ("search.finalist_seeds", settings.finalist_seeds, settings.finalist_seeds <= 20, "at most 20"),
+            ("search.plateau", settings.plateau, settings.plateau >= 1, "at least 1"),
+            (
+                "prompt.max_new_tokens",
+                self.prompt.max_new_tokens,
+                (1..=4096).contains(&self.prompt.max_new_tokens),
+                "from 1 to 4096",
+            ),
+        ];
+        for (field, value, valid, allowed) in checks {
+            if !valid {
+                return Err(DomainError::OutOfRange { field, value: value.to_string(), allowed });
+            }
+        }
+        self.train.validate()?;
+        self.budget.validate()
+    }
+
+    /// Optimiser steps of a trial at `rung` (0 = cheapest): `max_steps · η^-(rungs-1-rung)`, at least 1.
+    pub fn rung_steps(&self, max_steps: usize, rung: usize) -> usize {
+        self.rung_share(max_steps, rung)
+    }
+
+    /// Items of the search split that a trial at `rung` is scored on. Never under 30, where intervals stop meaning much.
+    pub fn rung_items(&self, items: usize, rung: usize) -> usize {
+        self.rung_share(items, rung).max(30).min(items)
+    }
+
+    /// The highest rung: full fidelity.
+    pub fn top_rung(&self) -> usize {
+        self.search.rungs - 1
+    }
+
+    fn rung_share(&self, whole: usize, rung: usize) -> usize {
+        let above = self.top_rung().saturating_sub(rung);
+        let divisor = self.search.eta.saturating_pow(u32::try_from(above).unwrap_or(u32::MAX)).max(1);
+        whole.div_ceil(divisor).max(1)
+    }
+}

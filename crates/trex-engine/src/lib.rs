@@ -1,0 +1,1 @@
+//! Use cases, scheduler, verifier, gates, budgets and recovery.

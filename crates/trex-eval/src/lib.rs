@@ -1,0 +1,1 @@
+//! Metrics, answer extraction, bootstrap and paired tests.

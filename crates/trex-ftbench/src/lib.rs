@@ -1,0 +1,1 @@
+//! The ten FT-Bench tasks: generators and manifests.

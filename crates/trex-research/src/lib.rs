@@ -1,0 +1,1 @@
+//! The Researcher: the built-in Playbook and the Net gate.

@@ -1,0 +1,1 @@
+//! The search tree, policies, rungs, dedup and stopping.

@@ -1,0 +1,1 @@
+//! The workspace database: migrations, runs, tree and events.

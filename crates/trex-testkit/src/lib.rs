@@ -1,0 +1,1 @@
+//! Fixtures and fakes for the tests of the other crates.

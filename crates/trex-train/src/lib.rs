@@ -1,0 +1,1 @@
+//! Models, LoRA, trainer, generation, checkpoints and export on candle.
