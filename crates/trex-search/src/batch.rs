@@ -1,0 +1,137 @@
+//! Successive halving inside a batch, as a function of the state: the same state always gives the same next step.
+//!
+//! 1. Every proposed variant is verified, in order.
+//! 2. Every live variant is run at the lowest rung that still has one waiting.
+//! 3. Of the `n` variants that were scored at that rung the best `⌈n/η⌉` go on and the others are pruned.
+//! 4. At the top rung the best search score wins and is scored once more on the select split.
+//!
+//! The places of step 3 are taken over all variants that have a score at the rung, also those that were moved on already,
+//! so that a run killed between two promotions goes on with the same places. Duplicates are never run; the variant they
+//! equal stands for them in the report.
+
+use trex_domain::{NodeId, NodeState, PruneReason, RunState, TrialKey, VariantId, VariantRecord};
+
+/// What to do next for a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub enum BatchStep {
+    /// Ask the verifier about a variant.
+    Verify(VariantId),
+    /// Train and score a trial on the search split; what of it is there already is skipped by the engine.
+    Run {
+        /// Variant.
+        variant: VariantId,
+        /// Rung, from 0.
+        rung: usize,
+        /// Training seed number; always 0 here.
+        seed: u64,
+    },
+    /// Move a variant on.
+    Promote {
+        /// Variant.
+        variant: VariantId,
+        /// The new rung.
+        rung: usize,
+    },
+    /// Give a variant up.
+    Prune {
+        /// Variant.
+        variant: VariantId,
+        /// Why.
+        reason: PruneReason,
+    },
+    /// Score the winner's top-rung trial (seed 0) on the select split.
+    ScoreSelect {
+        /// Variant.
+        variant: VariantId,
+    },
+    /// The batch is through.
+    Finished {
+        /// The best variant; absent where none was scored at the top rung.
+        winner: Option<VariantId>,
+    },
+}
+
+/// Returns the next step for the batch of an experiment. An experiment that does not exist is finished without winner.
+pub fn next_in_batch(state: &RunState, node: &NodeId) -> BatchStep {
+    let (Some(record), Some(task)) = (state.nodes.get(node), &state.task) else {
+        return BatchStep::Finished { winner: None };
+    };
+    if record.finished {
+        return BatchStep::Finished { winner: record.winner.clone() };
+    }
+    let batch: Vec<_> = record.variants.iter().filter_map(|id| Some((id, state.variants.get(id)?))).collect();
+    if let Some((id, _)) = batch.iter().find(|(_, variant)| variant.state == NodeState::Proposed) {
+        return BatchStep::Verify((*id).clone());
+    }
+    if let Some((id, _)) = batch.iter().find(|(_, variant)| variant.state == NodeState::Failed) {
+        return BatchStep::Prune { variant: (*id).clone(), reason: PruneReason::Failed };
+    }
+    let Some(rung) = batch.iter().filter(|(_, variant)| is_live(variant.state)).map(|(_, one)| one.rung).min() else {
+        return BatchStep::Finished { winner: None };
+    };
+    if let Some(id) = waiting_at(&batch, rung) {
+        return BatchStep::Run { variant: id.clone(), rung, seed: 0 };
+    }
+    if rung < task.top_rung() {
+        return halve(state, &batch, rung, task.search.eta);
+    }
+    finish(state, &batch, rung)
+}
+
+/// Variants with a search score at a rung (training seed 0), best first; of equal ones the earlier id first.
+pub fn rank(state: &RunState, variants: &[VariantId], rung: usize) -> Vec<(VariantId, f64)> {
+    let score = |id: &VariantId| {
+        let key: TrialKey = (id.clone(), rung, 0);
+        Some((id.clone(), state.trial_score(&key, "search")?.value))
+    };
+    let mut ranked: Vec<_> = variants.iter().filter_map(score).collect();
+    ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    ranked
+}
+
+type Batch<'a> = [(&'a VariantId, &'a VariantRecord)];
+
+fn is_live(state: NodeState) -> bool {
+    matches!(state, NodeState::Verified | NodeState::Running | NodeState::Evaluated | NodeState::Promoted)
+}
+
+fn waiting_at<'a>(batch: &Batch<'a>, rung: usize) -> Option<&'a VariantId> {
+    let waits = |one: &VariantRecord| one.rung == rung && is_live(one.state) && one.state != NodeState::Evaluated;
+    batch.iter().find(|(_, variant)| waits(variant)).map(|(id, _)| *id)
+}
+
+fn ids(batch: &Batch<'_>) -> Vec<VariantId> {
+    batch.iter().map(|(id, _)| (*id).clone()).collect()
+}
+
+/// Whether a variant stands scored at a rung, not yet moved on.
+fn stands_at(batch: &Batch<'_>, id: &VariantId, rung: usize) -> bool {
+    batch.iter().any(|(other, one)| *other == id && one.state == NodeState::Evaluated && one.rung == rung)
+}
+
+fn halve(state: &RunState, batch: &Batch<'_>, rung: usize, eta: usize) -> BatchStep {
+    let ranked = rank(state, &ids(batch), rung);
+    let of = ranked.len();
+    let keep = of.div_ceil(eta.max(1)).max(1);
+    for (index, (variant, _)) in ranked.into_iter().enumerate() {
+        if !stands_at(batch, &variant, rung) {
+            continue;
+        }
+        if index < keep {
+            return BatchStep::Promote { variant, rung: rung + 1 };
+        }
+        return BatchStep::Prune { variant, reason: PruneReason::Halving { place: index + 1, of } };
+    }
+    BatchStep::Finished { winner: None }
+}
+
+fn finish(state: &RunState, batch: &Batch<'_>, top: usize) -> BatchStep {
+    let winner = rank(state, &ids(batch), top).into_iter().find(|(id, _)| stands_at(batch, id, top));
+    let Some((winner, _)) = winner else {
+        return BatchStep::Finished { winner: None };
+    };
+    if state.select_score(Some(&winner)).is_none() {
+        return BatchStep::ScoreSelect { variant: winner };
+    }
+    BatchStep::Finished { winner: Some(winner) }
+}

@@ -1,0 +1,178 @@
+//! Batches go up the rungs, whatever happens on the way.
+
+use proptest::prelude::*;
+use trex_domain::{NodeId, NodeState, PruneReason, RunState, SearchSettings, StrategyKind, VariantId};
+use trex_search::{BatchStep, rank};
+
+use crate::fake::{Ran, Verified, World, propose_batch, propose_strategy, run_batch, started};
+
+/// Scores by variant, the same at every rung; everything passes.
+struct Fixed(Vec<f64>);
+
+fn place(variant: &VariantId) -> usize {
+    usize::from(variant.as_str().bytes().last().unwrap() - b'a')
+}
+
+impl World for Fixed {
+    fn verify(&mut self, _: &VariantId) -> Verified {
+        Verified::Passed
+    }
+
+    fn run(&mut self, variant: &VariantId, rung: usize) -> Ran {
+        Ran::Scored(self.0[place(variant)] + 0.01 * rung as f64)
+    }
+
+    fn select(&mut self, variant: &VariantId) -> f64 {
+        self.0[place(variant)]
+    }
+}
+
+fn batch_of(count: usize, search: SearchSettings) -> (RunState, NodeId) {
+    let mut state = started(search);
+    let strategy = propose_strategy(&mut state, 1, StrategyKind::Baseline, 0.5);
+    let node = propose_batch(&mut state, &strategy, count);
+    (state, node)
+}
+
+fn brief(step: &BatchStep) -> String {
+    let letter = |id: &VariantId| char::from(b'a' + u8::try_from(place(id)).unwrap());
+    match step {
+        BatchStep::Verify(id) => format!("verify {}", letter(id)),
+        BatchStep::Run { variant, rung, seed: 0 } => format!("run {}{rung}", letter(variant)),
+        BatchStep::Run { .. } => "another seed".into(),
+        BatchStep::Promote { variant, rung } => format!("promote {}{rung}", letter(variant)),
+        BatchStep::Prune { variant, reason: PruneReason::Halving { place, of } } => {
+            format!("prune {} {place}/{of}", letter(variant))
+        }
+        BatchStep::Prune { variant, .. } => format!("drop {}", letter(variant)),
+        BatchStep::ScoreSelect { variant } => format!("select {}", letter(variant)),
+        BatchStep::Finished { winner } => format!("winner {:?}", winner.as_ref().map(letter)),
+    }
+}
+
+#[track_caller]
+fn check(search: SearchSettings, scores: &[f64], expected: &[&str]) {
+    let (mut state, node) = batch_of(scores.len(), search);
+    let steps = run_batch(&mut state, &node, &mut Fixed(scores.to_vec()));
+    assert_eq!(steps.iter().map(brief).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_batch_of_three_is_thinned_to_its_best() {
+    let expected = [
+        "verify a",
+        "verify b",
+        "verify c",
+        "run a0",
+        "run b0",
+        "run c0",
+        "promote b1",
+        "prune a 2/3",
+        "prune c 3/3",
+        "run b1",
+        "promote b2",
+        "run b2",
+        "select b",
+        "winner Some('b')",
+    ];
+    // a and c are equal: the earlier id stands first.
+    check(SearchSettings::default(), &[0.6, 0.7, 0.6], &expected);
+}
+
+#[test]
+fn one_variant_goes_straight_up_and_one_rung_needs_no_halving() {
+    let expected =
+        ["verify a", "run a0", "promote a1", "run a1", "promote a2", "run a2", "select a", "winner Some('a')"];
+    check(SearchSettings::default(), &[0.6], &expected);
+    let expected = ["verify a", "verify b", "run a0", "run b0", "select b", "winner Some('b')"];
+    check(SearchSettings { rungs: 1, ..SearchSettings::default() }, &[0.6, 0.7], &expected);
+    check(SearchSettings::default(), &[], &["winner None"]);
+}
+
+#[test]
+fn five_variants_keep_two_at_the_second_rung() {
+    let (mut state, node) = batch_of(5, SearchSettings::default());
+    let steps = run_batch(&mut state, &node, &mut Fixed(vec![0.1, 0.5, 0.2, 0.4, 0.3]));
+    let runs =
+        |rung| steps.iter().filter(|step| matches!(step, BatchStep::Run { rung: at, .. } if *at == rung)).count();
+    assert_eq!([runs(0), runs(1), runs(2)], [5, 2, 1]);
+    let ranked = rank(&state, &state.nodes[&node].variants, 0);
+    assert_eq!(ranked[0].0, VariantId::new(&node, 1));
+    assert_eq!(ranked.len(), 5);
+}
+
+/// Everything may happen, as a list of numbers says.
+struct Chance {
+    dice: Vec<u8>,
+    at: usize,
+    deaths: usize,
+}
+
+impl Chance {
+    fn roll(&mut self) -> u8 {
+        self.at += 1;
+        self.dice[self.at % self.dice.len()].wrapping_add(u8::try_from(self.at % 7).unwrap())
+    }
+}
+
+impl World for Chance {
+    fn verify(&mut self, _: &VariantId) -> Verified {
+        match self.roll() % 6 {
+            0 => Verified::Rejected,
+            1 => Verified::Duplicate,
+            _ => Verified::Passed,
+        }
+    }
+
+    fn run(&mut self, _: &VariantId, _: usize) -> Ran {
+        let roll = self.roll();
+        match roll % 8 {
+            0 => Ran::Failed,
+            // A world in which every attempt dies never ends, whoever asks.
+            1 | 2 if self.deaths < 20 => {
+                self.deaths += 1;
+                if roll % 8 == 1 { Ran::DiedTraining } else { Ran::DiedTrained }
+            }
+            // Few values, so that ties are common.
+            _ => Ran::Scored(f64::from(roll % 5) / 10.0 + 0.4),
+        }
+    }
+
+    fn select(&mut self, _: &VariantId) -> f64 {
+        f64::from(self.roll()) / 255.0
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_batch_ends_by_legal_steps_and_its_winner_is_the_best_of_the_top_rung(
+        count in 0usize..9,
+        eta in 2usize..5,
+        rungs in 1usize..5,
+        dice in proptest::collection::vec(any::<u8>(), 1..40),
+    ) {
+        let search = SearchSettings { eta, rungs, ..SearchSettings::default() };
+        let (mut state, node) = batch_of(count, search);
+        let steps = run_batch(&mut state, &node, &mut Chance { dice, at: 0, deaths: 0 });
+        let record = &state.nodes[&node];
+        let top = rank(&state, &record.variants, rungs - 1);
+        // A trial at the top rung is the last thing that happens to a variant, so none of them is pruned afterwards.
+        prop_assert_eq!(record.winner.as_ref(), top.first().map(|(id, _)| id));
+        prop_assert_eq!(record.value.is_some(), record.winner.is_some());
+        let scored = |rung| rank(&state, &record.variants, rung).len();
+        for rung in 1..rungs {
+            let allowed = if scored(rung - 1) == 0 { 0 } else { scored(rung - 1).div_ceil(eta) };
+            prop_assert!(scored(rung) <= allowed, "{} of {}", scored(rung), scored(rung - 1));
+        }
+        for id in &record.variants {
+            let variant = &state.variants[id];
+            let expected = [NodeState::Rejected, NodeState::Cached, NodeState::Pruned, NodeState::Evaluated];
+            prop_assert!(expected.contains(&variant.state), "{:?}", variant.state);
+            if variant.duplicate_of.is_some() {
+                prop_assert!(state.trials.keys().all(|key| key.0 != *id), "a duplicate was run");
+            }
+        }
+        let pruned_twice = steps.iter().filter(|step| matches!(step, BatchStep::Prune { .. })).count();
+        prop_assert!(pruned_twice <= count);
+    }
+}

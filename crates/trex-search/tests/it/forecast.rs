@@ -1,0 +1,44 @@
+//! Forecasts follow what the run's own trials cost.
+
+use trex_domain::{Cost, SearchSettings, StrategyKind, TrainConfig, VariantId};
+use trex_search::{forecast_full_cost, forecast_trial_cost};
+
+use crate::fake::{Ran, Verified, World, propose_batch, propose_strategy, run_batch, started};
+
+struct Plain;
+
+impl World for Plain {
+    fn verify(&mut self, _: &VariantId) -> Verified {
+        Verified::Passed
+    }
+
+    fn run(&mut self, _: &VariantId, _: usize) -> Ran {
+        Ran::Scored(0.5)
+    }
+
+    fn select(&mut self, _: &VariantId) -> f64 {
+        0.5
+    }
+}
+
+#[test]
+fn forecasts_are_linear_in_examples_and_zero_before_the_first_trial() {
+    let mut state = started(SearchSettings::default());
+    let config = state.task.as_ref().unwrap().train.clone();
+    assert_eq!(forecast_trial_cost(&state, &config, 0), Cost::default());
+    let strategy = propose_strategy(&mut state, 1, StrategyKind::Baseline, 0.5);
+    let node = propose_batch(&mut state, &strategy, 1);
+    run_batch(&mut state, &node, &mut Plain);
+    // The fake charges 10, 30 and 90 wall seconds at the three rungs for 10, 20 and 60 new steps: 130/90 per step.
+    let per_step = 130.0 / 90.0;
+    let close = |cost: Cost, steps: f64| {
+        assert!((cost.wall_s - steps * per_step).abs() < 1e-9, "{cost:?}");
+        assert!((cost.cpu_s - 2.0 * cost.wall_s).abs() < 1e-9, "{cost:?}");
+    };
+    close(forecast_trial_cost(&state, &config, 0), 10.0);
+    close(forecast_trial_cost(&state, &config, 1), 20.0);
+    close(forecast_trial_cost(&state, &config, 2), 60.0);
+    close(forecast_full_cost(&state, &config), 90.0);
+    let halved = TrainConfig { per_device_train_batch_size: config.per_device_train_batch_size / 2, ..config };
+    close(forecast_trial_cost(&state, &halved, 2), 30.0);
+}
