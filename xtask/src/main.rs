@@ -1,2 +1,88 @@
-//! Project automation.
-fn main() {}
+//! `cargo xtask …`: what people and the CI do with this repository, in one place and without shell scripts.
+//!
+//! Single-threaded; every command says what it does as it goes and how long it took. It deliberately imports no crate of
+//! ours: the application is driven through its binary, as a person would.
+
+mod bench;
+mod checks;
+mod command;
+mod demo;
+mod outcome;
+mod project;
+mod setup;
+mod steps;
+mod tidy;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::project::Project;
+
+/// Project automation for TREX.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Installs what is missing: C compiler, test runner, rustfmt, clippy and a small real model
+    Setup,
+    /// Sets up, builds and runs the small built-in task from start to report
+    Demo {
+        /// Seed of the run
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        /// Folder of the workspace; by default target/demo, which is emptied first
+        #[arg(long, value_name = "DIR")]
+        workspace: Option<PathBuf>,
+    },
+    /// Sets up and runs every check and test there is
+    Test,
+    /// The same as `test` without the set-up
+    Check,
+    /// Checks import rules, file rules, licences and links
+    Tidy,
+    /// Makes the bundled model anew; further arguments go to `trex make-model`
+    MakeModel {
+        /// Passed through as they are
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Measures and writes target/bench
+    Bench {
+        #[command(subcommand)]
+        benchmark: bench::Benchmark,
+    },
+}
+
+fn main() -> ExitCode {
+    let Err(err) = dispatch(Arguments::parse().task) else { return ExitCode::SUCCESS };
+    eprintln!("error: {err:#}");
+    ExitCode::FAILURE
+}
+
+fn dispatch(task: Task) -> anyhow::Result<()> {
+    let project = Project::find()?;
+    match task {
+        Task::Setup => steps::run("setup", |steps| setup::setup(&project, steps)),
+        Task::Demo { seed, workspace } => {
+            steps::run("demo", |steps| demo::demo(&project, steps, seed, workspace.as_deref()))
+        }
+        Task::Test => steps::run("test", |steps| {
+            setup::setup(&project, steps)?;
+            checks::checks(&project, steps)
+        }),
+        Task::Check => steps::run("check", |steps| checks::checks(&project, steps)),
+        Task::Tidy => steps::run("tidy", |steps| steps.step("tidy", || tidy::tidy(&project))),
+        Task::MakeModel { arguments } => {
+            steps::run("make-model", |steps| demo::make_model(&project, steps, &arguments))
+        }
+        Task::Bench { benchmark } => steps::run("bench", |steps| bench::bench(&project, steps, &benchmark)),
+    }
+}
