@@ -23,8 +23,8 @@ pub fn stored(run: RunId, start: Millis, events: Vec<Event>) -> Vec<StoredEvent>
 /// pruned, one is rejected), a gain on the sealed split.
 pub fn finished_run() -> Vec<Event> {
     let mut events = vec![started(7), phase(Phase::Import), data_imported(), phase(Phase::Baseline)];
-    for (split, value) in [("search", 0.55), ("select", 0.56)] {
-        events.extend([0, 1].map(|seed| base_scored(split, seed, value + seed as f64 / 100.0)));
+    for (split, values) in [("search", [0.55, 0.53]), ("select", [0.56, 0.57])] {
+        events.extend([0, 1].map(|seed| base_scored(split, seed as u64, values[seed])));
     }
     events.push(Event::NoiseMeasured { of: "base".to_owned(), scores: vec![0.56, 0.57], sd: 0.007 });
     events.push(phase(Phase::Research));

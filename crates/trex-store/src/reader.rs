@@ -1,0 +1,44 @@
+//! A workspace that is only read, lease or no lease. Each call sees what was committed when it began.
+
+use trex_domain::{RunId, RunState, StoredEvent};
+
+use crate::database::Database;
+use crate::{RunSummary, StoreError, Workspace};
+
+/// A workspace that is open for reading.
+#[derive(Debug)]
+pub struct Reader {
+    workspace: Workspace,
+    database: Database,
+}
+
+impl Reader {
+    pub(crate) fn new(workspace: Workspace, database: Database) -> Self {
+        Self { workspace, database }
+    }
+
+    /// The folder.
+    pub fn workspace(&self) -> &Workspace {
+        &self.workspace
+    }
+
+    /// All runs, the newest first.
+    pub fn runs(&self) -> Result<Vec<RunSummary>, StoreError> {
+        self.database.runs()
+    }
+
+    /// The newest run, where there is one.
+    pub fn latest_run(&self) -> Result<Option<RunSummary>, StoreError> {
+        Ok(self.runs()?.into_iter().next())
+    }
+
+    /// All events of a run with `seq > after`, in order; none for a run that is not there.
+    pub fn events(&self, run: RunId, after: u64) -> Result<Vec<StoredEvent>, StoreError> {
+        self.database.events(run, after)
+    }
+
+    /// The state of a run; an error where there is no such run.
+    pub fn state(&self, run: RunId) -> Result<RunState, StoreError> {
+        self.database.state(run)
+    }
+}

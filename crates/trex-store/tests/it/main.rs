@@ -1,0 +1,8 @@
+//! The store through its public face.
+
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod log;
+#[cfg(test)]
+mod open;
