@@ -166,8 +166,9 @@ impl<'a> Round<'a> {
             sleep(POLL);
         }
         child.kill().context("cannot kill trex")?;
-        child.wait().context("cannot wait for trex")?;
-        Ok(None)
+        let status = child.wait().context("cannot wait for trex")?;
+        // It may have ended between the last look and the kill.
+        Ok(status.success().then_some(status))
     }
 
     fn logged<'c>(&self, command: &'c mut Command) -> Result<&'c mut Command> {
