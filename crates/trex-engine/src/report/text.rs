@@ -1,0 +1,300 @@
+//! Wording that the Markdown and the HTML rendering share, as plain text. Escaping is the business of whoever places it.
+
+use trex_domain::{
+    BudgetLimit, Cost, Effect, Millis, NodeReport, Report, ReportScore, StopReason, VariantDiff, VariantReport, Verdict,
+};
+
+/// Appends formatted text to a `String`, which cannot fail.
+macro_rules! put {
+    ($out:expr, $($arg:tt)*) => {{
+        use std::fmt::Write as _;
+        $out.write_fmt(format_args!($($arg)*)).ok();
+    }};
+}
+pub(super) use put;
+
+/// "0.812 [0.771, 0.850], n=340".
+pub(super) fn score_text(score: &ReportScore) -> String {
+    format!("{}, n={}", score_interval(score), score.n)
+}
+
+/// "0.812 [0.771, 0.850]".
+pub(super) fn score_interval(score: &ReportScore) -> String {
+    format!("{:.3} [{:.3}, {:.3}]", score.score, score.ci95[0], score.ci95[1])
+}
+
+/// "+0.290 [+0.248, +0.332], n=500".
+pub(super) fn effect_text(effect: &Effect) -> String {
+    format!("{:+.3} [{:+.3}, {:+.3}], n={}", effect.diff, effect.ci95[0], effect.ci95[1], effect.n)
+}
+
+/// What an effect and its interval say, in a word or two.
+pub(super) fn effect_word(effect: &Effect, significant: bool) -> &'static str {
+    if significant {
+        return "helped";
+    }
+    if effect.ci95[1] < 0.0 { "hurt" } else { "no clear effect" }
+}
+
+/// "learning_rate: 0.0002 → 0.0005; lora.r: 8 → 16".
+pub(super) fn diff_text(diff: &VariantDiff) -> String {
+    if diff.is_empty() {
+        return "the starting point, unchanged".to_owned();
+    }
+    let changes: Vec<_> = diff.iter().map(|(setting, (from, to))| format!("{setting}: {from} → {to}")).collect();
+    changes.join("; ")
+}
+
+/// "48 s", "3 min 20 s", "2 h 5 min".
+pub(crate) fn duration(secs: f64) -> String {
+    if !secs.is_finite() || secs < 0.0 {
+        return "unknown".to_owned();
+    }
+    if secs < 9.95 {
+        return format!("{secs:.1} s");
+    }
+    let whole = std::time::Duration::from_secs_f64(secs.round().min(1e12)).as_secs();
+    match whole {
+        0..60 => format!("{whole} s"),
+        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
+        _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// "2023-11-14 22:13 UTC". Days to date after Howard Hinnant, "chrono-compatible low-level date algorithms".
+pub(super) fn date_utc(at: Millis) -> String {
+    let minutes = at.0.div_euclid(60_000);
+    let days = minutes.div_euclid(1440) + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let minute_of_day = minutes.rem_euclid(1440);
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02} UTC", minute_of_day / 60, minute_of_day % 60)
+}
+
+/// The rows of the cost table: what, how much.
+pub(super) fn cost_rows(cost: &Cost) -> [(&'static str, String); 6] {
+    [
+        ("wall time", duration(cost.wall_s)),
+        ("processor time", duration(cost.cpu_s)),
+        ("GPU time", duration(cost.gpu_s)),
+        ("tokens of the Researcher", cost.tokens.to_string()),
+        ("money", format!("{:.2} US$", cost.money)),
+        ("attention of a person", format!("{:.1} min", cost.person_min)),
+    ]
+}
+
+/// Processor time, or wall time where none was measured.
+pub(super) fn work_secs(cost: &Cost) -> f64 {
+    if cost.cpu_s > 0.0 { cost.cpu_s } else { cost.wall_s }
+}
+
+/// The verdict in one plain sentence (two where there is no gain).
+pub(super) fn verdict_sentence(report: &Report) -> String {
+    let Some(verdict) = report.verdict else {
+        return running_sentence(report);
+    };
+    let (Some(base), Some(tuned)) = (&report.base, &report.final_) else {
+        return "The run ended before anything was scored, so there is nothing to compare.".to_owned();
+    };
+    let difference = report.gain.as_ref().map(|gain| effect_text(&gain.effect));
+    match (verdict, difference) {
+        (Verdict::Gain, Some(difference)) => format!(
+            "The tuned model {}, against {} for the untouched base: a gain of {difference} on the same items.",
+            answers(tuned),
+            score_interval(base)
+        ),
+        (Verdict::Gain, None) => {
+            format!("The tuned model {}, against {} for the untouched base.", answers(tuned), score_interval(base))
+        }
+        (Verdict::NoRealGain, Some(difference)) if report.best.is_some() => format!(
+            "No real gain: the best candidate {}, against {} for the untouched base. The paired difference is \
+             {difference}; widened by the spread over seeds it does not lie above zero, so it may be luck.",
+            answers(tuned),
+            score_interval(base)
+        ),
+        (Verdict::NoRealGain, _) => format!(
+            "No real gain: nothing that was tried beat the untouched base, which {}. Keep using the base model.",
+            answers(base)
+        ),
+    }
+}
+
+fn running_sentence(report: &Report) -> String {
+    let base = report.base.as_ref().map(|base| format!(" The untouched base {} so far.", answers(base)));
+    let best = report.best.as_ref().map(|best| format!(" The best candidate so far is {}.", best.variant));
+    format!(
+        "The run has not ended, so there is no verdict yet.{}{}",
+        base.unwrap_or_default(),
+        best.unwrap_or_default()
+    )
+}
+
+fn answers(score: &ReportScore) -> String {
+    let interval = score_interval(score);
+    let items = format!("n={} items of the {} split", score.n, score.split);
+    match score.metric.as_str() {
+        "accuracy" | "exact_match" | "numeric_match" => {
+            format!("answers {interval} of {items} correctly ({})", score.metric)
+        }
+        metric => format!("scores {interval} in {metric} on {items}"),
+    }
+}
+
+/// Why the search ended.
+pub(super) fn stop_text(reason: &StopReason) -> String {
+    match reason {
+        StopReason::TargetReached => "the target score was reached".to_owned(),
+        StopReason::Budget { limit } => {
+            let limit = match limit {
+                BudgetLimit::Trials => "number of trials",
+                BudgetLimit::Wall => "wall time",
+                BudgetLimit::Cpu => "processor time",
+                BudgetLimit::Gpu => "GPU time",
+                BudgetLimit::Tokens => "tokens",
+                BudgetLimit::Money => "money",
+            };
+            format!("the budget was spent, or nothing admissible fitted into what was left ({limit})")
+        }
+        StopReason::Plateau { experiments } => {
+            format!("{experiments} experiments in a row brought no significant gain")
+        }
+        StopReason::Exhausted => "nothing admissible was left to try".to_owned(),
+    }
+}
+
+/// How the sealed split was used.
+pub(super) fn sealed_text(report: &Report) -> String {
+    let rows = report.rows.get("final").copied().unwrap_or(0);
+    match report.final_opened {
+        0 => format!("The sealed split ({rows} rows) has not been opened; no score of it was seen by the search."),
+        1 => format!(
+            "The sealed split ({rows} rows) was opened once, after the search had ended. It chose nothing: it only scored \
+             the untouched base and the model that the other splits had chosen."
+        ),
+        times => format!(
+            "The sealed split ({rows} rows) was opened {times} times. Every look after the first makes its score a little \
+             too kind."
+        ),
+    }
+}
+
+/// How many duplicates there were, in a sentence.
+pub(super) fn duplicates_text(report: &Report) -> String {
+    let avoided = match report.duplicates.avoided {
+        0 => "No proposal equalled an earlier one".to_owned(),
+        1 => "One proposal equalled an earlier one and was not run again".to_owned(),
+        count => format!("{count} proposals equalled earlier ones and were not run again"),
+    };
+    format!("{avoided}; {} duplicates were run.", report.duplicates.run)
+}
+
+/// The scores over seeds, in a sentence per entry.
+pub(super) fn noise_lines(report: &Report) -> Vec<String> {
+    let line = |noise: &trex_domain::SeedNoise| {
+        let scores: Vec<_> = noise.scores.iter().map(|score| format!("{score:.3}")).collect();
+        format!("{}: {} (standard deviation {:.4})", noise.of, scores.join(", "), noise.sd)
+    };
+    report.noise.iter().map(line).collect()
+}
+
+/// The strategy's and experiments' nodes with a comparison, then those without.
+pub(super) fn experiments(report: &Report) -> impl Iterator<Item = &NodeReport> {
+    report.nodes.iter().skip(1).filter(|node| node.strategy.is_none())
+}
+
+/// All variants in order of creation.
+pub(super) fn variants(report: &Report) -> impl Iterator<Item = &VariantReport> {
+    report.nodes.iter().flat_map(|node| &node.variants)
+}
+
+/// The report of the best model's variant.
+pub(super) fn best_variant(report: &Report) -> Option<&VariantReport> {
+    let best = report.best.as_ref()?;
+    variants(report).find(|variant| variant.id == best.variant)
+}
+
+/// The score a variant is known by: select where it came that far, else search.
+pub(super) fn known_score(variant: &VariantReport) -> Option<&ReportScore> {
+    variant.select.as_ref().or(variant.search.as_ref())
+}
+
+/// Why an experiment has no comparison.
+pub(super) fn no_result_text(node: &NodeReport) -> String {
+    let notes: Vec<_> = node
+        .variants
+        .iter()
+        .map(|variant| match &variant.note {
+            Some(why) => format!("{} {}: {why}", variant.id, variant.state.as_str()),
+            None => format!("{} {}", variant.id, variant.state.as_str()),
+        })
+        .collect();
+    if notes.is_empty() { "no variants".to_owned() } else { notes.join("; ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use trex_domain::Comparison;
+
+    use super::super::sample::sample_report;
+    use super::*;
+
+    #[track_caller]
+    fn check_duration(secs: f64, expected: &str) {
+        assert_eq!(duration(secs), expected);
+    }
+
+    #[test]
+    fn durations_carry_their_unit() {
+        check_duration(0.04, "0.0 s");
+        check_duration(9.94, "9.9 s");
+        check_duration(9.97, "10 s");
+        check_duration(59.6, "1 min 0 s");
+        check_duration(200.0, "3 min 20 s");
+        check_duration(7500.0, "2 h 5 min");
+        check_duration(f64::NAN, "unknown");
+    }
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        // `date -u -d @951782400` and so on.
+        assert_eq!(date_utc(Millis(0)), "1970-01-01 00:00 UTC");
+        assert_eq!(date_utc(Millis(951_782_400_000)), "2000-02-29 00:00 UTC");
+        assert_eq!(date_utc(Millis(1_700_000_000_000)), "2023-11-14 22:13 UTC");
+        assert_eq!(date_utc(Millis(-1)), "1969-12-31 23:59 UTC");
+    }
+
+    #[test]
+    fn the_verdict_is_told_as_it_is() {
+        let mut report = sample_report();
+        assert_eq!(
+            verdict_sentence(&report),
+            "The tuned model answers 0.810 [0.774, 0.843] of n=500 items of the final split correctly (accuracy), \
+             against 0.520 [0.476, 0.563] for the untouched base: a gain of +0.290 [+0.238, +0.341], n=500 on the same \
+             items."
+        );
+        report.verdict = Some(Verdict::NoRealGain);
+        report.gain = report.gain.map(|gain| Comparison { significant: false, ..gain });
+        assert!(verdict_sentence(&report).starts_with("No real gain: the best candidate answers 0.810"));
+        report.best = None;
+        report.final_.clone_from(&report.base);
+        assert!(verdict_sentence(&report).contains("nothing that was tried beat the untouched base"));
+        report.verdict = None;
+        assert!(verdict_sentence(&report).contains("has not ended"));
+    }
+
+    #[test]
+    fn how_often_the_sealed_split_was_opened_is_said() {
+        let mut report = sample_report();
+        assert!(sealed_text(&report).contains("opened once"));
+        report.final_opened = 0;
+        assert!(sealed_text(&report).contains("has not been opened"));
+        report.final_opened = 3;
+        assert!(sealed_text(&report).contains("3 times"));
+    }
+}
