@@ -1,1 +1,4 @@
 //! The ten FT-Bench tasks: generators and manifests.
+
+mod generator;
+mod words;
