@@ -1,0 +1,198 @@
+//! The errors of this crate: each names the file or split and says what to do. A bad row is not an error but data: see
+//! [`trex_domain::QuarantinedRow`].
+
+use std::path::PathBuf;
+
+use trex_domain::{DomainError, ErrorClass, Problem};
+use trex_fs::FsError;
+
+/// What can go wrong with data as a whole.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// A file or blob cannot be read or written.
+    #[error(transparent)]
+    Fs(#[from] FsError),
+    /// A value has no name by content.
+    #[error(transparent)]
+    Domain(#[from] DomainError),
+    /// There is no such file.
+    #[error("there is no file {}", path.display())]
+    MissingFile {
+        /// As given.
+        path: PathBuf,
+        /// A file of the same folder with a similar name.
+        nearest: Option<String>,
+        /// What the system said.
+        source: FsError,
+    },
+    /// The path is a folder.
+    #[error("{} is a folder, not a file", path.display())]
+    IsFolder {
+        /// As given.
+        path: PathBuf,
+    },
+    /// The file holds nothing but white space.
+    #[error("{} is empty", path.display())]
+    EmptyFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is of a kind that is not read.
+    #[error("{} is {found}, which cannot be imported", path.display())]
+    UnsupportedFormat {
+        /// The file.
+        path: PathBuf,
+        /// What it is, such as `a Parquet file`.
+        found: &'static str,
+    },
+    /// A column that a setting or the template names is not in the file.
+    #[error("{file} has no column {column:?} (asked for by {asked_by}); it has {}", quoted(columns))]
+    MissingColumn {
+        /// File name.
+        file: String,
+        /// The column.
+        column: String,
+        /// The setting that names it, such as `data.fields.answer`.
+        asked_by: &'static str,
+        /// The columns there are.
+        columns: Vec<String>,
+        /// The column that was probably meant.
+        nearest: Option<String>,
+    },
+    /// The template has a placeholder that is neither a column nor one of ours.
+    #[error("prompt.template has the placeholder {{{placeholder}}}, but {file} has only {}", quoted(columns))]
+    UnknownPlaceholder {
+        /// File name.
+        file: String,
+        /// Without its braces.
+        placeholder: String,
+        /// The columns there are.
+        columns: Vec<String>,
+        /// The column that was probably meant.
+        nearest: Option<String>,
+    },
+    /// The template lists options, and there are none.
+    #[error("prompt.template has {{options}}, but prompt.options is empty")]
+    NoOptions,
+    /// No column looks like what the task needs.
+    #[error("no column of {file} looks like the {role} ({}); it has {}", reason, quoted(columns))]
+    NoColumn {
+        /// File name.
+        file: String,
+        /// `input` or `answer`.
+        role: &'static str,
+        /// What the detection found instead.
+        reason: String,
+        /// The columns there are.
+        columns: Vec<String>,
+    },
+    /// Not one answer of the file is among the options.
+    #[error(
+        "none of the answers in {file} is among the options: found {}, expected {}",
+        quoted(found),
+        quoted(expected)
+    )]
+    LabelsUnknown {
+        /// File name.
+        file: String,
+        /// Answers that occur, the most frequent first, at most ten.
+        found: Vec<String>,
+        /// The options.
+        expected: Vec<String>,
+    },
+    /// A split has no rows.
+    #[error("the {split} split is empty: {reason}")]
+    EmptySplit {
+        /// `train`, `search`, `select` or `final`.
+        split: &'static str,
+        /// Where its rows went.
+        reason: String,
+    },
+    /// Files were asked of a task that generates its data.
+    #[error("the task takes its data from {name}, not from files")]
+    NotFiles {
+        /// Name of the generator.
+        name: String,
+    },
+}
+
+fn quoted(names: &[String]) -> String {
+    if names.is_empty() {
+        return "none".to_owned();
+    }
+    names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
+}
+
+impl Problem for DataError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Fs(source) => source.code(),
+            Self::Domain(source) => source.code(),
+            Self::MissingFile { .. } => "data.missing_file",
+            Self::IsFolder { .. } => "data.is_folder",
+            Self::EmptyFile { .. } => "data.empty_file",
+            Self::UnsupportedFormat { .. } => "data.unsupported_format",
+            Self::MissingColumn { .. } => "data.missing_column",
+            Self::UnknownPlaceholder { .. } => "data.unknown_placeholder",
+            Self::NoOptions => "data.no_options",
+            Self::NoColumn { .. } => "data.no_column",
+            Self::LabelsUnknown { .. } => "data.labels_unknown",
+            Self::EmptySplit { .. } => "data.empty_split",
+            Self::NotFiles { .. } => "data.not_files",
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Fs(source) => source.hint(),
+            Self::Domain(source) => source.hint(),
+            Self::MissingFile { nearest: Some(name), .. } => Some(format!("did you mean {name:?}?")),
+            Self::MissingFile { .. } => Some("check the path; it is relative to the data folder".to_owned()),
+            Self::IsFolder { .. } => Some("name one file of the folder".to_owned()),
+            Self::EmptyFile { .. } => Some("check that the file was written or downloaded completely".to_owned()),
+            Self::UnsupportedFormat { .. } => Some("unpack or convert it to JSONL, CSV, TSV or plain text".to_owned()),
+            Self::MissingColumn { nearest, .. } | Self::UnknownPlaceholder { nearest, .. } => {
+                Some(column_hint(nearest.as_deref()))
+            }
+            Self::NoOptions => {
+                Some("list the answers in prompt.options, or take {options} out of the template".to_owned())
+            }
+            Self::NoColumn { role, .. } => Some(format!("name the column in data.fields.{role}")),
+            Self::LabelsUnknown { found, expected, .. } => Some(labels_hint(found, expected)),
+            Self::EmptySplit { split, .. } => Some(empty_split_hint(split)),
+            Self::NotFiles { .. } => None,
+        }
+    }
+
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Fs(source) => source.class(),
+            Self::Domain(source) => source.class(),
+            Self::NotFiles { .. } => ErrorClass::Bug,
+            _ => ErrorClass::Permanent,
+        }
+    }
+}
+
+fn column_hint(nearest: Option<&str>) -> String {
+    match nearest {
+        Some(name) => format!("did you mean {name:?}?"),
+        None => "`trex data profile FILE` shows the columns; a file without header numbers them from 0".to_owned(),
+    }
+}
+
+fn labels_hint(found: &[String], expected: &[String]) -> String {
+    let raw = found.first().map_or("raw", String::as_str);
+    let answer = expected.first().map_or("answer", String::as_str);
+    format!("map them in [data.fields.labels], for example {raw:?} = {answer:?}, or check data.fields.answer")
+}
+
+fn empty_split_hint(split: &str) -> String {
+    match split {
+        "train" => "give more rows in data.train, or files of their own in data.dev and data.test".to_owned(),
+        "final" => "name a file with rows in data.test, or give more rows in data.train".to_owned(),
+        _ => "name a file with more rows in data.dev that are not in data.test, or give more rows in data.train"
+            .to_owned(),
+    }
+}
