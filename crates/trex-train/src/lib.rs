@@ -1,1 +1,33 @@
-//! Models, LoRA, trainer, generation, checkpoints and export on candle.
+//! Models, LoRA, trainer, evaluation, checkpoints and export on candle.
+//!
+//! The only crate that names candle. Synchronous: every function blocks until its work is done and uses the process-wide
+//! rayon pool (size: `RAYON_NUM_THREADS`). Runs inside a worker process ([`run_worker`]); [`model_facts`] and the
+//! [`ModelRegistry`] are cheap enough for the app itself. Knows no tree, no budget and no database.
+
+mod batch;
+mod checkpoint;
+mod decoder;
+mod error;
+mod evaluate;
+mod export;
+mod generate;
+mod layout;
+mod lora;
+mod model_config;
+mod models;
+mod ops;
+mod optimizer;
+mod pretrain;
+mod trainer;
+mod usage;
+mod weights;
+mod worker;
+
+pub use error::TrainError;
+pub use evaluate::evaluate;
+pub use export::write_peft_folder;
+pub use model_config::ModelConfig;
+pub use models::{ModelEntry, ModelRegistry, model_facts};
+pub use pretrain::{PretrainProgress, PretrainSettings, pretrain, write_hf_model};
+pub use trainer::{EventSink, scratch_checkpoint, train};
+pub use worker::{run_job, run_worker};

@@ -1,0 +1,220 @@
+//! The errors of training, evaluation and model files.
+
+use std::path::PathBuf;
+
+use trex_chat::ChatError;
+use trex_domain::{DomainError, ErrorClass, FailureClass, Problem};
+use trex_fs::FsError;
+
+/// What can go wrong in this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// A file could not be read or written.
+    #[error(transparent)]
+    Fs(#[from] FsError),
+    /// Tokenizer or chat template.
+    #[error(transparent)]
+    Chat(#[from] ChatError),
+    /// A value out of range.
+    #[error(transparent)]
+    Domain(#[from] DomainError),
+    /// A tensor operation failed.
+    #[error("tensor operation failed")]
+    Tensor(#[from] candle_core::Error),
+    /// A model folder without the files of a model.
+    #[error("{} is not a model: {missing} is missing", path.display())]
+    NotAModel {
+        /// What was looked at.
+        path: PathBuf,
+        /// Which file.
+        missing: &'static str,
+    },
+    /// `config.json` is not what it should be.
+    #[error("{}: not a model configuration", path.display())]
+    BadConfig {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// A field of `config.json` contradicts another.
+    #[error("{}: {field} is {value}, which {why}", path.display())]
+    InconsistentConfig {
+        /// The file.
+        path: PathBuf,
+        /// Field name.
+        field: &'static str,
+        /// Its value.
+        value: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// An architecture that has no implementation here.
+    #[error("architecture {architecture:?} is not supported")]
+    UnknownArchitecture {
+        /// As the model names it.
+        architecture: String,
+    },
+    /// A weight file that cannot be read to its end.
+    #[error("{} is damaged or truncated", path.display())]
+    DamagedWeights {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: candle_core::Error,
+    },
+    /// A weight file that cannot be parsed.
+    #[error("{} is damaged or truncated", path.display())]
+    DamagedSafetensors {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: safetensors::SafeTensorError,
+    },
+    /// A tensor that the configuration asks for is not in the weights.
+    #[error("tensor {name} is missing in {}", path.display())]
+    MissingTensor {
+        /// The weight file or folder.
+        path: PathBuf,
+        /// Tensor name in Hugging Face form.
+        name: String,
+    },
+    /// A tensor of another shape than the configuration asks for.
+    #[error("tensor {name} has shape {found:?}, expected {expected:?}")]
+    WrongShape {
+        /// Tensor name.
+        name: String,
+        /// Shape in the file.
+        found: Vec<usize>,
+        /// Shape by the configuration.
+        expected: Vec<usize>,
+    },
+    /// A tensor with NaN or infinite values.
+    #[error("tensor {name} holds a value that is not finite")]
+    NotFinite {
+        /// Tensor name.
+        name: String,
+    },
+    /// A tensor type that is not read.
+    #[error("tensor {name} has type {dtype}, which is not read")]
+    UnsupportedDtype {
+        /// Tensor name.
+        name: String,
+        /// Its type.
+        dtype: String,
+    },
+    /// An adapter or checkpoint that does not belong to this model or job.
+    #[error("{} does not fit: {why}", path.display())]
+    Mismatch {
+        /// The file.
+        path: PathBuf,
+        /// What differs.
+        why: String,
+    },
+    /// Nothing to train on, or nothing to score.
+    #[error("{} holds no rows", path.display())]
+    NoRows {
+        /// The file.
+        path: PathBuf,
+    },
+    /// An item of a choice task without options.
+    #[error("item {id} has no options to choose from")]
+    NoOptions {
+        /// Example id.
+        id: String,
+    },
+    /// A sequence that the model cannot take.
+    #[error("example {id} has {tokens} tokens, the model takes {limit}")]
+    TooLong {
+        /// Example id.
+        id: String,
+        /// Its length.
+        tokens: usize,
+        /// The model's limit.
+        limit: usize,
+    },
+    /// Loss became NaN, infinite or far larger than at the start.
+    #[error("training diverged at step {step}: loss {loss}")]
+    Diverged {
+        /// Optimiser step, from 1.
+        step: usize,
+        /// The loss.
+        loss: f64,
+    },
+    /// The parent asked to stop or went away.
+    #[error("cancelled at step {step}")]
+    Cancelled {
+        /// Steps done.
+        step: usize,
+    },
+}
+
+impl TrainError {
+    /// How the engine should treat the failure.
+    pub fn failure_class(&self) -> FailureClass {
+        match self {
+            Self::Diverged { .. } => FailureClass::Diverged,
+            Self::Cancelled { .. } => FailureClass::Cancelled,
+            Self::Fs(err) if err.is_disk_full() => FailureClass::DiskFull,
+            _ => FailureClass::Config,
+        }
+    }
+}
+
+impl Problem for TrainError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Fs(err) => err.code(),
+            Self::Chat(err) => err.code(),
+            Self::Domain(err) => err.code(),
+            Self::Tensor(_) => "train.tensor",
+            Self::NotAModel { .. } => "model.not_a_model",
+            Self::BadConfig { .. } => "model.bad_config",
+            Self::InconsistentConfig { .. } => "model.inconsistent_config",
+            Self::UnknownArchitecture { .. } => "model.unknown_architecture",
+            Self::DamagedWeights { .. } | Self::DamagedSafetensors { .. } => "model.damaged",
+            Self::MissingTensor { .. } => "model.missing_tensor",
+            Self::WrongShape { .. } => "model.wrong_shape",
+            Self::NotFinite { .. } => "model.not_finite",
+            Self::UnsupportedDtype { .. } => "model.unsupported_dtype",
+            Self::Mismatch { .. } => "train.mismatch",
+            Self::NoRows { .. } => "train.no_rows",
+            Self::NoOptions { .. } => "eval.no_options",
+            Self::TooLong { .. } => "train.too_long",
+            Self::Diverged { .. } => "train.diverged",
+            Self::Cancelled { .. } => "train.cancelled",
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::Fs(err) => return err.hint(),
+            Self::Chat(err) => return err.hint(),
+            Self::Domain(err) => return err.hint(),
+            Self::NotAModel { .. } => {
+                "give a GGUF file, or a folder with config.json, tokenizer.json and *.safetensors".to_owned()
+            }
+            Self::UnknownArchitecture { .. } => {
+                format!("supported are {}", crate::model_config::SUPPORTED_ARCHITECTURES.join(", "))
+            }
+            Self::DamagedWeights { .. } | Self::DamagedSafetensors { .. } => {
+                "fetch the file again and compare its size with the source".to_owned()
+            }
+            Self::Diverged { .. } => "lower learning_rate, or set max_grad_norm".to_owned(),
+            Self::TooLong { .. } => "shorten the prompt, or set train.max_length below the model's limit".to_owned(),
+            Self::NoOptions { .. } => "set prompt.options, or kind = \"generate\"".to_owned(),
+            _ => return None,
+        };
+        Some(text)
+    }
+
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Fs(err) => err.class(),
+            Self::Chat(err) => err.class(),
+            Self::Tensor(_) => ErrorClass::Bug,
+            _ => ErrorClass::Permanent,
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Scores a model on items: by log-likelihood where the answer space is closed, by greedy generation where it is open.
+
+use candle_core::Device;
+use trex_chat::ChatModel;
+use trex_domain::{EvalDone, EvalJob, EvalMode, Example, ItemScore, WorkerEvent};
+use trex_fs::BlobStore;
+
+use crate::batch::{push_root, row, shared_len};
+use crate::decoder::Decoder;
+use crate::layout::TokenTree;
+use crate::lora::Adapter;
+use crate::trainer::EventSink;
+use crate::usage::Meter;
+use crate::{ModelConfig, TrainError, generate, ops};
+
+/// Most tokens of one forward pass; bounds memory.
+const TOKENS_PER_PASS: usize = 2048;
+
+/// Scores items as the job says and stores the item scores as a blob.
+pub fn evaluate(job: &EvalJob, sink: &mut dyn EventSink) -> Result<EvalDone, TrainError> {
+    let meter = Meter::start();
+    let device = Device::Cpu;
+    let config = ModelConfig::load(&job.model_dir.join("config.json"))?;
+    let tokenizer = ChatModel::load(&job.model_dir)?;
+    tokenizer.check_fits(config.vocab_size)?;
+    let mut items: Vec<Example> = trex_fs::read_lines(&job.items)?;
+    items.truncate(job.take);
+    if items.is_empty() {
+        return Err(TrainError::NoRows { path: job.items.clone() });
+    }
+    let adapter = job.adapter.as_ref().map(|path| Adapter::load(path, &config, &device)).transpose()?;
+    let mut model = Decoder::load(&job.model_dir, config, &device)?;
+    if let Some(adapter) = &adapter {
+        model.attach(adapter);
+    }
+    let run = EvalRun { job, model: &model, tokenizer: &tokenizer, meter: &meter };
+    let scores = match job.mode {
+        EvalMode::Choice => run.choose(&items, sink)?,
+        EvalMode::Generate { max_new_tokens } => run.generate(&items, max_new_tokens, sink)?,
+    };
+    let blob = BlobStore::new(&job.blobs_dir).put_lines(&scores)?;
+    Ok(EvalDone { items: blob, n: scores.len(), cost: meter.cost() })
+}
+
+struct EvalRun<'a> {
+    job: &'a EvalJob,
+    model: &'a Decoder,
+    tokenizer: &'a ChatModel,
+    meter: &'a Meter,
+}
+
+/// A choice item as tokens.
+struct ChoiceItem<'a> {
+    example: &'a Example,
+    prompt: Vec<u32>,
+    options: Vec<Vec<u32>>,
+}
+
+impl ChoiceItem<'_> {
+    fn num_tokens(&self) -> usize {
+        self.prompt.len() + self.options.iter().map(|option| option.len() - 1).sum::<usize>()
+    }
+}
+
+impl EvalRun<'_> {
+    fn report(&self, sink: &mut dyn EventSink, done: usize, total: usize) -> Result<(), TrainError> {
+        let rate = done as f64 / self.meter.wall_s();
+        let progress = WorkerEvent::Progress { phase: "score".to_owned(), done, total, rate };
+        if sink.send(progress) { Ok(()) } else { Err(TrainError::Cancelled { step: done }) }
+    }
+
+    fn prompt_tokens(&self, example: &Example) -> Result<Vec<u32>, TrainError> {
+        let prompt = self.tokenizer.encode_prompt(&example.rendered_prompt(self.job.seed))?;
+        self.check_length(example, prompt.len())?;
+        Ok(prompt)
+    }
+
+    fn check_length(&self, example: &Example, tokens: usize) -> Result<(), TrainError> {
+        let limit = self.model.config().max_position;
+        if tokens > limit {
+            return Err(TrainError::TooLong { id: example.id.clone(), tokens, limit });
+        }
+        Ok(())
+    }
+
+    fn choose(&self, items: &[Example], sink: &mut dyn EventSink) -> Result<Vec<ItemScore>, TrainError> {
+        let mut encoded = Vec::with_capacity(items.len());
+        for example in items {
+            if example.options.is_empty() {
+                return Err(TrainError::NoOptions { id: example.id.clone() });
+            }
+            let prompt = self.prompt_tokens(example)?;
+            let options = example.options.iter().map(|option| self.tokenizer.encode_completion(option));
+            let item = ChoiceItem { example, prompt, options: options.collect::<Result<_, _>>()? };
+            self.check_length(example, item.prompt.len() + item.options.iter().map(Vec::len).max().unwrap_or(0))?;
+            encoded.push(item);
+        }
+        let mut scores = Vec::with_capacity(items.len());
+        let mut rest = encoded.as_slice();
+        while !rest.is_empty() {
+            let (pass, later) = rest.split_at(pass_len(rest));
+            scores.extend(self.choose_pass(pass)?);
+            rest = later;
+            self.report(sink, scores.len(), items.len())?;
+        }
+        Ok(scores)
+    }
+
+    /// Scores the options of some items in one forward pass.
+    fn choose_pass(&self, items: &[ChoiceItem<'_>]) -> Result<Vec<ItemScore>, TrainError> {
+        let shared = shared_len(items.iter().map(|item| item.prompt.as_slice()));
+        let mut tree = TokenTree::default();
+        let root = push_root(&mut tree, items.first().map(|item| item.prompt.as_slice()), shared);
+        // Rows whose logits are needed, and per option the (place among those rows, token) pairs that it sums over.
+        let mut rows: Vec<u32> = Vec::new();
+        let mut sums: Vec<Vec<Vec<(usize, u32)>>> = Vec::with_capacity(items.len());
+        for item in items {
+            let segment = tree.push(root, &item.prompt[shared..]);
+            let question = rows.len();
+            rows.push(row(tree.last_row(segment).unwrap_or_default()));
+            let mut options = Vec::with_capacity(item.options.len());
+            for option in &item.options {
+                let read = &option[..option.len() - 1];
+                let segment = tree.push(Some(segment), read);
+                let mut terms = vec![(question, option[0])];
+                for (offset, token) in option.iter().enumerate().skip(1) {
+                    terms.push((rows.len(), *token));
+                    rows.push(row(tree.first_row(segment) + offset - 1));
+                }
+                options.push(terms);
+            }
+            sums.push(options);
+        }
+        let hidden = self.model.hidden(&tree, None)?;
+        let needed: Vec<(usize, u32)> = sums.iter().flatten().flatten().copied().collect();
+        let log_probs = self.log_probs(&hidden, &rows, &needed)?;
+        let mut terms = log_probs.into_iter();
+        let mut sum = |option: &Vec<(usize, u32)>| terms.by_ref().take(option.len()).sum::<f64>();
+        let scored = items.iter().zip(&sums).map(|(item, options)| {
+            let totals: Vec<f64> = options.iter().map(&mut sum).collect();
+            choice_score(item.example, &totals, self.job.metric)
+        });
+        Ok(scored.collect())
+    }
+
+    /// Log-probabilities of (row, token) pairs in nats.
+    fn log_probs(
+        &self,
+        hidden: &candle_core::Tensor,
+        rows: &[u32],
+        needed: &[(usize, u32)],
+    ) -> Result<Vec<f64>, TrainError> {
+        const ROWS_AT_ONCE: usize = 128;
+        let mut found = vec![0.0; needed.len()];
+        for (index, chunk) in rows.chunks(ROWS_AT_ONCE).enumerate() {
+            let logits = self.model.logits(hidden, chunk)?;
+            let classes = self.model.config().vocab_size;
+            let first = index * ROWS_AT_ONCE;
+            ops::with_slices([&logits], |[logits]| {
+                let log_z: Vec<f64> = logits.chunks(classes).map(log_sum_exp).collect();
+                for (place, (row, token)) in needed.iter().enumerate() {
+                    if (first..first + chunk.len()).contains(row) {
+                        let at = row - first;
+                        found[place] = f64::from(logits[at * classes + *token as usize]) - log_z[at];
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        Ok(found)
+    }
+
+    fn generate(
+        &self,
+        items: &[Example],
+        max_new_tokens: usize,
+        sink: &mut dyn EventSink,
+    ) -> Result<Vec<ItemScore>, TrainError> {
+        let mut prompts = Vec::with_capacity(items.len());
+        for example in items {
+            let prompt = self.prompt_tokens(example)?;
+            self.check_length(example, prompt.len() + max_new_tokens)?;
+            prompts.push(prompt);
+        }
+        let mut scores = Vec::with_capacity(items.len());
+        for (examples, prompts) in items.chunks(generate::BATCH).zip(prompts.chunks(generate::BATCH)) {
+            let answers = generate::greedy(self.model, prompts, max_new_tokens, self.tokenizer.eos_ids())?;
+            for (example, tokens) in examples.iter().zip(answers) {
+                let predicted = self.tokenizer.decode(&tokens)?.trim().to_owned();
+                let score = trex_eval::score_item(self.job.metric, &predicted, &example.answer);
+                let gold = example.answer.clone();
+                scores.push(ItemScore { id: example.id.clone(), predicted, gold, score, gold_logprob: None });
+            }
+            self.report(sink, scores.len(), items.len())?;
+        }
+        Ok(scores)
+    }
+}
+
+/// How many items from the start fit into one pass; at least one.
+fn pass_len(items: &[ChoiceItem<'_>]) -> usize {
+    let mut tokens = 0;
+    let fitting = items.iter().take_while(|item| {
+        tokens += item.num_tokens();
+        tokens <= TOKENS_PER_PASS
+    });
+    fitting.count().max(1)
+}
+
+fn log_sum_exp(row: &[f32]) -> f64 {
+    let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    f64::from(top) + row.iter().map(|x| f64::from((x - top).exp())).sum::<f64>().ln()
+}
+
+/// The option with the highest total wins; the first of equal ones.
+fn choice_score(example: &Example, totals: &[f64], metric: trex_domain::Metric) -> ItemScore {
+    let mut best = 0;
+    for (index, total) in totals.iter().enumerate() {
+        if *total > totals[best] {
+            best = index;
+        }
+    }
+    let gold = example.options.iter().position(|option| *option == example.answer);
+    let predicted = example.options[best].clone();
+    ItemScore {
+        id: example.id.clone(),
+        score: trex_eval::score_item(metric, &predicted, &example.answer),
+        predicted,
+        gold: example.answer.clone(),
+        gold_logprob: gold.and_then(|index| totals.get(index).copied()),
+    }
+}

@@ -1,0 +1,171 @@
+//! Greedy generation for a batch of prompts, with keys and values kept per sequence.
+
+use candle_core::Tensor;
+use rayon::prelude::*;
+
+use crate::TrainError;
+use crate::batch::{push_root, row, shared_len};
+use crate::decoder::Decoder;
+use crate::layout::{Segment, TokenTree};
+use crate::ops::{self, HeadShape, with_slices};
+
+/// Prompts that are decoded together.
+pub(crate) const BATCH: usize = 32;
+
+/// Keys and values of one sequence in one layer, rows of kv heads · `head_dim`.
+#[derive(Clone, Debug, Default)]
+struct Rows {
+    keys: Vec<f32>,
+    values: Vec<f32>,
+}
+
+/// One sequence in the making.
+struct Sequence {
+    /// By layer.
+    cache: Vec<Rows>,
+    /// Tokens in the cache.
+    len: usize,
+    /// Generated so far.
+    out: Vec<u32>,
+    done: bool,
+}
+
+/// Generates up to `max_new_tokens` tokens per prompt, always the most likely one; stops at `eos` (not returned).
+///
+/// Of equally likely tokens the lowest id is taken.
+pub(crate) fn greedy(
+    model: &Decoder,
+    prompts: &[Vec<u32>],
+    max_new_tokens: usize,
+    eos: &[u32],
+) -> Result<Vec<Vec<u32>>, TrainError> {
+    let (mut sequences, mut next) = prefill(model, prompts)?;
+    for _ in 0..max_new_tokens {
+        for (sequence, token) in sequences.iter_mut().zip(&next) {
+            sequence.done |= eos.contains(token);
+            if !sequence.done {
+                sequence.out.push(*token);
+            }
+        }
+        let active: Vec<usize> = (0..sequences.len()).filter(|i| !sequences[*i].done).collect();
+        let finished = sequences.iter().all(|sequence| sequence.done || sequence.out.len() >= max_new_tokens);
+        if active.is_empty() || finished {
+            break;
+        }
+        let tokens: Vec<u32> = active.iter().map(|index| next[*index]).collect();
+        for (index, token) in active.iter().zip(decode_step(model, &mut sequences, &active, &tokens)?) {
+            next[*index] = token;
+        }
+    }
+    Ok(sequences.into_iter().map(|sequence| sequence.out).collect())
+}
+
+/// Runs the prompts and returns their caches with the first token of each answer.
+fn prefill(model: &Decoder, prompts: &[Vec<u32>]) -> Result<(Vec<Sequence>, Vec<u32>), TrainError> {
+    let shared = shared_len(prompts.iter().map(Vec::as_slice));
+    let mut tree = TokenTree::default();
+    let root = push_root(&mut tree, prompts.first().map(Vec::as_slice), shared);
+    let leaves: Vec<usize> = prompts.iter().map(|prompt| tree.push(root, &prompt[shared..])).collect();
+    let segments = tree.segments();
+    let layers = model.config().num_layers;
+    let new = |prompt: &Vec<u32>| Sequence {
+        cache: vec![Rows::default(); layers],
+        len: prompt.len(),
+        out: Vec::new(),
+        done: false,
+    };
+    let mut sequences: Vec<Sequence> = prompts.iter().map(new).collect();
+    let shape = model.head_shape();
+    let mut attend = |layer: usize, q: &Tensor, k: &Tensor, v: &Tensor| {
+        with_slices([k, v], |[keys, values]| {
+            let width = shape.num_kv_heads * shape.head_dim;
+            for (sequence, leaf) in sequences.iter_mut().zip(&leaves) {
+                let rows = &mut sequence.cache[layer];
+                for segment in path(&segments, *leaf) {
+                    let range = segment.start * width..(segment.start + segment.len) * width;
+                    rows.keys.extend_from_slice(&keys[range.clone()]);
+                    rows.values.extend_from_slice(&values[range]);
+                }
+            }
+            Ok(())
+        })?;
+        ops::attention(q, k, v, &segments, shape)
+    };
+    let hidden = model.run(tree.tokens(), tree.positions(), &mut attend, None)?;
+    let last: Vec<u32> = leaves.iter().map(|leaf| row(tree.last_row(*leaf).unwrap_or_default())).collect();
+    let next = argmax(&model.logits(&hidden, &last)?)?;
+    Ok((sequences, next))
+}
+
+/// A segment with its ancestors, from the root down.
+fn path(segments: &[Segment], leaf: usize) -> impl Iterator<Item = &Segment> {
+    let leaf = &segments[leaf];
+    leaf.ancestors.iter().map(|index| &segments[*index]).chain(std::iter::once(leaf))
+}
+
+/// Feeds one token to each active sequence and returns the next ones.
+fn decode_step(
+    model: &Decoder,
+    sequences: &mut [Sequence],
+    active: &[usize],
+    tokens: &[u32],
+) -> Result<Vec<u32>, TrainError> {
+    let positions: Vec<usize> = active.iter().map(|index| sequences[*index].len).collect();
+    let shape = model.head_shape();
+    let mut attend = |layer: usize, q: &Tensor, k: &Tensor, v: &Tensor| {
+        let width = shape.num_kv_heads * shape.head_dim;
+        let out = with_slices([q, k, v], |[queries, keys, values]| {
+            for (row, index) in active.iter().enumerate() {
+                let rows = &mut sequences[*index].cache[layer];
+                rows.keys.extend_from_slice(&keys[row * width..(row + 1) * width]);
+                rows.values.extend_from_slice(&values[row * width..(row + 1) * width]);
+            }
+            let query_width = shape.num_heads * shape.head_dim;
+            let mut out = vec![0f32; queries.len()];
+            out.par_chunks_mut(query_width)
+                .zip(queries.par_chunks(query_width))
+                .zip(active.par_iter())
+                .for_each(|((out, query), index)| attend_one(out, query, &sequences[*index].cache[layer], shape));
+            Ok(out)
+        })?;
+        Tensor::from_vec(out, q.shape(), q.device())
+    };
+    let hidden = model.run(tokens, &positions, &mut attend, None)?;
+    for index in active {
+        sequences[*index].len += 1;
+    }
+    argmax(&model.project(&hidden)?)
+}
+
+/// Attention of one token over all rows of its sequence.
+fn attend_one(out: &mut [f32], query: &[f32], rows: &Rows, shape: HeadShape) {
+    let (dim, width) = (shape.head_dim, shape.num_kv_heads * shape.head_dim);
+    let scale = 1.0 / (dim as f32).sqrt();
+    for (head, (out, query)) in out.chunks_mut(dim).zip(query.chunks(dim)).enumerate() {
+        let offset = head * shape.num_kv_heads / shape.num_heads * dim;
+        let dot = |key: &[f32]| key[offset..offset + dim].iter().zip(query).map(|(a, b)| a * b).sum::<f32>() * scale;
+        let scores: Vec<f32> = rows.keys.chunks(width).map(dot).collect();
+        let top = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let weights: Vec<f32> = scores.iter().map(|score| (score - top).exp()).collect();
+        let inverse = 1.0 / weights.iter().sum::<f32>();
+        for (weight, value) in weights.iter().zip(rows.values.chunks(width)) {
+            for (out, x) in out.iter_mut().zip(&value[offset..offset + dim]) {
+                *out += weight * inverse * x;
+            }
+        }
+    }
+}
+
+fn argmax(logits: &Tensor) -> Result<Vec<u32>, TrainError> {
+    let classes = logits.dim(1)?;
+    let best = |row: &[f32]| {
+        let mut best = 0;
+        for (index, x) in row.iter().enumerate() {
+            if *x > row[best] {
+                best = index;
+            }
+        }
+        crate::batch::row(best)
+    };
+    Ok(with_slices([logits], |[logits]| Ok(logits.chunks(classes).map(best).collect()))?)
+}

@@ -1,0 +1,171 @@
+//! AdamW with decoupled weight decay (Loshchilov & Hutter, 2019) and clipping by the global norm. State is plain `f32`.
+
+use candle_core::backprop::GradStore;
+use candle_core::{Tensor, Var};
+use rayon::prelude::*;
+use trex_domain::TrainConfig;
+
+use crate::TrainError;
+
+/// One trained tensor with Adam's moments.
+#[derive(Debug)]
+pub(crate) struct Parameter {
+    pub(crate) name: String,
+    pub(crate) var: Var,
+    /// First moment.
+    pub(crate) m: Vec<f32>,
+    /// Second moment.
+    pub(crate) v: Vec<f32>,
+    /// Whether weight decay applies: matrices yes, norms no.
+    decays: bool,
+}
+
+/// The optimiser over a list of parameters in a fixed order.
+#[derive(Debug)]
+pub(crate) struct AdamW {
+    pub(crate) parameters: Vec<Parameter>,
+}
+
+/// Gradients of all parameters, summed over micro-batches, in the order of the parameters.
+#[derive(Debug)]
+pub(crate) struct Gradients {
+    values: Vec<Vec<f32>>,
+}
+
+impl AdamW {
+    /// Moments start at zero. The order of `vars` is the order of everything.
+    pub(crate) fn new(vars: Vec<(String, Var)>) -> Self {
+        let parameters = vars
+            .into_iter()
+            .map(|(name, var)| {
+                let count = var.elem_count();
+                let decays = var.dims().len() > 1;
+                Parameter { name, var, m: vec![0.0; count], v: vec![0.0; count], decays }
+            })
+            .collect();
+        Self { parameters }
+    }
+
+    /// Zero gradients.
+    pub(crate) fn zero_gradients(&self) -> Gradients {
+        Gradients { values: self.parameters.iter().map(|p| vec![0.0; p.m.len()]).collect() }
+    }
+
+    /// Adds the gradients of one micro-batch. A parameter without a gradient is a defect and an error.
+    pub(crate) fn accumulate(&self, sums: &mut Gradients, grads: &GradStore) -> Result<(), TrainError> {
+        for (parameter, sum) in self.parameters.iter().zip(&mut sums.values) {
+            let Some(grad) = grads.get(&parameter.var) else {
+                return Err(candle_core::Error::Msg(format!("{} got no gradient", parameter.name)).into());
+            };
+            crate::ops::with_slices([grad], |[grad]| {
+                sum.iter_mut().zip(grad).for_each(|(sum, g)| *sum += g);
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// One step with bias correction; `step` counts from 1. Returns the gradient norm before clipping.
+    ///
+    /// `m ← β₁m + (1−β₁)g`, `v ← β₂v + (1−β₂)g²`, `θ ← θ − lr·(m̂/(√v̂ + ε) + λθ)`.
+    pub(crate) fn step(
+        &mut self,
+        mut gradients: Gradients,
+        config: &TrainConfig,
+        learning_rate: f64,
+        step: usize,
+    ) -> Result<f64, TrainError> {
+        let norm = gradients.norm();
+        if config.max_grad_norm > 0.0 && norm > config.max_grad_norm {
+            gradients.scale(config.max_grad_norm / (norm + 1e-6));
+        }
+        let exponent = i32::try_from(step).unwrap_or(i32::MAX);
+        let correct1 = 1.0 - config.adam_beta1.powi(exponent);
+        let correct2 = 1.0 - config.adam_beta2.powi(exponent);
+        for (parameter, grad) in self.parameters.iter_mut().zip(&gradients.values) {
+            let decay = if parameter.decays { config.weight_decay * learning_rate } else { 0.0 };
+            let mut values: Vec<f32> = parameter.var.flatten_all()?.to_vec1()?;
+            let update = Update {
+                beta1: config.adam_beta1 as f32,
+                beta2: config.adam_beta2 as f32,
+                rate: (learning_rate / correct1) as f32,
+                scale2: (1.0 / correct2) as f32,
+                epsilon: config.adam_epsilon as f32,
+                keep: (1.0 - decay) as f32,
+            };
+            update.apply(&mut values, &mut parameter.m, &mut parameter.v, grad);
+            parameter.var.set(&Tensor::from_vec(values, parameter.var.shape(), parameter.var.device())?)?;
+        }
+        Ok(norm)
+    }
+}
+
+struct Update {
+    beta1: f32,
+    beta2: f32,
+    rate: f32,
+    scale2: f32,
+    epsilon: f32,
+    keep: f32,
+}
+
+impl Update {
+    fn apply(&self, values: &mut [f32], m: &mut [f32], v: &mut [f32], grad: &[f32]) {
+        const CHUNK: usize = 16 * 1024;
+        let moments = m.par_chunks_mut(CHUNK).zip(v.par_chunks_mut(CHUNK)).zip(grad.par_chunks(CHUNK));
+        values.par_chunks_mut(CHUNK).zip(moments).for_each(|(values, ((m, v), grad))| {
+            for (((x, m), v), g) in values.iter_mut().zip(m).zip(v).zip(grad) {
+                *m = self.beta1 * *m + (1.0 - self.beta1) * g;
+                *v = self.beta2 * *v + (1.0 - self.beta2) * g * g;
+                *x = *x * self.keep - self.rate * *m / ((*v * self.scale2).sqrt() + self.epsilon);
+            }
+        });
+    }
+}
+
+impl Gradients {
+    /// L2 norm over all parameters.
+    fn norm(&self) -> f64 {
+        self.values.iter().flatten().map(|g| f64::from(*g) * f64::from(*g)).sum::<f64>().sqrt()
+    }
+
+    fn scale(&mut self, factor: f64) {
+        self.values.iter_mut().flatten().for_each(|g| *g *= factor as f32);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    /// PyTorch 2: `torch.optim.AdamW([p], lr=0.1, weight_decay=0.01)` on `p = [[1, -2]]` with `loss = (p * [[3, 0.5]]).sum()`,
+    /// three steps: the gradient is constant, so Adam moves by lr in the direction of its sign.
+    #[test]
+    fn follows_the_definition() {
+        let var = Var::new(&[[1f32, -2.0]], &Device::Cpu).unwrap();
+        let weights = Tensor::new(&[[3f32, 0.5]], &Device::Cpu).unwrap();
+        let mut adam = AdamW::new(vec![("p".into(), var.clone())]);
+        let config = TrainConfig { weight_decay: 0.01, max_grad_norm: 0.0, ..TrainConfig::default() };
+        let mut expected = [1f64, -2.0];
+        for step in 1..=3 {
+            let loss = (var.as_tensor() * &weights).unwrap().sum_all().unwrap();
+            let mut gradients = adam.zero_gradients();
+            adam.accumulate(&mut gradients, &loss.backward().unwrap()).unwrap();
+            let norm = adam.step(gradients, &config, 0.1, step).unwrap();
+            assert!((norm - 9.25f64.sqrt()).abs() < 1e-6);
+            expected = expected.map(|x| x * (1.0 - 0.001) - 0.1);
+        }
+        let found: Vec<Vec<f32>> = var.to_vec2().unwrap();
+        assert!(found[0].iter().zip(expected).all(|(a, b)| (f64::from(*a) - b).abs() < 1e-5), "{found:?} {expected:?}");
+    }
+
+    #[test]
+    fn clipping_keeps_the_direction() {
+        let mut gradients = Gradients { values: vec![vec![3.0], vec![4.0]] };
+        assert!((gradients.norm() - 5.0).abs() < 1e-9);
+        gradients.scale(0.2);
+        assert!((gradients.norm() - 1.0).abs() < 1e-6);
+    }
+}

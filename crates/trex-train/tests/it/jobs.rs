@@ -1,0 +1,161 @@
+//! Training, evaluation and the worker protocol.
+
+use std::io::Write as _;
+
+use trex_domain::{EvalJob, EvalMode, Job, JobOutcome, Metric, TrainDone, TrainJob, WorkerEvent};
+use trex_train::{evaluate, train};
+
+use crate::fixture::{Fixture, Sink, animals};
+
+fn run(job: &TrainJob) -> TrainDone {
+    train(job, &mut Sink::default()).unwrap()
+}
+
+fn eval_job(fixture: &Fixture, adapter: Option<&TrainDone>, mode: EvalMode) -> EvalJob {
+    let items = fixture.blobs().put_lines(&animals()).unwrap();
+    EvalJob {
+        model_dir: fixture.model_dir(),
+        adapter: adapter.map(|done| fixture.blobs().path(&done.adapter)),
+        items: fixture.blobs().path(&items),
+        take: usize::MAX,
+        metric: Metric::Accuracy,
+        mode,
+        seed: 0,
+        blobs_dir: fixture.blobs().root().to_owned(),
+        threads: 2,
+    }
+}
+
+fn accuracy(fixture: &Fixture, job: &EvalJob) -> f64 {
+    let done = evaluate(job, &mut Sink::default()).unwrap();
+    let items: Vec<trex_domain::ItemScore> = fixture.blobs().get_lines(&done.items).unwrap();
+    trex_eval::aggregate(Metric::Accuracy, &items)
+}
+
+#[test]
+fn training_learns_and_both_ways_of_scoring_see_it() {
+    let fixture = Fixture::new();
+    let mut job = fixture.train_job("learn", 60);
+    job.total_steps = 60;
+    let done = run(&job);
+    assert!(done.curve[59].loss < 0.3 * done.curve[0].loss, "{:?}", done.curve);
+    assert!(accuracy(&fixture, &eval_job(&fixture, None, EvalMode::Choice)) < 0.9);
+    assert!((accuracy(&fixture, &eval_job(&fixture, Some(&done), EvalMode::Choice)) - 1.0).abs() < 1e-9);
+    let generate = EvalMode::Generate { max_new_tokens: 8 };
+    assert!((accuracy(&fixture, &eval_job(&fixture, Some(&done), generate)) - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn a_rung_goes_on_from_the_one_below_to_the_same_bytes() {
+    let fixture = Fixture::new();
+    let whole = run(&fixture.train_job("whole", 12));
+    let low = run(&fixture.train_job("low", 5));
+    let mut high = fixture.train_job("high", 12);
+    high.resume_from = Some(fixture.blobs().path(&low.checkpoint));
+    let high = run(&high);
+    assert_eq!(high.adapter, whole.adapter);
+    assert_eq!(high.checkpoint, whole.checkpoint);
+    assert_eq!(high.curve, whole.curve);
+    assert_ne!(low.adapter, whole.adapter);
+}
+
+#[test]
+fn a_stopped_job_goes_on_from_its_checkpoint_to_the_same_bytes() {
+    let fixture = Fixture::new();
+    let whole = run(&fixture.train_job("whole", 12));
+    for stop_after in [1, 4, 7] {
+        let scratch = format!("stopped-{stop_after}");
+        let job = fixture.train_job(&scratch, 12);
+        let mut sink = Sink { stop_after: Some(stop_after), ..Sink::default() };
+        let err = train(&job, &mut sink).unwrap_err();
+        assert_eq!(trex_domain::Problem::code(&err), "train.cancelled");
+        let mut rest = Sink::default();
+        assert_eq!(train(&job, &mut rest).unwrap().adapter, whole.adapter, "stopped after {stop_after}");
+        let steps = rest.events.iter().filter(|event| matches!(event, WorkerEvent::Metric(_))).count();
+        assert_eq!(steps, 12 - stop_after, "no step runs twice");
+    }
+}
+
+#[test]
+fn dropout_draws_the_same_numbers_after_a_resume() {
+    let fixture = Fixture::new();
+    let job = |scratch: &str| {
+        let mut job = fixture.train_job(scratch, 6);
+        job.config.lora.lora_dropout = 0.3;
+        job
+    };
+    let whole = run(&job("whole"));
+    train(&job("cut"), &mut Sink { stop_after: Some(2), ..Sink::default() }).unwrap_err();
+    assert_eq!(run(&job("cut")).adapter, whole.adapter);
+}
+
+#[test]
+fn accumulation_equals_the_big_batch() {
+    let fixture = Fixture::new();
+    let big = run(&fixture.train_job("big", 6));
+    let mut small = fixture.train_job("small", 6);
+    small.config.per_device_train_batch_size = 1;
+    small.config.gradient_accumulation_steps = 3;
+    let small = run(&small);
+    for (big, small) in big.curve.iter().zip(&small.curve) {
+        assert!((big.loss - small.loss).abs() < 1e-4 * big.loss, "{} against {}", big.loss, small.loss);
+    }
+}
+
+#[test]
+fn the_number_of_threads_changes_no_byte() {
+    let fixture = Fixture::new();
+    let train_with = |threads: usize, scratch: &str| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let job = fixture.train_job(scratch, 4);
+        pool.install(|| run(&job)).adapter
+    };
+    assert_eq!(train_with(1, "one"), train_with(3, "three"));
+}
+
+#[test]
+fn seeds_and_settings_make_different_adapters() {
+    let fixture = Fixture::new();
+    let base = run(&fixture.train_job("base", 3));
+    let mut other = fixture.train_job("seed", 3);
+    other.seed = 2;
+    assert_ne!(run(&other).adapter, base.adapter);
+}
+
+#[test]
+fn a_job_through_the_worker_ends_with_its_outcome() {
+    let fixture = Fixture::new();
+    let mut line = serde_json::to_vec(&Job::Train(fixture.train_job("worker", 4))).unwrap();
+    line.push(b'\n');
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(&line).unwrap();
+    let (mut output, sink) = std::io::pipe().unwrap();
+    assert!(trex_train::run_worker(reader, sink));
+    drop(writer);
+    let expected = run(&fixture.train_job("direct", 4));
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut output, &mut text).unwrap();
+    let events: Vec<WorkerEvent> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let trained = events.iter().find_map(|event| match event {
+        WorkerEvent::Trained(done) => Some(JobOutcome::Trained(done.clone())),
+        _ => None,
+    });
+    let Some(JobOutcome::Trained(done)) = trained else { panic!("{text}") };
+    assert_eq!(done.adapter, expected.adapter);
+    assert!(events.contains(&WorkerEvent::Heartbeat));
+}
+
+#[test]
+fn a_peft_folder_has_the_names_that_peft_reads() {
+    let fixture = Fixture::new();
+    let done = run(&fixture.train_job("peft", 2));
+    let out = fixture.dir.path().join("export");
+    trex_train::write_peft_folder(&fixture.blobs().path(&done.adapter), &fixture.model_dir(), "base/model", &out).unwrap();
+    let bytes = trex_fs::read(&out.join("adapter_model.safetensors")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    assert_eq!(file.len(), 2 * 7 * 2);
+    let a = file.tensor("base_model.model.model.layers.1.mlp.down_proj.lora_A.weight").unwrap();
+    assert_eq!(a.shape(), [8, 48]);
+    let config: serde_json::Value = serde_json::from_slice(&trex_fs::read(&out.join("adapter_config.json")).unwrap()).unwrap();
+    assert_eq!((&config["peft_type"], &config["r"], &config["lora_alpha"]), (&"LORA".into(), &8.into(), &16.into()));
+}
