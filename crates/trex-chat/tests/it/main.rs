@@ -1,0 +1,11 @@
+//! Tests of the public API: folders, masks, GGUF conversion against llama.cpp, templates against transformers.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod fixtures;
+mod folders;
+mod gguf;
+mod golden;
+mod masks;
+mod real_model;
+mod training;
