@@ -105,7 +105,9 @@ fn write_model(dir: &Path) {
         tie_word_embeddings: true,
     };
     let settings = PretrainSettings { config: config.clone(), seed: 1, steps: 60, tokens_per_step: 96, learning_rate: 1e-2 };
-    let mut documents = texts().cycle().map(|text| Ok(chat.encode(&text).unwrap()));
+    let chats = animals().into_iter().map(|row| [row.prompt, vec![Message::assistant("big or small")]].concat());
+    let chats: Vec<_> = chats.map(|turns| chat.encode(&chat.render(&turns, false).unwrap()).unwrap()).collect();
+    let mut documents = chats.into_iter().cycle().map(Ok);
     let weights = pretrain(&settings, &mut documents, &mut |_| ()).unwrap();
     write_hf_model(&config, &weights, chat.eos_ids()[0], chat.pad_id().unwrap_or(0), dir).unwrap();
 }

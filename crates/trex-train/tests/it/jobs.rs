@@ -36,6 +36,7 @@ fn accuracy(fixture: &Fixture, job: &EvalJob) -> f64 {
 fn training_learns_and_both_ways_of_scoring_see_it() {
     let fixture = Fixture::new();
     let mut job = fixture.train_job("learn", 60);
+    job.config.learning_rate = 3e-3;
     job.total_steps = 60;
     let done = run(&job);
     assert!(done.curve[59].loss < 0.3 * done.curve[0].loss, "{:?}", done.curve);
