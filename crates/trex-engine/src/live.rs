@@ -307,7 +307,7 @@ base search 0.510 [0.455, 0.565] select 0.520 [0.472, 0.568]
             50,
             40,
             1.0,
-            &format!("train s1.e1.a r1 [################] 50/40 100 %  1.0/s  left 0.0 s  {tail}"),
+            &format!("train s1.e1.a r1 [################] 50/40 100 %  1.0/s  left 0 s  {tail}"),
         );
         check_progress(
             0,

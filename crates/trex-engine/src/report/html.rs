@@ -7,7 +7,7 @@ use super::svg_curves::{curves_svg, intervals_svg, timeline_svg};
 use super::svg_tree::{tree_legend, tree_svg};
 use super::text::{
     best_variant, cost_rows, date_utc, diff_text, duplicates_text, duration, effect_text, effect_word, experiments,
-    no_result_text, noise_lines, put, score_interval, score_text, sealed_text, stop_text, verdict_sentence, work_secs,
+    no_result_text, noise_lines, put, score_interval, sealed_text, stop_text, verdict_sentence, work_secs,
 };
 
 const STYLE: &str = include_str!("style.css");
@@ -98,7 +98,7 @@ fn tiles(report: &Report, out: &mut String) {
             &format!("[{low:+.3}, {high:+.3}]"),
         ));
     }
-    let avoided = format!("{} duplicates avoided", report.duplicates.avoided);
+    let avoided = format!("duplicates avoided: {}", report.duplicates.avoided);
     out.push_str(&tile(&report.trials.to_string(), "training trials", &avoided));
     let processor = format!("{} of processor", duration(report.cost.cpu_s));
     out.push_str(&tile(&duration(report.cost.wall_s), "wall time", &processor));
@@ -177,12 +177,12 @@ fn node_rows(report: &Report, node: &NodeReport, out: &mut String) {
     };
     put!(
         out,
-        "<tr><td class=\"id d{depth}\">{}</td><td>{}</td><td></td><td></td><td></td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
+        "<tr><td class=\"id d{depth}\">{}</td><td>{}</td><td></td><td></td><td></td><td>{}</td><td class=\"tight\">{}</td><td>{}</td></tr>\n",
         node.id,
         escape(&what),
         node.value.map(|value| format!("{value:.3}")).unwrap_or_default(),
         duration(work_secs(&node.cost)),
-        node.comparison.map(|comparison| effect_text(&comparison.effect)).unwrap_or_default()
+        node.comparison.map(|found| format!("paired effect {}", effect_text(&found.effect))).unwrap_or_default()
     );
     for variant in &node.variants {
         variant_row(report, variant, out);
@@ -193,18 +193,23 @@ fn variant_row(report: &Report, variant: &VariantReport, out: &mut String) {
     let best = report.best.as_ref().is_some_and(|best| best.variant == variant.id);
     put!(
         out,
-        "<tr{}><td class=\"id d3\">{}{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
+        "<tr{}><td class=\"id d3\">{}{}</td><td>{}</td><td>{}</td><td>{}</td><td class=\"tight\">{}</td><td class=\"tight\">{}</td>\
+         <td class=\"tight\">{}</td><td>{}</td></tr>\n",
         if best { " class=\"best\"" } else { "" },
         variant.id,
         if best { " ★" } else { "" },
         escape(&diff_text(&variant.diff)),
         variant.state.as_str(),
         variant.rung.map(|rung| rung.to_string()).unwrap_or_default(),
-        variant.search.as_ref().map(score_interval).unwrap_or_default(),
-        variant.select.as_ref().map(score_text).unwrap_or_default(),
+        variant.search.as_ref().map(score_cell).unwrap_or_default(),
+        variant.select.as_ref().map(score_cell).unwrap_or_default(),
         duration(work_secs(&variant.cost)),
         escape(variant.note.as_deref().unwrap_or_default())
     );
+}
+
+fn score_cell(score: &ReportScore) -> String {
+    format!("{} <small>n={}</small>", score_interval(score), score.n)
 }
 
 fn effects(report: &Report, out: &mut String) {

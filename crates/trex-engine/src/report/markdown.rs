@@ -207,7 +207,7 @@ fn cost(report: &Report, out: &mut String) {
         put!(out, "| {what} | {spent} |\n");
     }
     for node in experiments(report) {
-        put!(out, "| of it `{}` | {} |\n", node.id, duration(work_secs(&node.cost)));
+        put!(out, "| work on `{}` | {} |\n", node.id, duration(work_secs(&node.cost)));
     }
     if report.resumed > 0 {
         put!(out, "\nThe run was resumed {} times; finished work was not repeated.\n", report.resumed);

@@ -4,7 +4,7 @@
 use trex_domain::{Report, ReportScore, VariantReport};
 
 use super::html::escape;
-use super::text::{diff_text, put, variants, work_secs};
+use super::text::{put, short_diff, variants, work_secs};
 
 const WIDTH: f64 = 920.0;
 const HEIGHT: f64 = 320.0;
@@ -31,7 +31,7 @@ pub(super) fn curves_svg(report: &Report) -> String {
         shown.truncate(MOST_LINES);
     }
     let line = |(index, variant): (usize, &&VariantReport)| Line {
-        name: format!("{} · {}", variant.id, diff_text(&variant.diff)),
+        name: format!("{} · {}", variant.id, short_diff(&variant.diff)),
         points: thinned(variant.curve.iter().map(|point| (point.step as f64, point.loss)).collect()),
         colour: COLOURS[index % COLOURS.len()],
         dash: DASHES[index / COLOURS.len() % DASHES.len()],
@@ -58,8 +58,10 @@ pub(super) fn timeline_svg(report: &Report) -> String {
     for node in report.nodes.iter().skip(1) {
         for variant in &node.variants {
             spent += work_secs(&variant.cost);
-            let own_score = variant.select.as_ref().filter(|_| variant.rung.is_some());
-            if let Some(score) = own_score {
+        }
+        // A batch goes up its rungs side by side, so its scores belong to the work of the whole batch.
+        for variant in node.variants.iter().filter(|variant| variant.rung.is_some()) {
+            if let Some(score) = &variant.select {
                 dots.push(Dot { x: spent, score: score.clone(), name: variant.id.to_string() });
             }
         }
@@ -187,7 +189,7 @@ impl Chart {
             let (x, y) = (WIDTH - RIGHT + 20.0, TOP + 12.0 + 24.0 * lines.len() as f64);
             put!(
                 svg,
-                "<circle class=\"dot\" cx=\"{:.0}\" cy=\"{:.0}\" r=\"4\"/><text x=\"{:.0}\" y=\"{y:.0}\">variant, 95 % \
+                "<circle class=\"dot\" cx=\"{:.0}\" cy=\"{:.0}\" r=\"4\"/><text x=\"{:.0}\" y=\"{y:.0}\">variant with 95 % \
                  interval</text>",
                 x + 11.0,
                 y - 4.0,

@@ -6,18 +6,18 @@ use std::collections::BTreeMap;
 use trex_domain::{NodeReport, NodeState, Report, VariantReport};
 
 use super::html::escape;
-use super::text::{diff_text, effect_text, effect_word, known_score, put, score_interval};
+use super::text::{diff_text, effect_text, effect_word, known_score, put, score_interval, short_diff};
 
-const CARD_WIDTH: f64 = 216.0;
+const CARD_WIDTH: f64 = 252.0;
 const CARD_HEIGHT: f64 = 46.0;
-const COLUMN: f64 = 256.0;
+const COLUMN: f64 = 286.0;
 const ROW: f64 = 60.0;
 const MARGIN: f64 = 12.0;
 const SWATCH: f64 = 32.0;
 /// Differences from the base that are smaller than this never get a full colour.
 const SMALLEST_SCALE: f64 = 0.05;
 /// Characters of a title that fit on a card.
-const TITLE_CHARS: usize = 29;
+const TITLE_CHARS: usize = 25;
 
 /// Draws the tree; empty where the report has no nodes.
 pub(super) fn tree_svg(report: &Report) -> String {
@@ -164,7 +164,7 @@ fn variant_card(variant: &VariantReport, parent: usize, depth: u32, base: Option
         id: variant.id.to_string(),
         parent: Some(parent),
         depth,
-        title: diff_text(&variant.diff),
+        title: short_diff(&variant.diff),
         score,
         delta: known.map(|score| score.score).zip(base).map(|(value, base)| value - base),
         state: Some(variant.state),
@@ -265,12 +265,15 @@ fn draw_card(svg: &mut String, card: &Card, (x, y): (f64, f64), scale: f64) {
         CARD_HEIGHT / 2.0,
         card.state.map_or(NODE_SHAPE, state_shape)
     );
-    let (text_x, score_y) = (right + 9.0, bottom - 3.0);
+    // A nested picture cuts off what a wider font than expected would draw beyond the card.
+    let text_width = CARD_WIDTH - right - 12.0;
     put!(
         svg,
-        "<text class=\"name\" x=\"{text_x}\" y=\"19\">{}</text><text class=\"score\" x=\"{text_x}\" y=\"{score_y}\">\
-         <tspan class=\"id\">{}</tspan> {}</text></g>\n",
+        "<svg x=\"{}\" width=\"{text_width}\" height=\"{CARD_HEIGHT}\"><text class=\"name\" y=\"19\">{}</text>\
+         <text class=\"score\" y=\"{}\"><tspan class=\"id\">{}</tspan> {}</text></svg></g>\n",
+        right + 9.0,
         escape(&shortened(&card.title)),
+        bottom - 3.0,
         escape(&card.id),
         escape(&card.score)
     );

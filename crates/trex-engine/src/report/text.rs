@@ -4,7 +4,7 @@ use trex_domain::{
     BudgetLimit, Cost, Effect, Millis, NodeReport, Report, ReportScore, StopReason, VariantDiff, VariantReport, Verdict,
 };
 
-/// Appends formatted text to a `String`, which cannot fail.
+/// Appends formatted text to a `String`; writing to one cannot fail.
 macro_rules! put {
     ($out:expr, $($arg:tt)*) => {{
         use std::fmt::Write as _;
@@ -45,10 +45,19 @@ pub(super) fn diff_text(diff: &VariantDiff) -> String {
     changes.join("; ")
 }
 
+/// "learning_rate=0.0005 lora.r=16", where room is short.
+pub(super) fn short_diff(diff: &VariantDiff) -> String {
+    let changes: Vec<_> = diff.iter().map(|(setting, (_, to))| format!("{setting}={to}")).collect();
+    if changes.is_empty() { "starting point".to_owned() } else { changes.join(" ") }
+}
+
 /// "48 s", "3 min 20 s", "2 h 5 min".
 pub(crate) fn duration(secs: f64) -> String {
     if !secs.is_finite() || secs < 0.0 {
         return "unknown".to_owned();
+    }
+    if secs <= 0.0 {
+        return "0 s".to_owned();
     }
     if secs < 9.95 {
         return format!("{secs:.1} s");
@@ -203,7 +212,7 @@ pub(super) fn noise_lines(report: &Report) -> Vec<String> {
     report.noise.iter().map(line).collect()
 }
 
-/// The strategy's and experiments' nodes with a comparison, then those without.
+/// Experiment nodes in order of creation.
 pub(super) fn experiments(report: &Report) -> impl Iterator<Item = &NodeReport> {
     report.nodes.iter().skip(1).filter(|node| node.strategy.is_none())
 }
@@ -251,6 +260,7 @@ mod tests {
 
     #[test]
     fn durations_carry_their_unit() {
+        check_duration(0.0, "0 s");
         check_duration(0.04, "0.0 s");
         check_duration(9.94, "9.9 s");
         check_duration(9.97, "10 s");

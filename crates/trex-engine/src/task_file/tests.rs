@@ -1,3 +1,5 @@
+//! Tests of the task file: what is accepted, and what every complaint says.
+
 use proptest::prelude::*;
 use trex_domain::{TargetModules, TrainMethod};
 
@@ -84,6 +86,13 @@ fn data_may_lie_elsewhere_or_be_built_in() {
     assert!(missing.to_string().contains("none.toml"));
     let builtin = TASK.replace("train = \"train.tsv\"\ntest = \"/abs/test.tsv\"", "builtin = \"ftbench/mini-1\"");
     assert_eq!(parse(&builtin).unwrap().data, DataSource::Builtin { name: "ftbench/mini-1".to_owned() });
+}
+
+#[test]
+fn the_example_of_this_repository_is_a_task() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/sst2.toml");
+    let task = parse_task_file(&path, Some(Path::new("data"))).unwrap();
+    assert_eq!((task.kind, task.metric), (TaskKind::Choice, Metric::Accuracy));
 }
 
 #[test]
