@@ -1,0 +1,229 @@
+//! The errors of the Researcher and of the network gate.
+
+use std::io;
+use std::path::PathBuf;
+
+use hf_hub::api::sync::ApiError;
+use trex_domain::{DomainError, ErrorClass, NodeId, Problem};
+
+/// What can go wrong in proposing and in downloading.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResearchError {
+    /// A value that is out of range or has no JSON form.
+    #[error(transparent)]
+    Domain(#[from] DomainError),
+    /// A node that is no strategy of the run.
+    #[error("{node} is not a strategy of this run")]
+    UnknownStrategy {
+        /// As given.
+        node: NodeId,
+    },
+    /// The network is switched off.
+    #[error("{what} needs the network, which is switched off")]
+    Offline {
+        /// What was wanted.
+        what: String,
+    },
+    /// A host that is not on the list.
+    #[error("{host} is not an allowed host")]
+    HostNotAllowed {
+        /// The host.
+        host: String,
+    },
+    /// An endpoint that is no web address.
+    #[error("not a web address: {text:?}")]
+    BadEndpoint {
+        /// As given.
+        text: String,
+        /// Why, where the parser says more.
+        source: Option<ureq::http::uri::InvalidUri>,
+    },
+    /// A token that would go over an open line.
+    #[error("the access token would be sent to {host} in clear text")]
+    TokenInClear {
+        /// The host.
+        host: String,
+    },
+    /// A name that no model repository can have.
+    #[error("not a model repository: {text:?}")]
+    BadRepository {
+        /// As given.
+        text: String,
+    },
+    /// No environment value says where the cache lies.
+    #[error("no folder for downloaded models is known")]
+    NoCacheFolder,
+    /// The hub, or the way to it, failed.
+    #[error("cannot get {what} of {repo}")]
+    Hub {
+        /// Repository.
+        repo: String,
+        /// File or `list of files`.
+        what: String,
+        /// Why.
+        source: Box<ApiError>,
+    },
+    /// A repository that lacks what a model needs.
+    #[error("{repo} has no {missing}")]
+    NotAModel {
+        /// Repository.
+        repo: String,
+        /// What is missing.
+        missing: String,
+    },
+    /// A download that ended early.
+    #[error("{} has {found} bytes of {expected}", path.display())]
+    Truncated {
+        /// File.
+        path: PathBuf,
+        /// Bytes that the hub announced.
+        expected: u64,
+        /// Bytes that came.
+        found: u64,
+    },
+    /// The file system refused.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// File or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl ResearchError {
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
+        Self::Io { action, path: path.into(), source }
+    }
+}
+
+impl Problem for ResearchError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Domain(err) => err.code(),
+            Self::UnknownStrategy { .. } => "research.unknown_strategy",
+            Self::Offline { .. } => "net.offline",
+            Self::HostNotAllowed { .. } => "net.host_not_allowed",
+            Self::BadEndpoint { .. } => "net.bad_endpoint",
+            Self::TokenInClear { .. } => "net.token_in_clear",
+            Self::BadRepository { .. } => "net.bad_repository",
+            Self::NoCacheFolder => "net.no_cache_folder",
+            Self::Hub { source, .. } => hub_code(source),
+            Self::NotAModel { .. } => "net.not_a_model",
+            Self::Truncated { .. } => "net.truncated",
+            Self::Io { .. } => "net.io",
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let text = match self.code() {
+            "net.offline" => {
+                "switch the network on (unset TREX_OFFLINE and HF_HUB_OFFLINE), or copy the model to this machine and add \
+                 its folder with `trex model add`"
+            }
+            "net.host_not_allowed" => "use the endpoint of HF_ENDPOINT, or allow the host in the settings",
+            "net.bad_endpoint" => "set HF_ENDPOINT to an address such as https://huggingface.co",
+            "net.token_in_clear" => "set HF_ENDPOINT to an https address, or unset HF_TOKEN",
+            "net.bad_repository" => "repositories are named owner/name",
+            "net.no_cache_folder" => "set HF_HOME to a folder that you may write to",
+            "net.unauthorised" => "accept the model's terms on its page and set HF_TOKEN to a token that may read it",
+            "net.not_found" => "check the name and the revision",
+            "net.rate_limited" => "wait a minute, or set HF_TOKEN",
+            "net.unavailable" | "net.truncated" => "try again; what was downloaded is kept",
+            "net.not_a_model" => "choose a repository with config.json, tokenizer.json and safetensors weights",
+            "net.io" => "check that the folder exists, is writable and has room",
+            _ => return None,
+        };
+        Some(text.to_owned())
+    }
+
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Domain(err) => err.class(),
+            Self::Hub { source, .. } => hub_class(source),
+            Self::Truncated { .. } => ErrorClass::Transient,
+            Self::Io { source, .. } if is_full(source) => ErrorClass::Resource,
+            Self::UnknownStrategy { .. } => ErrorClass::Bug,
+            _ => ErrorClass::Permanent,
+        }
+    }
+}
+
+fn is_full(err: &io::Error) -> bool {
+    matches!(err.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+fn hub_code(err: &ApiError) -> &'static str {
+    match err {
+        ApiError::TooManyRetries(inner) => hub_code(inner),
+        ApiError::RequestError(request) => match **request {
+            ureq::Error::StatusCode(401 | 403) => "net.unauthorised",
+            ureq::Error::StatusCode(404 | 410) => "net.not_found",
+            ureq::Error::StatusCode(429) => "net.rate_limited",
+            ref other if is_transient(other) => "net.unavailable",
+            _ => "net.protocol",
+        },
+        ApiError::IoError(_) => "net.io",
+        ApiError::LockAcquisition(_) => "net.locked",
+        _ => "net.protocol",
+    }
+}
+
+fn hub_class(err: &ApiError) -> ErrorClass {
+    match err {
+        ApiError::TooManyRetries(inner) => hub_class(inner),
+        ApiError::RequestError(request) if is_transient(request) => ErrorClass::Transient,
+        ApiError::IoError(source) if is_full(source) => ErrorClass::Resource,
+        ApiError::LockAcquisition(_) => ErrorClass::Resource,
+        // The reader of the body reports a broken connection as an I/O error.
+        ApiError::IoError(source) if is_broken_line(source) => ErrorClass::Transient,
+        _ => ErrorClass::Permanent,
+    }
+}
+
+fn is_broken_line(err: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(
+        err.kind(),
+        Kind::UnexpectedEof | Kind::ConnectionReset | Kind::ConnectionAborted | Kind::TimedOut | Kind::BrokenPipe
+    )
+}
+
+fn is_transient(err: &ureq::Error) -> bool {
+    match err {
+        ureq::Error::StatusCode(code) => *code == 408 || *code == 429 || *code >= 500,
+        ureq::Error::Io(_) | ureq::Error::Timeout(_) | ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => {
+            true
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(source: ApiError, code: &str, class: ErrorClass) {
+        let err = ResearchError::Hub { repo: "a/b".into(), what: "config.json".into(), source: Box::new(source) };
+        assert_eq!((err.code(), err.class()), (code, class));
+    }
+
+    fn status(code: u16) -> ApiError {
+        ApiError::RequestError(Box::new(ureq::Error::StatusCode(code)))
+    }
+
+    #[test]
+    fn errors_of_the_hub_are_classed() {
+        check(status(401), "net.unauthorised", ErrorClass::Permanent);
+        check(status(404), "net.not_found", ErrorClass::Permanent);
+        check(status(429), "net.rate_limited", ErrorClass::Transient);
+        check(ApiError::TooManyRetries(Box::new(status(503))), "net.unavailable", ErrorClass::Transient);
+        check(ApiError::MissingHeader("etag"), "net.protocol", ErrorClass::Permanent);
+        check(ApiError::IoError(io::ErrorKind::UnexpectedEof.into()), "net.io", ErrorClass::Transient);
+        check(ApiError::IoError(io::ErrorKind::StorageFull.into()), "net.io", ErrorClass::Resource);
+    }
+}

@@ -1,0 +1,182 @@
+//! The built-in Researcher: rules from task features plus a surrogate over past trials. No language model, no memory:
+//! the same request gives the same answer. What it proposes is checked by others.
+
+use std::collections::BTreeSet;
+use std::error::Error;
+
+use trex_domain::{
+    ContentHash, NodeId, Recipe, Researcher, RunState, Strategy, StrategyKind, StrategyRequest, TrainConfig, Variant,
+    VariantId, seeded_rng,
+};
+
+use crate::facts::Facts;
+use crate::moves::{self, Candidate};
+use crate::recipes::completed;
+use crate::{ResearchError, diff, strategies, surrogate};
+
+/// Candidates that the surrogate is asked for per variant wanted, as some will have been tried.
+const SPARE: usize = 2;
+
+/// The Playbook.
+///
+/// A variant's parent is the best variant of its strategy, else the incumbent, else the task's starting point: no
+/// operators and the task's training configuration. Every recipe removes leaked rows.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Playbook;
+
+impl Researcher for Playbook {
+    fn strategies(&self, request: StrategyRequest<'_>) -> Result<Vec<Strategy>, Box<dyn Error + Send + Sync>> {
+        Ok(strategies::strategies(&request))
+    }
+
+    fn variants(
+        &self,
+        request: StrategyRequest<'_>,
+        strategy: &NodeId,
+        node: &NodeId,
+        count: usize,
+    ) -> Result<Vec<Variant>, Box<dyn Error + Send + Sync>> {
+        Ok(propose(&request, strategy, node, count)?)
+    }
+}
+
+/// What a batch starts from.
+struct Parent<'a> {
+    id: Option<VariantId>,
+    recipe: &'a Recipe,
+    config: &'a TrainConfig,
+}
+
+fn propose(
+    request: &StrategyRequest<'_>,
+    strategy: &NodeId,
+    node: &NodeId,
+    count: usize,
+) -> Result<Vec<Variant>, ResearchError> {
+    let record = request.state.nodes.get(strategy).and_then(|record| record.strategy.as_ref());
+    let kind = record.ok_or_else(|| ResearchError::UnknownStrategy { node: strategy.clone() })?.kind;
+    let empty = Recipe::default();
+    let parent = parent(request, strategy, &empty);
+    let candidates = candidates(request, kind, &parent, node, count);
+    pick(request, &parent, candidates, node, count)
+}
+
+fn parent<'a>(request: &StrategyRequest<'a>, strategy: &NodeId, empty: &'a Recipe) -> Parent<'a> {
+    let best = best_of(request.state, strategy).or(request.state.incumbent.as_ref());
+    match best.and_then(|id| request.state.variants.get(id)) {
+        Some(record) => Parent {
+            id: Some(record.variant.id.clone()),
+            recipe: &record.variant.recipe,
+            config: &record.variant.config,
+        },
+        None => Parent { id: None, recipe: empty, config: &request.task.train },
+    }
+}
+
+/// The winner of a strategy's experiments with the best value; of equal ones the earlier.
+fn best_of<'a>(state: &'a RunState, strategy: &NodeId) -> Option<&'a VariantId> {
+    best_with_value(state, strategy).map(|(winner, _)| winner)
+}
+
+fn best_with_value<'a>(state: &'a RunState, strategy: &NodeId) -> Option<(&'a VariantId, f64)> {
+    let below = state.node_order.iter().filter_map(|id| state.nodes.get(id)).filter(|node| node.parent == *strategy);
+    let scored = below.filter_map(|node| Some((node.winner.as_ref()?, node.value?)));
+    // `min_by` keeps the first of equal ones.
+    scored.min_by(|a, b| b.1.total_cmp(&a.1))
+}
+
+fn candidates(
+    request: &StrategyRequest<'_>,
+    kind: StrategyKind,
+    parent: &Parent<'_>,
+    node: &NodeId,
+    count: usize,
+) -> Vec<Candidate> {
+    let facts = Facts::of(request);
+    let list = match kind {
+        StrategyKind::Baseline => moves::baseline(parent.recipe, parent.config, &facts),
+        StrategyKind::RefineData => moves::refine_data(parent.recipe, parent.config, &facts),
+        StrategyKind::ConstructData => moves::construct_data(parent.recipe, parent.config, &facts),
+        StrategyKind::AdjustTraining => adjust_training(request, parent, &facts, node, count),
+        StrategyKind::Fuse => fuse(request.state),
+    };
+    let complete = |one: Candidate| Candidate { recipe: completed(&one.recipe, &facts), ..one };
+    list.into_iter().map(complete).collect()
+}
+
+/// The surrogate's proposals once it has any, then the fixed list, taken in turns.
+fn adjust_training(
+    request: &StrategyRequest<'_>,
+    parent: &Parent<'_>,
+    facts: &Facts,
+    node: &NodeId,
+    count: usize,
+) -> Vec<Candidate> {
+    let recipe = completed(parent.recipe, facts);
+    let task = &request.task.train;
+    let fixed = moves::adjust_training(&recipe, parent.config, task, facts);
+    let mut rng = seeded_rng(request.state.seed, &format!("playbook/{node}"));
+    let numeric = surrogate::propose(request.state, &recipe, parent.config, task, SPARE * count, &mut rng);
+    let mut out = Vec::with_capacity(fixed.len() + numeric.len());
+    let (mut fixed, mut numeric) = (fixed.into_iter(), numeric.into_iter());
+    // Two numeric proposals, then one structural change that the surrogate cannot extrapolate to.
+    loop {
+        let before = out.len();
+        out.extend(numeric.by_ref().take(2));
+        out.extend(fixed.next());
+        if out.len() == before {
+            return out;
+        }
+    }
+}
+
+fn fuse(state: &RunState) -> Vec<Candidate> {
+    let others = state.strategies().filter(|(_, _, strategy)| strategy.kind != StrategyKind::Fuse);
+    let best = others.filter_map(|(id, _, strategy)| {
+        let (winner, value) = best_with_value(state, id)?;
+        let variant = &state.variants.get(winner)?.variant;
+        Some((value, &variant.recipe, &variant.config, format!("{winner} ({})", strategy.title)))
+    });
+    let mut best: Vec<_> = best.collect();
+    best.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let branches: Vec<_> = best.into_iter().map(|(_, recipe, config, name)| (recipe, config, name)).collect();
+    moves::fuse(&branches)
+}
+
+/// Takes the first candidates that are valid and were not proposed before, here or elsewhere in the tree.
+fn pick(
+    request: &StrategyRequest<'_>,
+    parent: &Parent<'_>,
+    candidates: Vec<Candidate>,
+    node: &NodeId,
+    count: usize,
+) -> Result<Vec<Variant>, ResearchError> {
+    let variants = request.state.variants.values().map(|record| &record.variant);
+    let mut seen = variants
+        .map(|variant| content(&variant.recipe, &variant.config))
+        .collect::<Result<BTreeSet<_>, ResearchError>>()?;
+    let mut out = Vec::new();
+    for candidate in candidates {
+        if out.len() >= count {
+            break;
+        }
+        let is_new = seen.insert(content(&candidate.recipe, &candidate.config)?);
+        if !is_new || candidate.config.validate().is_err() {
+            continue;
+        }
+        let diff = diff::variant_diff((parent.recipe, parent.config), (&candidate.recipe, &candidate.config))?;
+        out.push(Variant {
+            id: VariantId::new(node, out.len()),
+            parent: parent.id.clone(),
+            diff,
+            why: candidate.why,
+            recipe: candidate.recipe,
+            config: candidate.config,
+        });
+    }
+    Ok(out)
+}
+
+fn content(recipe: &Recipe, config: &TrainConfig) -> Result<ContentHash, ResearchError> {
+    Ok(ContentHash::of_value("trex.proposal.v1", &(recipe, config))?)
+}

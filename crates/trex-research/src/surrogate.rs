@@ -1,0 +1,287 @@
+//! A Gaussian process over the trials so far, which proposes numeric settings. Small and exact: a run has tens of trials.
+//!
+//! Scores of different rungs are made comparable by adding the mean gain that variants had from rung to rung. Recipes
+//! are part of the distance, so trials under another recipe inform less.
+
+use rand::{Rng, RngExt as _};
+use trex_domain::{Recipe, RunState, SchedulerType, TrainConfig, TrainMethod, VariantId};
+
+use crate::moves::{Candidate, rounded};
+
+/// Scored variants that are needed before the surrogate says anything.
+pub(crate) const MIN_SCORED: usize = 4;
+
+/// Noise variance relative to the variance of the scores: small evaluation splits and one seed.
+const NOISE: f64 = 0.3;
+
+/// Candidates drawn per proposal.
+const DRAWS: usize = 256;
+
+/// Weights of the uncertainty for the members of a batch: a safe one, a balanced one, a bold one.
+const BOLDNESS: [f64; 3] = [0.3, 1.0, 2.0];
+
+/// A scored variant: its features and its score as if at the top rung.
+struct Observation {
+    features: Vec<f64>,
+    score: f64,
+}
+
+/// Proposes `count` changes of `start` under its recipe; empty while too few variants are scored.
+pub(crate) fn propose(
+    state: &RunState,
+    recipe: &Recipe,
+    start: &TrainConfig,
+    task: &TrainConfig,
+    count: usize,
+    rng: &mut impl Rng,
+) -> Vec<Candidate> {
+    let mut seen = observations(state);
+    if seen.len() < MIN_SCORED {
+        return Vec::new();
+    }
+    let mut out: Vec<Candidate> = Vec::new();
+    for place in 0..count {
+        let Some(process) = Process::fit(&seen) else { break };
+        let boldness = BOLDNESS.get(place % BOLDNESS.len()).copied().unwrap_or(1.0);
+        let pool: Vec<TrainConfig> = (0..DRAWS).map(|_| drawn(start, task, rng)).collect();
+        let score = |config: &TrainConfig| {
+            let (mean, sd) = process.predict(&features(recipe, config));
+            (mean, sd, mean + boldness * sd)
+        };
+        let fresh = pool.into_iter().filter(|config| config != start && out.iter().all(|one| one.config != *config));
+        let scored = fresh.map(|config| (score(&config), config));
+        let Some(((mean, sd, _), config)) = scored.max_by(|a, b| a.0.2.total_cmp(&b.0.2)) else { break };
+        // The next one is chosen as if this one had brought what is expected of it.
+        seen.push(Observation { features: features(recipe, &config), score: mean });
+        let why = format!("the surrogate over {} variants expects {mean:.3} ± {sd:.3}", seen.len() - 1 - place);
+        out.push(Candidate { recipe: recipe.clone(), config, why });
+    }
+    out
+}
+
+/// Search scores of all variants, carried up to the top rung.
+fn observations(state: &RunState) -> Vec<Observation> {
+    let top = state.task.as_ref().map_or(0, trex_domain::TaskSpec::top_rung);
+    let gains: Vec<f64> = (0..top).map(|rung| mean_gain(state, rung)).collect();
+    let observe = |id: &VariantId| {
+        let (rung, score) = (0..=top).rev().find_map(|rung| Some((rung, search_score(state, id, rung)?)))?;
+        let variant = &state.variants.get(id)?.variant;
+        let carried = score + gains.iter().skip(rung).sum::<f64>();
+        Some(Observation { features: features(&variant.recipe, &variant.config), score: carried })
+    };
+    state.variants.keys().filter_map(observe).collect()
+}
+
+fn search_score(state: &RunState, id: &VariantId, rung: usize) -> Option<f64> {
+    Some(state.trial_score(&(id.clone(), rung, 0), "search")?.value)
+}
+
+/// Mean of what variants gained from a rung to the next; 0 where none was scored at both.
+fn mean_gain(state: &RunState, rung: usize) -> f64 {
+    let gain = |id| Some(search_score(state, id, rung + 1)? - search_score(state, id, rung)?);
+    let gains: Vec<f64> = state.variants.keys().filter_map(gain).collect();
+    if gains.is_empty() { 0.0 } else { gains.iter().sum::<f64>() / gains.len() as f64 }
+}
+
+/// Settings on scales on which a distance of 1 is a moderate change.
+fn features(recipe: &Recipe, config: &TrainConfig) -> Vec<f64> {
+    let log2 = |value: usize| (value.max(1) as f64).log2();
+    let flag = |is_on: bool, weight: f64| if is_on { weight } else { 0.0 };
+    let schedule = config.lr_scheduler_type;
+    let is_flat = matches!(schedule, SchedulerType::Constant | SchedulerType::ConstantWithWarmup);
+    let mut out = vec![
+        config.learning_rate.ln() / 3.0_f64.ln(),
+        log2(config.lora.r) / 2.0,
+        (log2(config.lora.lora_alpha) - log2(config.lora.r)) / 2.0,
+        log2(config.effective_batch_size()) / 1.5,
+        log2(config.max_steps),
+        config.label_smoothing_factor / 0.1,
+        config.warmup_ratio / 0.1,
+        config.weight_decay / 0.05,
+        config.lora.lora_dropout / 0.1,
+        flag(is_flat, 0.5),
+        flag(schedule == SchedulerType::Linear, 0.3),
+        flag(schedule == SchedulerType::WarmupStableDecay, 0.4),
+        flag(config.lora.use_rslora, 0.7),
+    ];
+    out.extend(OPERATORS.iter().map(|name| flag(recipe.has(name), 0.5)));
+    out
+}
+
+/// Operators that tell recipes apart.
+const OPERATORS: [&str; 12] = [
+    "normalise",
+    "length_filter",
+    "exact_dedup",
+    "near_dedup",
+    "resolve_conflicts",
+    "quality_filter",
+    "topic_filter",
+    "neighbour_agreement",
+    "label_balance",
+    "stratified_sample",
+    "few_shot_pack",
+    "shuffle_options",
+];
+
+/// A change of one to three settings.
+fn drawn(start: &TrainConfig, task: &TrainConfig, rng: &mut impl Rng) -> TrainConfig {
+    let mut config = start.clone();
+    for _ in 0..rng.random_range(1..=3) {
+        change_one(&mut config, task, rng);
+    }
+    config
+}
+
+fn change_one(config: &mut TrainConfig, task: &TrainConfig, rng: &mut impl Rng) {
+    let has_adapter = config.method == TrainMethod::Lora;
+    // The learning rate matters most, so it is drawn most often.
+    match rng.random_range(0..10) {
+        0..=3 => config.learning_rate = drawn_rate(config.learning_rate, rng),
+        4 if has_adapter => {
+            let ratio = config.lora.lora_alpha as f64 / config.lora.r as f64;
+            config.lora.r = *pick(&[4, 8, 16, 32, 64], rng);
+            config.lora.lora_alpha = scaled(config.lora.r, ratio);
+        }
+        5 if has_adapter => config.lora.lora_alpha = scaled(config.lora.r, *pick(&[1.0, 2.0, 4.0], rng)),
+        6 => config.label_smoothing_factor = *pick(&[0.0, 0.05, 0.1], rng),
+        7 => config.warmup_ratio = *pick(&[0.0, 0.05, 0.1, 0.2], rng),
+        8 => {
+            let kinds = [SchedulerType::Cosine, SchedulerType::Linear, SchedulerType::WarmupStableDecay];
+            config.lr_scheduler_type = *pick(&kinds, rng);
+        }
+        9 => {
+            let share = *pick(&[0.75, 1.0, 1.5, 2.0], rng);
+            config.max_steps = scaled(task.max_steps, share);
+        }
+        _ => config.weight_decay = *pick(&[0.0, 0.01, 0.05], rng),
+    }
+}
+
+fn drawn_rate(rate: f64, rng: &mut impl Rng) -> f64 {
+    let factor = (rng.random_range(-2.0..2.0) * 3.0_f64.ln()).exp();
+    rounded((rate * factor).clamp(1e-6, 0.3))
+}
+
+/// `whole · share`, rounded, at least 1.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small, positive and rounded")]
+fn scaled(whole: usize, share: f64) -> usize {
+    ((whole as f64 * share).round() as usize).max(1)
+}
+
+fn pick<'a, T>(list: &'a [T], rng: &mut impl Rng) -> &'a T {
+    &list[rng.random_range(0..list.len())]
+}
+
+/// A Gaussian process with a squared-exponential kernel (Rasmussen & Williams, 2006, algorithm 2.1).
+struct Process<'a> {
+    seen: &'a [Observation],
+    mean: f64,
+    sd: f64,
+    /// Lower triangle of the Cholesky factor of K + noise · I, row by row.
+    factor: Vec<Vec<f64>>,
+    /// (K + noise · I)⁻¹ y.
+    weights: Vec<f64>,
+}
+
+impl<'a> Process<'a> {
+    /// `None` where the kernel matrix is singular.
+    fn fit(seen: &'a [Observation]) -> Option<Self> {
+        let count = seen.len() as f64;
+        let mean = seen.iter().map(|one| one.score).sum::<f64>() / count;
+        let variance = seen.iter().map(|one| (one.score - mean).powi(2)).sum::<f64>() / count;
+        let sd = variance.sqrt().max(1e-6);
+        let factor = cholesky(seen)?;
+        let standardised: Vec<f64> = seen.iter().map(|one| (one.score - mean) / sd).collect();
+        let weights = solve_upper(&factor, &solve_lower(&factor, &standardised));
+        Some(Self { seen, mean, sd, factor, weights })
+    }
+
+    /// Mean and standard deviation of the score at a point.
+    fn predict(&self, at: &[f64]) -> (f64, f64) {
+        let near: Vec<f64> = self.seen.iter().map(|one| kernel(&one.features, at)).collect();
+        let mean: f64 = near.iter().zip(&self.weights).map(|(k, w)| k * w).sum();
+        let explained: f64 = solve_lower(&self.factor, &near).iter().map(|v| v * v).sum();
+        (self.mean + self.sd * mean, self.sd * (1.0 - explained).max(0.0).sqrt())
+    }
+}
+
+fn kernel(a: &[f64], b: &[f64]) -> f64 {
+    let distance: f64 = a.iter().zip(b).map(|(x, y)| (x - y).powi(2)).sum();
+    (-0.5 * distance).exp()
+}
+
+fn cholesky(seen: &[Observation]) -> Option<Vec<Vec<f64>>> {
+    let mut rows: Vec<Vec<f64>> = Vec::with_capacity(seen.len());
+    for (i, one) in seen.iter().enumerate() {
+        let mut row: Vec<f64> = Vec::with_capacity(i + 1);
+        for (other, above) in seen.iter().zip(&rows) {
+            let dot: f64 = row.iter().zip(above).map(|(x, y)| x * y).sum();
+            row.push((kernel(&one.features, &other.features) - dot) / above.last()?);
+        }
+        let rest = 1.0 + NOISE - row.iter().map(|x| x * x).sum::<f64>();
+        if rest <= 0.0 {
+            return None;
+        }
+        row.push(rest.sqrt());
+        rows.push(row);
+    }
+    Some(rows)
+}
+
+fn solve_lower(factor: &[Vec<f64>], right: &[f64]) -> Vec<f64> {
+    let mut out: Vec<f64> = Vec::with_capacity(right.len());
+    for (row, value) in factor.iter().zip(right) {
+        let dot: f64 = row.iter().zip(&out).map(|(x, y)| x * y).sum();
+        out.push((value - dot) / row.last().copied().unwrap_or(1.0));
+    }
+    out
+}
+
+fn solve_upper(factor: &[Vec<f64>], right: &[f64]) -> Vec<f64> {
+    let mut out = right.to_vec();
+    for i in (0..right.len()).rev() {
+        let below: f64 = (i + 1..right.len()).map(|j| factor[j][i] * out[j]).sum();
+        out[i] = (out[i] - below) / factor[i][i];
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn observation(x: f64, score: f64) -> Observation {
+        Observation { features: vec![x], score }
+    }
+
+    #[test]
+    fn the_process_follows_its_observations_and_is_unsure_elsewhere() {
+        let seen = [observation(-1.0, 0.5), observation(0.0, 0.8), observation(1.0, 0.6), observation(0.1, 0.8)];
+        let process = Process::fit(&seen).unwrap();
+        let (at_best, near_sd) = process.predict(&[0.0]);
+        let (at_low, _) = process.predict(&[-1.0]);
+        let (far, far_sd) = process.predict(&[9.0]);
+        assert!(at_best > at_low, "{at_best} {at_low}");
+        assert!((far - 0.675).abs() < 1e-6 && far_sd > 2.0 * near_sd, "{far} {far_sd} {near_sd}");
+    }
+
+    #[test]
+    fn the_cholesky_factor_solves_its_system() {
+        let seen: Vec<_> = (0..5).map(|i| observation(f64::from(i) * 0.7, f64::from(i % 3))).collect();
+        let factor = cholesky(&seen).unwrap();
+        let right = [1.0, -2.0, 0.5, 3.0, 0.0];
+        let solution = solve_upper(&factor, &solve_lower(&factor, &right));
+        for (i, one) in seen.iter().enumerate() {
+            let product: f64 = seen
+                .iter()
+                .zip(&solution)
+                .enumerate()
+                .map(|(j, (other, x))| {
+                    (kernel(&one.features, &other.features) + f64::from(u8::from(i == j)) * NOISE) * x
+                })
+                .sum();
+            assert!((product - right[i]).abs() < 1e-9, "{product} {}", right[i]);
+        }
+    }
+}

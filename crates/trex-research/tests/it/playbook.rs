@@ -1,0 +1,223 @@
+//! What the Playbook proposes is varied, valid, new and the same every time.
+
+use std::collections::BTreeSet;
+
+use trex_domain::{
+    ContentHash, DataProfile, Effect, Researcher as _, StrategyKind, StrategyRequest, TaskKind, TaskSpec, TrainMethod,
+    VariantId,
+};
+use trex_research::{Playbook, distil, variant_diff};
+
+use crate::tree::{Tree, changed, clean, dirty, task};
+
+fn tasks() -> Vec<(TaskSpec, DataProfile)> {
+    let mut icl = task(TaskKind::Choice);
+    icl.prompt.template = "Examples:\n{shots}\n{input} Pick one of {options}".into();
+    let mut full = task(TaskKind::Generate);
+    full.train.method = TrainMethod::Full;
+    let empty = DataProfile::default();
+    vec![
+        (task(TaskKind::Choice), dirty()),
+        (task(TaskKind::Choice), clean()),
+        (task(TaskKind::Generate), clean()),
+        (icl, dirty()),
+        (full, empty),
+    ]
+}
+
+#[test]
+fn every_task_gets_strategies_of_several_kinds_with_evidence() {
+    for (task, profile) in tasks() {
+        let tree = Tree::new(task, profile, 0);
+        let list = tree.strategies();
+        let kinds: BTreeSet<_> = list.iter().map(|one| one.kind).collect();
+        assert!(kinds.len() >= 4, "{kinds:?}");
+        assert_eq!(list[0].kind, StrategyKind::Baseline);
+        assert_eq!(list.last().unwrap().kind, StrategyKind::Fuse);
+        for strategy in &list {
+            assert!(strategy.prior > 0.0 && strategy.prior <= 1.0, "{strategy:?}");
+            assert!(strategy.expected_cost > 0.0 && strategy.expected_effect.is_finite(), "{strategy:?}");
+            assert!(!strategy.evidence.is_empty() && !strategy.rationale.is_empty(), "{strategy:?}");
+        }
+        assert_eq!(list, tree.strategies());
+    }
+}
+
+#[test]
+fn evidence_holds_the_numbers_of_the_profile_and_dirt_raises_the_prior_of_cleaning() {
+    let refine = |profile| {
+        let list = Tree::new(task(TaskKind::Choice), profile, 0).strategies();
+        list.into_iter().find(|one| one.kind == StrategyKind::RefineData).unwrap()
+    };
+    let (dirty, clean) = (refine(dirty()), refine(clean()));
+    assert!(dirty.evidence.contains(&"exact duplicates: 80 of 1000 (8.0 %)".to_owned()), "{:?}", dirty.evidence);
+    assert!(dirty.prior > clean.prior + 0.1);
+}
+
+#[test]
+fn the_cost_of_a_batch_counts_its_halving() {
+    let mut with_rungs = task(TaskKind::Choice);
+    with_rungs.search.rungs = 3;
+    // 3 variants to 1/9, one from 1/9 to 1/3, one from 1/3 to 1.
+    let list = Tree::new(with_rungs, clean(), 0).strategies();
+    assert!((list[0].expected_cost - (3.0 / 9.0 + 2.0 / 9.0 + 2.0 / 3.0)).abs() < 1e-9, "{}", list[0].expected_cost);
+}
+
+#[test]
+fn the_first_batch_tries_three_learning_rates_on_the_standard_recipe() {
+    let mut tree = Tree::new(task(TaskKind::Choice), dirty(), 0);
+    let nodes = tree.propose_strategies();
+    let batch = tree.variants(&nodes[0], 3);
+    let rates: Vec<_> = batch.iter().map(|one| one.config.learning_rate).collect();
+    assert_eq!(rates, [2e-4, 6e-4, 6.7e-5]);
+    let names: Vec<_> = batch[0].recipe.operators.iter().map(trex_domain::Operator::name).collect();
+    assert_eq!(names, ["canonical_answer", "valid_answer", "decontaminate"]);
+    assert_eq!(batch[1].parent, None);
+    assert_eq!(changed(&batch[1])["learning_rate"], "0.0006");
+    assert_eq!(changed(&batch[1])["recipe.valid_answer"], "on");
+    assert_eq!(batch[2].id, VariantId::new(&nodes[0].experiment(1), 2));
+}
+
+#[test]
+fn deeper_batches_start_from_the_best_variant_else_from_the_incumbent() {
+    let mut tree = Tree::new(task(TaskKind::Choice), dirty(), 0);
+    let nodes = tree.propose_strategies();
+    let batch = tree.variants(&nodes[0], 3);
+    let second = batch[1].id.clone();
+    // A higher learning rate is better here.
+    tree.run(&nodes[0], batch, &mut |variant| [0.5 + 100.0 * variant.config.learning_rate; 2]);
+    let deeper = tree.variants(&nodes[0], 3);
+    assert!(deeper.iter().all(|one| one.parent.as_ref() == Some(&second)), "{deeper:?}");
+    assert!(deeper.iter().any(|one| one.config.learning_rate > 1e-3), "{deeper:?}");
+    assert!(tree.variants(&nodes[1], 1)[0].parent.is_none());
+    tree.set_incumbent(Some(second.clone()));
+    let other = tree.variants(&nodes[1], 1);
+    assert_eq!(other[0].parent.as_ref(), Some(&second));
+    assert!((other[0].config.learning_rate - 6e-4).abs() < 1e-12);
+}
+
+#[test]
+fn the_surrogate_speaks_once_four_variants_are_scored() {
+    let mut tree = Tree::new(task(TaskKind::Choice), dirty(), 0);
+    let nodes = tree.propose_strategies();
+    let list = tree.strategies();
+    let place = list.iter().position(|one| one.kind == StrategyKind::AdjustTraining).unwrap();
+    let by_surrogate = |tree: &Tree| {
+        let batch = tree.variants(&nodes[place], 3);
+        batch.iter().filter(|one| one.why.contains("surrogate")).count()
+    };
+    assert_eq!(by_surrogate(&tree), 0);
+    for count in [3, 1] {
+        let batch = tree.variants(&nodes[0], count);
+        tree.run(&nodes[0], batch, &mut |variant| [0.5 + 100.0 * variant.config.learning_rate; 2]);
+    }
+    assert_eq!(by_surrogate(&tree), 2);
+}
+
+#[test]
+fn a_fusion_waits_for_two_branches_and_joins_their_parts() {
+    let mut tree = Tree::new(task(TaskKind::Choice), dirty(), 0);
+    let nodes = tree.propose_strategies();
+    let fusion = nodes.last().unwrap().clone();
+    let measure = &mut |variant: &trex_domain::Variant| [0.6 + 0.01 * variant.recipe.operators.len() as f64; 2];
+    let batch = tree.variants(&nodes[0], 2);
+    tree.run(&nodes[0], batch, measure);
+    assert!(tree.variants(&fusion, 3).is_empty());
+    let list = tree.strategies();
+    let place = |kind| list.iter().position(|one| one.kind == kind).unwrap();
+    let (adjust, refine) =
+        (nodes[place(StrategyKind::AdjustTraining)].clone(), nodes[place(StrategyKind::RefineData)].clone());
+    for node in [&adjust, &refine] {
+        let batch = tree.variants(node, 2);
+        tree.run(node, batch, measure);
+    }
+    let joined = tree.variants(&fusion, 3);
+    let best = |node: &trex_domain::NodeId| {
+        let (_, record) = tree.state.experiments(node).next().unwrap();
+        tree.state.variants[record.winner.as_ref().unwrap()].variant.clone()
+    };
+    let (training, data) = (best(&adjust), best(&refine));
+    assert!(joined.iter().any(|one| one.recipe == data.recipe && one.config == training.config), "{joined:?}");
+}
+
+/// Runs experiments on all strategies in turn until nothing is left or `rounds` are through; checks every proposal.
+fn explore(task: &TaskSpec, profile: &DataProfile, seed: u64, rounds: usize) -> Vec<String> {
+    let mut tree = Tree::new(task.clone(), profile.clone(), seed);
+    let nodes = tree.propose_strategies();
+    let mut proposed = BTreeSet::new();
+    let mut log = Vec::new();
+    for round in 0..rounds {
+        let strategy = &nodes[round % nodes.len()];
+        let batch = tree.variants(strategy, 3);
+        assert_eq!(batch, tree.variants(strategy, 3), "the same request gave two answers");
+        for variant in &batch {
+            variant.config.validate().unwrap();
+            assert!(variant.recipe.has("decontaminate"), "{variant:?}");
+            assert!(!variant.why.is_empty());
+            let content = ContentHash::of_value("test", &(&variant.recipe, &variant.config)).unwrap();
+            assert!(proposed.insert(content), "proposed twice: {variant:?}");
+            let parent = variant.parent.as_ref().map(|id| tree.state.variants[id].variant.clone());
+            let (recipe, config) =
+                parent.map_or((trex_domain::Recipe::default(), task.train.clone()), |one| (one.recipe, one.config));
+            let diff = variant_diff((&recipe, &config), (&variant.recipe, &variant.config)).unwrap();
+            assert_eq!(diff, variant.diff);
+            assert!(!diff.is_empty(), "{variant:?}");
+            log.push(format!("{} {:?}", variant.id, variant.diff));
+        }
+        let bump = |one: &trex_domain::Variant| 0.5 + (one.config.learning_rate.ln() / 7.0).sin().abs() / 4.0;
+        tree.run(strategy, batch, &mut |variant| [bump(variant), bump(variant) - 0.01]);
+    }
+    log
+}
+
+#[test]
+fn proposals_are_valid_new_and_deterministic_over_many_rounds() {
+    for (task, profile) in tasks() {
+        let log = explore(&task, &profile, 3, 40);
+        assert!(log.len() > 60, "{}", log.len());
+        assert_eq!(log, explore(&task, &profile, 3, 40));
+    }
+}
+
+#[test]
+fn a_node_that_is_no_strategy_is_an_error() {
+    let tree = Tree::new(task(TaskKind::Choice), clean(), 0);
+    let node = trex_domain::NodeId::strategy(7);
+    let model = trex_domain::ModelFacts {
+        name: String::new(),
+        dir: std::path::PathBuf::new(),
+        hash: crate::tree::hash("m"),
+        num_parameters: 1,
+        hidden_size: 1,
+        intermediate_size: 1,
+        num_layers: 1,
+        num_heads: 1,
+        num_kv_heads: 1,
+        head_dim: 1,
+        vocab_size: 1,
+        max_position: 1,
+        license: None,
+    };
+    let task = tree.state.task.as_ref().unwrap();
+    let request = StrategyRequest { task, profile: &tree.profile, model: &model, state: &tree.state };
+    let err = Playbook.variants(request, &node, &node.experiment(1), 1).unwrap_err();
+    assert_eq!(err.to_string(), "s7 is not a strategy of this run");
+}
+
+#[test]
+fn an_insight_says_what_changed_and_whether_it_may_be_chance() {
+    let mut tree = Tree::new(task(TaskKind::Choice), dirty(), 0);
+    let nodes = tree.propose_strategies();
+    let batch = tree.variants(&nodes[0], 1);
+    tree.run(&nodes[0], batch, &mut |_| [0.6, 0.6]);
+    let effect = Effect { diff: 0.05, ci95: [0.01, 0.09], n: 400 };
+    let node = nodes[0].experiment(1);
+    let insights = distil(&tree.state, &node, effect, true);
+    let expected = "adding canonical_answer, adding decontaminate (max_overlap 0.7, ngram_words 8), adding valid_answer, \
+                    starting from the task's starting point, raised accuracy by 0.050 over the incumbent \
+                    (95 % interval +0.010 to +0.090, 400 items)";
+    assert_eq!(insights[0].statement, expected);
+    let chance = distil(&tree.state, &node, Effect { diff: -0.01, ci95: [-0.05, 0.03], n: 400 }, false);
+    assert!(chance[0].statement.contains("-0.010 against the incumbent, which may be chance"), "{chance:?}");
+    assert!(distil(&tree.state, &nodes[1].experiment(1), effect, true).is_empty());
+}
