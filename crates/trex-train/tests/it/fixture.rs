@@ -48,7 +48,14 @@ pub(crate) fn animals() -> Vec<Example> {
 impl Fixture {
     pub(crate) fn new() -> Self {
         let fixture = Self { dir: tempfile::tempdir().unwrap() };
-        write_model(&fixture.model_dir());
+        write_model(&fixture.model_dir(), 3);
+        fixture
+    }
+
+    /// A model that was pre-trained long enough to attend to the right word.
+    pub(crate) fn pretrained() -> Self {
+        let fixture = Self { dir: tempfile::tempdir().unwrap() };
+        write_model(&fixture.model_dir(), 250);
         fixture
     }
 
@@ -82,7 +89,7 @@ impl Fixture {
     }
 }
 
-fn write_model(dir: &Path) {
+fn write_model(dir: &Path, steps: usize) {
     // The words, not the answers: those are left to the adapters.
     let texts = || animals().into_iter().map(|row| format!("{} big or small", row.question()));
     let tokenizer = trex_chat::train_bpe(texts(), 300, &trex_chat::BUNDLED_SPECIAL_TOKENS).unwrap();
@@ -104,8 +111,11 @@ fn write_model(dir: &Path) {
         rope_theta: 10_000.0,
         tie_word_embeddings: true,
     };
-    let settings = PretrainSettings { config: config.clone(), seed: 1, steps: 60, tokens_per_step: 96, learning_rate: 1e-2 };
-    let chats = animals().into_iter().map(|row| [row.prompt, vec![Message::assistant("big or small")]].concat());
+    let settings = PretrainSettings { config: config.clone(), seed: 1, steps, tokens_per_step: 200, learning_rate: 4e-3 };
+    let chats = animals().into_iter().map(|row| {
+        let animal = row.question().trim_start_matches("how large is the ").trim_end_matches('?').to_owned();
+        [row.prompt, vec![Message::assistant(format!("{animal}: big or small"))]].concat()
+    });
     let chats: Vec<_> = chats.map(|turns| chat.encode(&chat.render(&turns, false).unwrap()).unwrap()).collect();
     let mut documents = chats.into_iter().cycle().map(Ok);
     let weights = pretrain(&settings, &mut documents, &mut |_| ()).unwrap();
