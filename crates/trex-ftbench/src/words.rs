@@ -129,3 +129,41 @@ pub(crate) fn plain(answer: &str) -> String {
     let trimmed = answer.trim().trim_matches(['"', '\'', '`']).trim_end_matches('.');
     trimmed.trim().to_lowercase()
 }
+
+/// Whether the words of `pattern` stand in `text` one after another; a capital letter stands for any one word.
+pub(crate) fn contains_words(text: &str, pattern: &str) -> bool {
+    let pattern: Vec<&str> = pattern.split_whitespace().collect();
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let is_slot = |word: &str| word.len() == 1 && word.chars().all(|c| c.is_ascii_uppercase());
+    let fits = |window: &[&str]| window.iter().zip(&pattern).all(|(word, wanted)| is_slot(wanted) || word == wanted);
+    !pattern.is_empty() && words.windows(pattern.len()).any(fits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, pattern: &str, expected: bool) {
+        assert_eq!(contains_words(text, pattern), expected, "{text:?} {pattern:?}");
+    }
+
+    #[test]
+    fn patterns_match_whole_words_in_a_row() {
+        check("i want the red hat", "want the P hat", true);
+        check("i want the hat", "want the P hat", false);
+        check("i wanted the hat", "want the", false);
+        check("i", "i P", false);
+        check("i", "", false);
+    }
+
+    #[test]
+    fn draws_stay_in_range_and_use_all_of_it() {
+        let mut rng = trex_domain::seeded_rng(1, "words");
+        let drawn: std::collections::BTreeSet<_> = (0..200).map(|_| between(&mut rng, -2, 2)).collect();
+        assert_eq!(drawn.into_iter().collect::<Vec<_>>(), [-2, -1, 0, 1, 2]);
+        assert_eq!(below(&mut rng, 0), 0);
+        assert!((0..100).all(|_| weighted(&mut rng, &[0, 3, 0]) == 1));
+        assert_eq!(sample(&mut rng, &NAMES, 99).len(), NAMES.len());
+    }
+}
