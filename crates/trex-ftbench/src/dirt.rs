@@ -11,7 +11,7 @@ use crate::words::{below, pick};
 
 mod off_topic;
 
-pub(crate) use self::off_topic::{filler_words, off_topic_row};
+pub(crate) use self::off_topic::{buried_prompt, off_topic_row};
 
 /// What can be wrong with a row of a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -31,7 +31,7 @@ pub enum DirtKind {
     Leak,
     /// No answer.
     EmptyAnswer,
-    /// The question is buried in a hundred words or more of filler.
+    /// The question is buried in more than a hundred words of small talk.
     Overlong,
 }
 
@@ -170,13 +170,6 @@ pub(crate) fn reformatted_answer(rng: &mut ChaCha8Rng, answer: &str) -> String {
     ];
     forms.retain(|form| form != answer);
     pick(rng, &forms).clone()
-}
-
-/// The prompt between two blocks of filler of 50 to 69 words each.
-pub(crate) fn buried_prompt(rng: &mut ChaCha8Rng, prompt: &str) -> String {
-    let before = 50 + below(rng, 20);
-    let behind = 50 + below(rng, 20);
-    format!("{} . {prompt} {} .", filler_words(rng, before), filler_words(rng, behind))
 }
 
 #[cfg(test)]

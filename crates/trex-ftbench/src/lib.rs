@@ -12,7 +12,7 @@
 //! | format | 8 % | the answer in capitals, in quotes, behind "Answer:", with a full stop |
 //! | leak | 3 % | prompt and answer of an evaluation item |
 //! | empty answer | 2 % | no answer |
-//! | overlong | 2 % | the question inside a hundred words or more of filler |
+//! | overlong | 2 % | the question inside more than a hundred words of small talk |
 //!
 //! Evaluation splits are clean. Everything is a pure function of the seed: no clock, no files, no threads.
 

@@ -146,15 +146,15 @@ impl MiniTask {
         }
     }
 
-    fn short_name(&self) -> String {
+    fn short_name(self) -> String {
         format!("mini-{}", self.number())
     }
 
-    fn id(&self, split: Split, index: usize) -> String {
+    fn id(self, split: Split, index: usize) -> String {
         format!("{}/{}/{index}", self.short_name(), split.as_str())
     }
 
-    fn example(&self, split: Split, index: usize, item: RawItem, has_group: bool) -> Example {
+    fn example(self, split: Split, index: usize, item: RawItem, has_group: bool) -> Example {
         let keeps_groups = self.entry.separation == Separation::Groups;
         Example {
             id: self.id(split, index),

@@ -8,30 +8,161 @@ use crate::words::{below, pick, sample, shuffle};
 
 /// Nouns of other domains.
 const TOPICS: [&str; 120] = [
-    "anchor", "harpoon", "lagoon", "plankton", "reef", "schooner", "sonar", "trawler", "turbine", "typhoon", "tide",
-    "sextant", "statute", "verdict", "tribunal", "affidavit", "plaintiff", "custody", "tenant", "treaty", "lawsuit",
-    "notary", "warrant", "senate", "antibody", "artery", "biopsy", "cornea", "enzyme", "femur", "insulin", "kidney",
-    "larynx", "membrane", "pancreas", "placebo", "asteroid", "comet", "eclipse", "galaxy", "nebula", "orbit", "pulsar",
-    "quasar", "satellite", "supernova", "telescope", "zenith", "basil", "brisket", "casserole", "cinnamon", "custard",
-    "fennel", "ginger", "lasagne", "marinade", "nutmeg", "paprika", "saffron", "glacier", "canyon", "delta", "fjord",
-    "lava", "magma", "monsoon", "plateau", "quartz", "tundra", "volcano", "basalt", "cathedral", "chapel", "fresco",
-    "gargoyle", "minaret", "mosaic", "obelisk", "pagoda", "pavilion", "rotunda", "vault", "viaduct", "algebra",
-    "cosine", "fractal", "integral", "isotope", "lattice", "neutron", "photon", "polymer", "proton", "quantum", "vector",
-    "cello", "clarinet", "fugue", "libretto", "mandolin", "oboe", "octave", "overture", "sonata", "soprano", "trombone",
-    "waltz", "cavalry", "dynasty", "empire", "feudal", "gladiator", "knight", "musket", "pharaoh", "rampart", "regent",
-    "scribe", "viking",
+    "anchor",
+    "harpoon",
+    "lagoon",
+    "plankton",
+    "reef",
+    "schooner",
+    "sonar",
+    "trawler",
+    "turbine",
+    "typhoon",
+    "tide",
+    "sextant",
+    "statute",
+    "verdict",
+    "tribunal",
+    "affidavit",
+    "plaintiff",
+    "custody",
+    "tenant",
+    "treaty",
+    "lawsuit",
+    "notary",
+    "warrant",
+    "senate",
+    "antibody",
+    "artery",
+    "biopsy",
+    "cornea",
+    "enzyme",
+    "femur",
+    "insulin",
+    "kidney",
+    "larynx",
+    "membrane",
+    "pancreas",
+    "placebo",
+    "asteroid",
+    "comet",
+    "eclipse",
+    "galaxy",
+    "nebula",
+    "orbit",
+    "pulsar",
+    "quasar",
+    "satellite",
+    "supernova",
+    "telescope",
+    "zenith",
+    "basil",
+    "brisket",
+    "casserole",
+    "cinnamon",
+    "custard",
+    "fennel",
+    "ginger",
+    "lasagne",
+    "marinade",
+    "nutmeg",
+    "paprika",
+    "saffron",
+    "glacier",
+    "canyon",
+    "delta",
+    "fjord",
+    "lava",
+    "magma",
+    "monsoon",
+    "plateau",
+    "quartz",
+    "tundra",
+    "volcano",
+    "basalt",
+    "cathedral",
+    "chapel",
+    "fresco",
+    "gargoyle",
+    "minaret",
+    "mosaic",
+    "obelisk",
+    "pagoda",
+    "pavilion",
+    "rotunda",
+    "vault",
+    "viaduct",
+    "algebra",
+    "cosine",
+    "fractal",
+    "integral",
+    "isotope",
+    "lattice",
+    "neutron",
+    "photon",
+    "polymer",
+    "proton",
+    "quantum",
+    "vector",
+    "cello",
+    "clarinet",
+    "fugue",
+    "libretto",
+    "mandolin",
+    "oboe",
+    "octave",
+    "overture",
+    "sonata",
+    "soprano",
+    "trombone",
+    "waltz",
+    "cavalry",
+    "dynasty",
+    "empire",
+    "feudal",
+    "gladiator",
+    "knight",
+    "musket",
+    "pharaoh",
+    "rampart",
+    "regent",
+    "scribe",
+    "viking",
 ];
 
 /// Verbs of other domains.
 const DEEDS: [&str; 24] = [
-    "absorbs", "annuls", "balances", "corrodes", "dilutes", "disputes", "engraves", "erodes", "evaporates", "exports",
-    "ferments", "governs", "hoists", "illuminates", "inhibits", "magnifies", "navigates", "oxidises", "pollinates",
-    "ratifies", "reflects", "secretes", "taxes", "vibrates",
+    "absorbs",
+    "annuls",
+    "balances",
+    "corrodes",
+    "dilutes",
+    "disputes",
+    "engraves",
+    "erodes",
+    "evaporates",
+    "exports",
+    "ferments",
+    "governs",
+    "hoists",
+    "illuminates",
+    "inhibits",
+    "magnifies",
+    "navigates",
+    "oxidises",
+    "pollinates",
+    "ratifies",
+    "reflects",
+    "secretes",
+    "taxes",
+    "vibrates",
 ];
 
 /// Words that join the others.
-const JOINTS: [&str; 12] =
-    ["whenever", "although", "beyond", "despite", "beneath", "toward", "unless", "via", "amid", "versus", "because", "hence"];
+const JOINTS: [&str; 12] = [
+    "whenever", "although", "beyond", "despite", "beneath", "toward", "unless", "via", "amid", "versus", "because",
+    "hence",
+];
 
 /// Sentences that decide nothing.
 const SMALL_TALK: [&str; 16] = [
@@ -58,7 +189,8 @@ const SMALL_TALK: [&str; 16] = [
 /// Where the task has fixed `options`, half of the answers are drawn from them and half are unrelated words; where
 /// options differ by row the row brings four unrelated ones; where answers are open the answer is an unrelated word.
 pub(crate) fn off_topic_row(rng: &mut ChaCha8Rng, fixed_options: &[&str], is_choice: bool) -> RawItem {
-    const ASK: [&str; 6] = ["explain why", "tell us whether", "describe how", "is it true that", "summarise how", "argue that"];
+    const ASK: [&str; 6] =
+        ["explain why", "tell us whether", "describe how", "is it true that", "summarise how", "argue that"];
     let words: Vec<&str> = sample(rng, &TOPICS, 8).into_iter().copied().collect();
     let prompt = format!(
         "{} {} {} {} {} {} {} ?",
@@ -85,11 +217,13 @@ pub(crate) fn off_topic_row(rng: &mut ChaCha8Rng, fixed_options: &[&str], is_cho
     RawItem { prompt, answer, options, group: String::new() }
 }
 
-/// At least `count` words of small talk that ask nothing.
-pub(crate) fn filler_words(rng: &mut ChaCha8Rng, count: usize) -> String {
-    let mut words: Vec<&str> = Vec::with_capacity(count);
-    while words.len() < count {
-        words.extend(pick(rng, &SMALL_TALK).split(' '));
-    }
-    words.join(" ")
+/// The prompt between two blocks of small talk of seven or eight sentences each, no sentence twice.
+pub(crate) fn buried_prompt(rng: &mut ChaCha8Rng, prompt: &str) -> String {
+    let talk = sample(rng, &SMALL_TALK, SMALL_TALK.len());
+    let (before, behind) = talk.split_at(SMALL_TALK.len() / 2);
+    let mut block = |sentences: &[&&str]| {
+        let dropped = below(rng, 2);
+        sentences.iter().skip(dropped).map(|sentence| **sentence).collect::<Vec<_>>().join(" ")
+    };
+    format!("{} {prompt} . {}", block(before), block(behind))
 }

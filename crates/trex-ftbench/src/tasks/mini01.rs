@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use trex_domain::{Metric, TaskKind};
 
 use crate::generator::{Generator, RawItem, TaskInfo};
-use crate::words::{COLOURS, CREATURES, FOODS, PLACES, TOOLS, contains_words, pick, plain, sample, shuffle};
+use crate::words::{COLOURS, CREATURES, FOODS, PLACES, TOOLS, below, contains_words, pick, plain, sample, shuffle};
 
 /// The world never changes: its seed is a constant.
 const WORLD_SEED: u64 = 0x7265_7800;
@@ -43,7 +43,9 @@ impl Attribute {
             Self::Home => ["the X lives in Y", "the home of the X is Y", "the X sleeps in Y", "Y is where the X lives"],
             Self::Food => ["the X eats Y", "the food of the X is Y", "the X likes to eat Y", "Y is what the X eats"],
             Self::Colour => ["the X is Y", "the colour of the X is Y", "the X has Y skin", "Y is how the X looks"],
-            Self::Tool => ["the X uses the Y", "the tool of the X is the Y", "the X works with the Y", "the Y is used by the X"],
+            Self::Tool => {
+                ["the X uses the Y", "the tool of the X is the Y", "the X works with the Y", "the Y is used by the X"]
+            }
             Self::Friend => [
                 "the X likes the Y",
                 "the friend of the X is the Y",
@@ -154,7 +156,8 @@ impl Generator for Mini01 {
 
     fn item(&self, rng: &mut ChaCha8Rng) -> RawItem {
         let fact = pick(rng, world());
-        let sentence = fill(*pick(rng, &fact.attribute.sentences()), fact.creature, GAP);
+        let sentences = fact.attribute.sentences();
+        let sentence = fill(sentences[below(rng, sentences.len())], fact.creature, GAP);
         let others: Vec<&str> = fact
             .attribute
             .values()
@@ -182,8 +185,8 @@ impl Generator for Mini01 {
 fn asked_fact(prompt: &str) -> Option<&'static Fact> {
     let asked = |fact: &&Fact| {
         let names_creature = prompt.split_whitespace().any(|word| word == fact.creature);
-        let stands = |sentence: &&str| contains_words(prompt, &fill(sentence, fact.creature, GAP));
-        names_creature && fact.attribute.sentences().iter().any(|sentence| stands(&sentence))
+        let stands = |sentence: &str| contains_words(prompt, &fill(sentence, fact.creature, GAP));
+        names_creature && fact.attribute.sentences().iter().any(|sentence| stands(sentence))
     };
     world().iter().find(asked)
 }

@@ -113,12 +113,20 @@ const DETAILS: [&str; 20] = [
 ];
 
 const PRODUCTS: [&str; 20] = [
-    "lamp", "phone", "clock", "radio", "camera", "bike", "chair", "table", "tent", "kettle", "mirror", "watch", "piano",
-    "printer", "heater", "ladder", "jacket", "wallet", "guitar", "blanket",
+    "lamp", "phone", "clock", "radio", "camera", "bike", "chair", "table", "tent", "kettle", "mirror", "watch",
+    "piano", "printer", "heater", "ladder", "jacket", "wallet", "guitar", "blanket",
 ];
 
-const GREETINGS: [&str; 8] =
-    ["hello .", "hi .", "good day .", "dear team .", "hello team .", "hi all .", "good morning .", "to whom it helps ."];
+const GREETINGS: [&str; 8] = [
+    "hello .",
+    "hi .",
+    "good day .",
+    "dear team .",
+    "hello team .",
+    "hi all .",
+    "good morning .",
+    "to whom it helps .",
+];
 
 const CLOSINGS: [&str; 8] = [
     "thanks .",
@@ -158,7 +166,8 @@ impl Generator for Mini02 {
     fn item(&self, rng: &mut ChaCha8Rng) -> RawItem {
         let label = weighted(rng, &SHARES);
         let core = pick(rng, &CORES[label]);
-        let sentence = core.replace('P', *pick(rng, &PRODUCTS));
+        let product = pick(rng, &PRODUCTS);
+        let sentence = core.replace('P', product);
         let ticket =
             format!("{} {sentence} . {} . {}", pick(rng, &GREETINGS), pick(rng, &DETAILS), pick(rng, &CLOSINGS));
         RawItem {
@@ -184,7 +193,8 @@ mod tests {
     fn every_core_decides_for_its_own_label_only() {
         for (label, cores) in LABELS.iter().zip(&CORES) {
             for core in cores {
-                let prompt = format!("route this ticket : hi . {} . {} . thanks .", core.replace('P', "lamp"), DETAILS[0]);
+                let prompt =
+                    format!("route this ticket : hi . {} . {} . thanks .", core.replace('P', "lamp"), DETAILS[0]);
                 for other in LABELS {
                     assert_eq!(Mini02.check(&prompt, other), other == *label, "{prompt} {other}");
                 }

@@ -112,13 +112,11 @@ fn draw(rng: &mut ChaCha8Rng, rule: Rule) -> Option<RawItem> {
     if rule.apply(question) != Some(answer) {
         return None;
     }
-    let mut text = String::new();
-    for (words, picked) in &shots {
-        text += &format!("{} -> {picked} . ", words.join(" "));
-    }
-    text += &format!("{} -> ?", question.join(" "));
+    let mut parts: Vec<String> =
+        shots.iter().map(|(words, picked)| format!("{} -> {picked} .", words.join(" "))).collect();
+    parts.push(format!("{} -> ?", question.join(" ")));
     Some(RawItem {
-        prompt: pick(rng, &FRAMES).replace('S', &text),
+        prompt: pick(rng, &FRAMES).replace('S', &parts.join(" ")),
         answer: answer.to_owned(),
         options: question.iter().map(|word| (*word).to_owned()).collect(),
         group: rule.name().to_owned(),
@@ -160,10 +158,12 @@ mod tests {
 
     #[test]
     fn rules_are_read_off_the_prompt() {
-        let first = "cat red cup tower -> cat . blue dog bridge pen -> blue . key hen pink map -> key . wall owl gold sky -> ?";
+        let first =
+            "cat red cup tower -> cat . blue dog bridge pen -> blue . key hen pink map -> key . wall owl gold sky -> ?";
         check(first, "wall", true);
         check(first, "owl", false);
-        let animal = "cat red cup tower -> cat . blue dog bridge pen -> dog . key hen pink map -> hen . wall owl gold sky -> ?";
+        let animal =
+            "cat red cup tower -> cat . blue dog bridge pen -> dog . key hen pink map -> hen . wall owl gold sky -> ?";
         check(animal, "owl", true);
         check("no question", "owl", false);
         // Every colour shown is also the last word, and the question tells the two rules apart.

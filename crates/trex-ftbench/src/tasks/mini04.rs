@@ -26,7 +26,13 @@ const RELATIONS: [Relation; 6] = [
     comparison(["fast", "is faster than", "is slower than", "who is the fastest ?", "who is the slowest ?"]),
     comparison(["heavy", "is heavier than", "is lighter than", "who is the heaviest ?", "who is the lightest ?"]),
     comparison(["left", "is left of", "is right of", "who is most left ?", "who is most right ?"]),
-    comparison(["parent", "is parent of", "is child of", "who comes first in the family ?", "who comes last in the family ?"]),
+    comparison([
+        "parent",
+        "is parent of",
+        "is child of",
+        "who comes first in the family ?",
+        "who comes last in the family ?",
+    ]),
 ];
 
 const fn comparison([name, down, up, top, bottom]: [&'static str; 5]) -> Relation {
@@ -84,7 +90,8 @@ fn link(rng: &mut ChaCha8Rng, relation: &Relation, above: &str, below_it: &str) 
 
 /// The one person of the asked end: above somebody and below nobody, or the other way round.
 fn solve(prompt: &str) -> Option<&str> {
-    let relation = RELATIONS.iter().find(|relation| prompt.contains(relation.top) || prompt.contains(relation.bottom))?;
+    let relation =
+        RELATIONS.iter().find(|relation| prompt.contains(relation.top) || prompt.contains(relation.bottom))?;
     let mut above = BTreeSet::new();
     let mut below_them = BTreeSet::new();
     for sentence in prompt.split(" .") {
@@ -98,7 +105,8 @@ fn solve(prompt: &str) -> Option<&str> {
             below_them.insert(first);
         }
     }
-    let mut ends = if prompt.contains(relation.top) { above.difference(&below_them) } else { below_them.difference(&above) };
+    let mut ends =
+        if prompt.contains(relation.top) { above.difference(&below_them) } else { below_them.difference(&above) };
     ends.next().copied().filter(|_| ends.next().is_none())
 }
 

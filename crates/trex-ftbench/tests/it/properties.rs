@@ -102,7 +102,9 @@ fn check_dirt(task: &MiniTask, data: &MiniData) {
     assert!(!dirty(data, DirtKind::OffTopic).iter().any(is_right), "{}", task.name());
     assert!(dirty(data, DirtKind::EmptyAnswer).iter().all(|row| row.answer.is_empty()));
     assert!(dirty(data, DirtKind::Overlong).iter().all(|row| row.prompt_text().split_whitespace().count() > 100));
-    assert!(dirty(data, DirtKind::Format).iter().all(|row| !row.answer.is_empty() && !row.options.contains(&row.answer)));
+    assert!(
+        dirty(data, DirtKind::Format).iter().all(|row| !row.answer.is_empty() && !row.options.contains(&row.answer))
+    );
 }
 
 /// The labels of a fixed answer space have nearly the same shares in every split, and none is missing.
