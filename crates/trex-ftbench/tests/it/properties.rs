@@ -21,13 +21,13 @@ fn clean_pool(data: &MiniData) -> impl Iterator<Item = &Example> {
     data.pool.iter().filter(|row| data.dirt.kind_of(&row.id).is_none())
 }
 
-fn dirty<'a>(data: &'a MiniData, kind: DirtKind) -> Vec<&'a Example> {
+fn dirty(data: &MiniData, kind: DirtKind) -> Vec<&Example> {
     let ids: BTreeSet<&str> = data.dirt.ids(kind).collect();
     data.pool.iter().filter(|row| ids.contains(row.id.as_str())).collect()
 }
 
 /// All rows are there and named by split and row.
-fn check_sizes_and_ids(task: &MiniTask, data: &MiniData) {
+fn check_sizes_and_ids(task: MiniTask, data: &MiniData) {
     let name = task.name();
     let sizes = [data.pool.len(), data.search.len(), data.select.len(), data.final_.len()];
     assert_eq!(sizes, [1500, 300, 400, 500], "{name}");
@@ -43,7 +43,7 @@ fn check_sizes_and_ids(task: &MiniTask, data: &MiniData) {
 }
 
 /// No prompt occurs twice in the evaluation splits or in the clean pool, and no group lies in two splits.
-fn check_separation(task: &MiniTask, data: &MiniData) {
+fn check_separation(task: MiniTask, data: &MiniData) {
     let mut prompts = BTreeSet::new();
     for row in evaluation(data).chain(clean_pool(data)) {
         assert!(prompts.insert(key(row)), "{}: {}", row.id, row.prompt_text());
@@ -51,7 +51,7 @@ fn check_separation(task: &MiniTask, data: &MiniData) {
     let mut homes: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for row in evaluation(data).chain(clean_pool(data)) {
         if let Some(group) = &row.group {
-            homes.entry(group).or_default().insert(row.id.split('/').nth(1).unwrap());
+            homes.entry(group).or_default().insert(row.id.split('/').nth(1).expect("ids have three parts"));
         }
     }
     let straddling: Vec<_> = homes.iter().filter(|(_, splits)| splits.len() > 1).collect();
@@ -59,7 +59,7 @@ fn check_separation(task: &MiniTask, data: &MiniData) {
 }
 
 /// Gold answers are right and listed, another option is wrong, and prompts are short.
-fn check_clean_rows(task: &MiniTask, data: &MiniData) {
+fn check_clean_rows(task: MiniTask, data: &MiniData) {
     for row in evaluation(data).chain(clean_pool(data)) {
         let place = format!("{} {} {:?}", row.id, row.prompt_text(), row.answer);
         assert!(task.check(row, &row.answer), "{place}");
@@ -77,7 +77,7 @@ fn check_clean_rows(task: &MiniTask, data: &MiniData) {
 }
 
 /// Every kind of dirt is there in the declared number and is what it claims to be.
-fn check_dirt(task: &MiniTask, data: &MiniData) {
+fn check_dirt(task: MiniTask, data: &MiniData) {
     for kind in DirtKind::ALL {
         let expected = task.dirt_rates().num_rows(kind, data.pool.len());
         assert_eq!(data.dirt.count(kind), expected, "{} {kind:?}", task.name());
@@ -108,7 +108,7 @@ fn check_dirt(task: &MiniTask, data: &MiniData) {
 }
 
 /// The labels of a fixed answer space have nearly the same shares in every split, and none is missing.
-fn check_balance(task: &MiniTask, data: &MiniData) {
+fn check_balance(task: MiniTask, data: &MiniData) {
     let labels = task.spec().prompt.options;
     let share = |rows: &[&Example], label: &str| {
         rows.iter().filter(|row| row.answer == label).count() as f64 / rows.len() as f64
@@ -128,7 +128,7 @@ fn check_balance(task: &MiniTask, data: &MiniData) {
 
 fn hash(data: &MiniData) -> ContentHash {
     let rows = [&data.pool, &data.search, &data.select, &data.final_];
-    ContentHash::of_value("ftbench.test", &(rows, &data.dirt)).unwrap()
+    ContentHash::of_value("ftbench.test", &(rows, &data.dirt)).expect("rows have a JSON form")
 }
 
 proptest! {
@@ -138,11 +138,11 @@ proptest! {
     fn every_task_keeps_its_promises(seed in any::<u64>()) {
         for task in mini_tasks() {
             let data = task.generate(seed);
-            check_sizes_and_ids(&task, &data);
-            check_separation(&task, &data);
-            check_clean_rows(&task, &data);
-            check_dirt(&task, &data);
-            check_balance(&task, &data);
+            check_sizes_and_ids(task, &data);
+            check_separation(task, &data);
+            check_clean_rows(task, &data);
+            check_dirt(task, &data);
+            check_balance(task, &data);
         }
     }
 

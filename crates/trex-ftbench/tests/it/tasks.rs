@@ -37,7 +37,7 @@ fn specifications_are_valid_and_complete() {
 
 #[track_caller]
 fn check_shares(name: &str, declared: &[(&str, f64)]) {
-    let data = mini_task(name).unwrap().generate(7);
+    let data = mini_task(name).expect("a known name").generate(7);
     let rows = [&data.search[..], &data.select, &data.final_].concat();
     let mut counts = BTreeMap::new();
     for row in &rows {
