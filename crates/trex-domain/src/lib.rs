@@ -37,7 +37,7 @@ pub use job::{
     WorkerEvent,
 };
 pub use ports::{
-    Clock, DataPort, EventLog, Executor, ImportRequest, ImportedData, JobControl, ModelFacts, PreparedData,
+    Clock, DataPort, EventLog, Executor, Exporter, ImportRequest, ImportedData, JobControl, ModelFacts, PreparedData,
     PreparedRequest, Researcher, StrategyRequest,
 };
 pub use profile::{DataProfile, LengthBucket, QuarantinedRow, RowCounts, RowLedger};

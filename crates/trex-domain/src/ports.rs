@@ -4,7 +4,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use crate::{
-    ContentHash, DataProfile, Event, Job, JobOutcome, Millis, NodeId, Problem, Recipe, RowLedger, RunId, RunState,
+    ContentHash, DataProfile, Effect, Event, Insight, Job, JobOutcome, Millis, NodeId, Problem, Recipe, RowLedger, RunId, RunState,
     StoredEvent, Strategy, TaskSpec, Variant, WorkerEvent,
 };
 
@@ -167,6 +167,15 @@ pub trait Researcher {
         node: &NodeId,
         count: usize,
     ) -> Result<Vec<Variant>, Box<dyn Error + Send + Sync>>;
+
+    /// What a finished experiment taught, given its measured effect against the incumbent of that time.
+    fn distil(&self, state: &RunState, node: &NodeId, effect: Effect, significant: bool) -> Vec<Insight>;
+}
+
+/// Writes what a person takes away.
+pub trait Exporter {
+    /// Writes an adapter blob as a folder that other tools load.
+    fn export(&self, adapter: &Path, model: &ModelFacts, out: &Path) -> Result<(), Box<dyn Problem + Send + Sync>>;
 }
 
 /// Where blobs lie: `root/ab/abcdef…`, so no folder grows too large.

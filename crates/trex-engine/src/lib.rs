@@ -1,9 +1,22 @@
-//! Use cases, scheduler, verifier, gates, budgets and recovery.
+//! Use cases, scheduler, verifier, budgets, recovery and the report.
+//!
+//! [`start_run`] and [`resume_run`] block until the run has ended; they use one thread and one worker process at a time.
+//! Everything outside comes in through the ports of `trex-domain`. No SQL, no tensor and no socket here.
 
+mod error;
 mod live;
 mod report;
+mod repro;
+mod run;
 mod task_file;
+mod verifier;
+mod worker_process;
 
+pub use error::{EngineError, PortError};
 pub use live::{BudgetUse, progress_line, tree_text};
 pub use report::{REPORT_SCHEMA, build_report, report_html, report_markdown, report_schema};
+pub use repro::{Reproduction, reproduce};
+pub use run::{NewRun, Observer, Ports, RunSettings, resume_run, start_run};
 pub use task_file::{FilePlace, TaskFileError, parse_task_file, task_schema};
+pub use verifier::{Passed, Proposal, Rejection, check_recipe, estimate_memory_bytes, verify};
+pub use worker_process::WorkerProcesses;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::error::Error;
 
 use trex_domain::{
-    ContentHash, NodeId, Recipe, Researcher, RunState, Strategy, StrategyKind, StrategyRequest, TrainConfig, Variant,
+    ContentHash, Effect, Insight, NodeId, Recipe, Researcher, RunState, Strategy, StrategyKind, StrategyRequest, TrainConfig, Variant,
     VariantId, seeded_rng,
 };
 
@@ -37,6 +37,10 @@ impl Researcher for Playbook {
         count: usize,
     ) -> Result<Vec<Variant>, Box<dyn Error + Send + Sync>> {
         Ok(propose(&request, strategy, node, count)?)
+    }
+
+    fn distil(&self, state: &RunState, node: &NodeId, effect: Effect, significant: bool) -> Vec<Insight> {
+        crate::distil::distil(state, node, effect, significant)
     }
 }
 

@@ -1,0 +1,150 @@
+//! The errors of a run, each with the code and hint of whatever part of the program it comes from.
+
+use std::error::Error;
+use std::fmt;
+
+use trex_domain::{DomainError, ErrorClass, FailureClass, Problem};
+use trex_eval::EvalError;
+use trex_fs::FsError;
+use trex_search::SearchError;
+
+use crate::TaskFileError;
+
+/// An adapter's error behind a port: its text, causes, code and hint stay its own.
+#[derive(Debug)]
+pub struct PortError(Box<dyn Problem + Send + Sync>);
+
+impl PortError {
+    /// Wraps an adapter's error.
+    pub fn new(err: impl Problem + Send + Sync + 'static) -> Self {
+        Self(Box::new(err))
+    }
+}
+
+impl From<Box<dyn Problem + Send + Sync>> for PortError {
+    fn from(err: Box<dyn Problem + Send + Sync>) -> Self {
+        Self(err)
+    }
+}
+
+impl fmt::Display for PortError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Error for PortError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()
+    }
+}
+
+/// What can stop a run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// The event log.
+    #[error(transparent)]
+    Log(PortError),
+    /// Import or preparation of data.
+    #[error(transparent)]
+    Data(PortError),
+    /// The Researcher.
+    #[error("the researcher failed")]
+    Researcher(#[source] Box<dyn Error + Send + Sync>),
+    /// The export of the result.
+    #[error(transparent)]
+    Export(PortError),
+    /// A task file.
+    #[error(transparent)]
+    TaskFile(#[from] TaskFileError),
+    /// A value or an event that contradicts the run.
+    #[error(transparent)]
+    Domain(#[from] DomainError),
+    /// A file.
+    #[error(transparent)]
+    Fs(#[from] FsError),
+    /// Scores that cannot be compared.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+    /// An unknown policy.
+    #[error(transparent)]
+    Search(#[from] SearchError),
+    /// A job that no other attempt would mend, outside the search.
+    #[error("{what}: {message}")]
+    Job {
+        /// What it was for.
+        what: String,
+        /// How it failed.
+        class: FailureClass,
+        /// Its own code.
+        code: String,
+        /// What happened.
+        message: String,
+        /// What the person can do.
+        hint: Option<String>,
+    },
+    /// A run of another model than the one that is there now.
+    #[error("the model {name} has changed since the run began")]
+    ModelChanged {
+        /// Its name.
+        name: String,
+    },
+    /// The person asked to stop.
+    #[error("stopped on request; nothing that was finished is lost")]
+    Stopped,
+    /// A variant that is not in the tree, or was never trained.
+    #[error("{node} has no trained weights to reproduce")]
+    NothingToReproduce {
+        /// As given.
+        node: String,
+    },
+}
+
+impl Problem for EngineError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Log(err) | Self::Data(err) | Self::Export(err) => err.0.code(),
+            Self::Researcher(_) => "research.failed",
+            Self::TaskFile(err) => err.code(),
+            Self::Domain(err) => err.code(),
+            Self::Fs(err) => err.code(),
+            Self::Eval(err) => err.code(),
+            Self::Search(err) => err.code(),
+            Self::Job { .. } => "run.job_failed",
+            Self::ModelChanged { .. } => "run.model_changed",
+            Self::Stopped => "run.stopped",
+            Self::NothingToReproduce { .. } => "run.nothing_to_reproduce",
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Log(err) | Self::Data(err) | Self::Export(err) => err.0.hint(),
+            Self::TaskFile(err) => err.hint(),
+            Self::Domain(err) => err.hint(),
+            Self::Fs(err) => err.hint(),
+            Self::Eval(err) => err.hint(),
+            Self::Search(err) => err.hint(),
+            Self::Job { hint, .. } => hint.clone(),
+            Self::ModelChanged { .. } => {
+                Some("put the old files back, or begin a new run in another workspace".to_owned())
+            }
+            Self::Stopped => Some("`trex resume` goes on from here".to_owned()),
+            Self::NothingToReproduce { .. } => {
+                Some("`trex tree` lists the variants; give one that was trained".to_owned())
+            }
+            Self::Researcher(_) => None,
+        }
+    }
+
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Log(err) | Self::Data(err) | Self::Export(err) => err.0.class(),
+            Self::Fs(err) => err.class(),
+            Self::Job { class: FailureClass::OutOfMemory | FailureClass::DiskFull, .. } => ErrorClass::Resource,
+            Self::Job { class: FailureClass::Crashed | FailureClass::Hung, .. } => ErrorClass::Transient,
+            _ => ErrorClass::Permanent,
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! The driver of a run: looks at the folded state, does the next thing, records it, until the run has ended.
+//!
+//! Every decision is a function of the state, so a run that was killed anywhere goes on where the event log ends and
+//! comes to the same result. One thread; concurrency lives in the worker process. Owns the order of things and no algorithm.
+
+mod finish;
+mod jobs;
+mod search;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use trex_domain::{
+    Clock, DataPort, Event, EventLog, Executor, Exporter, ImportRequest, ModelFacts, NodeId, Phase, Researcher, RunId,
+    RunState, StoredEvent, StrategyRequest, TaskSpec, WorkerEvent,
+};
+use trex_fs::BlobStore;
+
+use crate::{EngineError, PortError};
+
+pub(crate) use jobs::{job_error as job_failure, train_job};
+
+/// Follows a run as it happens.
+pub trait Observer {
+    /// An event was recorded; `state` has it applied.
+    fn recorded(&mut self, event: &StoredEvent, state: &RunState);
+
+    /// A worker reports; `what` says what it works on. Returning `false` asks the run to stop in an orderly way.
+    fn progress(&mut self, what: &str, event: &WorkerEvent, state: &RunState) -> bool;
+}
+
+/// The adapters of a run.
+#[derive(Debug)]
+pub struct Ports<'a, L, D, X, R, E> {
+    /// Event log of the workspace.
+    pub log: &'a mut L,
+    /// Data.
+    pub data: &'a D,
+    /// Worker processes.
+    pub executor: &'a X,
+    /// Researcher.
+    pub researcher: &'a R,
+    /// Exporter.
+    pub exporter: &'a E,
+}
+
+/// The surroundings of a run.
+#[derive(Clone, Debug)]
+pub struct RunSettings {
+    /// Folder of the workspace.
+    pub workspace: PathBuf,
+    /// The base model.
+    pub model: ModelFacts,
+    /// Threads of a worker.
+    pub threads: usize,
+    /// Memory of the machine in bytes; 0 where unknown.
+    pub machine_bytes: u64,
+    /// Optimiser steps between two checkpoints of a trial.
+    pub checkpoint_every: usize,
+}
+
+/// Begins a run of an approved task and carries it to its end.
+pub fn start_run<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter>(
+    ports: Ports<'_, L, D, X, R, E>,
+    settings: &RunSettings,
+    start: NewRun,
+    clock: &dyn Clock,
+    observer: &mut dyn Observer,
+) -> Result<RunState, EngineError> {
+    start.task.validate()?;
+    let event = Event::RunStarted {
+        task: Box::new(start.task),
+        seed: start.seed,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        model: settings.model.hash,
+    };
+    let mut driver = Driver::new(ports, settings, start.id, clock, observer);
+    driver.record(vec![event])?;
+    driver.finish()
+}
+
+/// A run to begin.
+#[derive(Clone, Debug)]
+pub struct NewRun {
+    /// Its id.
+    pub id: RunId,
+    /// The approved task.
+    pub task: TaskSpec,
+    /// Seed of everything random.
+    pub seed: u64,
+}
+
+/// Goes on with a run where its event log ends. A run that has ended is left as it is.
+pub fn resume_run<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter>(
+    ports: Ports<'_, L, D, X, R, E>,
+    settings: &RunSettings,
+    run: RunId,
+    clock: &dyn Clock,
+    observer: &mut dyn Observer,
+) -> Result<RunState, EngineError> {
+    let mut driver = Driver::new(ports, settings, run, clock, observer);
+    let events = driver.ports.log.events(run, 0).map_err(|err| EngineError::Log(PortError::new(err)))?;
+    driver.state = RunState::from_events(&events)?;
+    if driver.state.verdict.is_some() {
+        return Ok(driver.state);
+    }
+    if driver.state.model != Some(settings.model.hash) {
+        return Err(EngineError::ModelChanged { name: settings.model.name.clone() });
+    }
+    let times = driver.state.resumed + 1;
+    driver.record(vec![Event::RunResumed { times }])?;
+    driver.finish()
+}
+
+/// A run at work.
+struct Driver<'a, L, D, X, R, E> {
+    ports: Ports<'a, L, D, X, R, E>,
+    settings: &'a RunSettings,
+    run: RunId,
+    clock: &'a dyn Clock,
+    observer: &'a mut dyn Observer,
+    state: RunState,
+    blobs: BlobStore,
+    /// Strategies for which the Researcher has nothing left. Found again by asking, so not recorded.
+    exhausted: BTreeSet<NodeId>,
+}
+
+impl<'a, L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'a, L, D, X, R, E> {
+    fn new(
+        ports: Ports<'a, L, D, X, R, E>,
+        settings: &'a RunSettings,
+        run: RunId,
+        clock: &'a dyn Clock,
+        observer: &'a mut dyn Observer,
+    ) -> Self {
+        let blobs = BlobStore::new(settings.workspace.join("blobs"));
+        Self { ports, settings, run, clock, observer, state: RunState::default(), blobs, exhausted: BTreeSet::new() }
+    }
+
+    fn finish(mut self) -> Result<RunState, EngineError> {
+        while self.state.verdict.is_none() {
+            self.step()?;
+        }
+        Ok(self.state)
+    }
+
+    /// Appends events in one transaction, then applies and shows them as they came back from the log.
+    fn record(&mut self, events: Vec<Event>) -> Result<(), EngineError> {
+        let stored = self.ports.log.append(self.run, self.clock.now(), events);
+        for event in stored.map_err(|err| EngineError::Log(PortError::new(err)))? {
+            self.state.apply_stored(&event)?;
+            self.observer.recorded(&event, &self.state);
+        }
+        Ok(())
+    }
+
+    fn task(&self) -> Result<TaskSpec, EngineError> {
+        Ok(self.state.task()?.clone())
+    }
+
+    fn enter(&mut self, phase: Phase) -> Result<(), EngineError> {
+        self.record(vec![Event::PhaseStarted { phase }])
+    }
+
+    /// The next thing to do, by phase. Each either records something or enters the next phase.
+    fn step(&mut self) -> Result<(), EngineError> {
+        match self.state.phase {
+            None => self.enter(Phase::Import),
+            Some(Phase::Import) => self.import(),
+            Some(Phase::Baseline) => self.baseline(),
+            Some(Phase::Research) => self.research(),
+            Some(Phase::Search) => self.search(),
+            Some(Phase::Finalists) => self.finalists(),
+            Some(Phase::Final) => self.open_final(),
+            Some(Phase::Deliver) => self.deliver(),
+        }
+    }
+
+    fn import(&mut self) -> Result<(), EngineError> {
+        if self.state.data.is_some() {
+            return self.enter(Phase::Baseline);
+        }
+        let task = self.task()?;
+        let request = ImportRequest { task: &task, seed: self.state.seed };
+        let data = self.ports.data.import(request).map_err(|err| EngineError::Data(PortError::new(err)))?;
+        self.record(vec![Event::DataImported {
+            pool: data.pool,
+            search: data.search,
+            select: data.select,
+            final_: data.final_,
+            rows: data.rows,
+            seeded_prompts: data.seeded_prompts,
+            profiles: data.profiles,
+        }])
+    }
+
+    fn research(&mut self) -> Result<(), EngineError> {
+        if !self.state.nodes.is_empty() {
+            return self.enter(Phase::Search);
+        }
+        let task = self.task()?;
+        let profile = self.pool_profile();
+        let request =
+            StrategyRequest { task: &task, profile: &profile, model: &self.settings.model, state: &self.state };
+        let strategies = self.ports.researcher.strategies(request).map_err(EngineError::Researcher)?;
+        let named = strategies.into_iter().enumerate();
+        let events =
+            named.map(|(index, strategy)| Event::StrategyProposed { node: NodeId::strategy(index + 1), strategy });
+        self.record(events.collect())
+    }
+
+    /// The profile of the training pool: the first of the import.
+    fn pool_profile(&self) -> trex_domain::DataProfile {
+        let data = self.state.data.as_ref();
+        data.and_then(|data| data.profiles.first().cloned()).unwrap_or_default()
+    }
+}

@@ -1,0 +1,71 @@
+//! The end of a run: finalists on further seeds, the sealed split opened once, the verdict, what a person takes away.
+
+use trex_domain::{DataPort, Event, EventLog, Executor, Exporter, Phase, Researcher, VariantId, Verdict};
+
+use super::Driver;
+use super::jobs::{Scoring, Split};
+use crate::EngineError;
+
+impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'_, L, D, X, R, E> {
+    pub(super) fn finalists(&mut self) -> Result<(), EngineError> {
+        if let Some(incumbent) = self.state.incumbent.clone() {
+            if self.repeat_on_seeds(&incumbent)? {
+                return Ok(());
+            }
+        }
+        self.enter(Phase::Final)
+    }
+
+    /// Opens the sealed split once and scores the base and the incumbent on it.
+    pub(super) fn open_final(&mut self) -> Result<(), EngineError> {
+        if self.state.final_opened == 0 {
+            let reason = "the search has ended: base and incumbent are judged".to_owned();
+            return self.record(vec![Event::FinalOpened { times: 1, reason }]);
+        }
+        let contenders = [None].into_iter().chain(self.state.incumbent.clone().map(Some));
+        for variant in contenders.collect::<Vec<_>>() {
+            if self.state.final_scores.contains_key(&variant) {
+                continue;
+            }
+            return self.score_final(variant);
+        }
+        self.enter(Phase::Deliver)
+    }
+
+    fn score_final(&mut self, variant: Option<VariantId>) -> Result<(), EngineError> {
+        let adapter = match &variant {
+            Some(id) => Some(self.trained(&(id.clone(), self.task()?.top_rung(), 0))?.adapter),
+            None => None,
+        };
+        let what = variant.as_ref().map_or_else(|| "base on final".to_owned(), |id| format!("{id} on final"));
+        let scoring = Scoring { adapter, split: Split::Final, take: self.split_len(Split::Final), seed: 0 };
+        let (score, cost) = self.score(&what, scoring)?;
+        self.record(vec![Event::FinalScored { variant, score, cost }])
+    }
+
+    /// Exports the incumbent and ends the run.
+    pub(super) fn deliver(&mut self) -> Result<(), EngineError> {
+        let folder = format!("exports/{}", self.run);
+        if self.state.delivered.is_none() {
+            if let Some(incumbent) = self.state.incumbent.clone() {
+                let adapter = self.trained(&(incumbent, self.task()?.top_rung(), 0))?.adapter;
+                let out = self.settings.workspace.join(&folder).join("adapter");
+                self.ports
+                    .exporter
+                    .export(&self.blobs.path(&adapter), &self.settings.model, &out)
+                    .map_err(|err| EngineError::Export(err.into()))?;
+            }
+            return self.record(vec![Event::Delivered { folder }]);
+        }
+        let base = self.state.final_scores.get(&None);
+        let tuned = self.state.incumbent.as_ref().and_then(|id| self.state.final_scores.get(&Some(id.clone())));
+        let comparison = match (tuned, base) {
+            (Some(tuned), Some(base)) => Some(self.compare_scores(tuned, base, false)?),
+            _ => None,
+        };
+        let is_gain = comparison.is_some_and(|comparison| comparison.significant);
+        let verdict = if is_gain { Verdict::Gain } else { Verdict::NoRealGain };
+        let wall_s = self.clock.now().secs_since(self.state.started);
+        self.record(vec![Event::RunFinished { verdict, comparison, wall_s }])
+    }
+}

@@ -1,0 +1,268 @@
+//! Jobs of a run: training a trial, scoring weights on a split, and what to do when a worker fails.
+
+use std::path::PathBuf;
+
+use trex_domain::{
+    ContentHash, Cost, DataPort, EvalJob, EvalMode, Event, EventLog, Executor, Exporter, FailureClass, ItemScore, Job,
+    JobControl, JobOutcome, Phase, Researcher, RunState, Score, TaskKind, TrainDone, TrainJob, TrialKey, TrialStatus,
+    WorkerEvent,
+};
+
+use trex_fs::BlobStore;
+
+use super::{Driver, Observer, RunSettings};
+use crate::EngineError;
+
+/// Times that a trial is tried when its worker dies.
+const ATTEMPTS: usize = 3;
+
+/// The splits by place in the record of the data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Split {
+    Search,
+    Select,
+    Final,
+}
+
+impl Split {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Search => "search",
+            Self::Select => "select",
+            Self::Final => "final",
+        }
+    }
+
+    fn place(self) -> usize {
+        match self {
+            Self::Search => 1,
+            Self::Select => 2,
+            Self::Final => 3,
+        }
+    }
+}
+
+/// What to score: weights (the base where absent) on the first `take` items of a split.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scoring {
+    pub(super) adapter: Option<ContentHash>,
+    pub(super) split: Split,
+    pub(super) take: usize,
+    pub(super) seed: u64,
+}
+
+/// Hands a worker's events to the observer.
+struct Relay<'a> {
+    what: &'a str,
+    observer: &'a mut dyn Observer,
+    state: &'a RunState,
+    stopped: bool,
+}
+
+impl JobControl for Relay<'_> {
+    fn on_event(&mut self, event: &WorkerEvent) -> bool {
+        let goes_on = self.observer.progress(self.what, event, self.state);
+        self.stopped |= !goes_on;
+        goes_on
+    }
+}
+
+impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'_, L, D, X, R, E> {
+    fn run_job(&mut self, what: &str, job: &Job) -> Result<JobOutcome, EngineError> {
+        let mut relay = Relay { what, observer: &mut *self.observer, state: &self.state, stopped: false };
+        let outcome = self.ports.executor.run(job, &mut relay);
+        if relay.stopped && matches!(outcome, JobOutcome::Failed { .. }) {
+            return Err(EngineError::Stopped);
+        }
+        Ok(outcome)
+    }
+
+    /// Items of a split.
+    pub(super) fn split_len(&self, split: Split) -> usize {
+        self.state.data.as_ref().map_or(0, |data| data.rows[split.place()])
+    }
+
+    /// Scores weights. A worker that dies is started again; any other failure ends the run with its reason.
+    pub(super) fn score(&mut self, what: &str, scoring: Scoring) -> Result<(Score, Cost), EngineError> {
+        let task = self.task()?;
+        let blob = self.state.data.as_ref().map(|data| data.blobs[scoring.split.place()]);
+        let items = blob.map(|blob| self.blobs.path(&blob)).unwrap_or_default();
+        let mode = match task.kind {
+            TaskKind::Choice => EvalMode::Choice,
+            TaskKind::Generate => EvalMode::Generate { max_new_tokens: task.prompt.max_new_tokens },
+        };
+        let job = Job::Eval(EvalJob {
+            model_dir: self.settings.model.dir.clone(),
+            adapter: scoring.adapter.map(|hash| self.blobs.path(&hash)),
+            items,
+            take: scoring.take,
+            metric: task.metric,
+            mode,
+            seed: scoring.seed,
+            blobs_dir: self.blobs.root().to_owned(),
+            threads: self.settings.threads,
+        });
+        let mut attempt = 1;
+        let done = loop {
+            match self.run_job(what, &job)? {
+                JobOutcome::Evaluated(done) => break done,
+                JobOutcome::Failed { class, .. } if class.may_retry() && attempt < ATTEMPTS => attempt += 1,
+                outcome => return Err(job_error(what, outcome)),
+            }
+        };
+        let scores: Vec<ItemScore> = self.blobs.get_lines(&done.items)?;
+        let score = trex_eval::score_of(task.metric, scoring.split.name(), &scores, done.items, self.state.seed)?;
+        Ok((score, done.cost))
+    }
+
+    /// One step of a trial: its training where that is not done, else its score on the search split.
+    pub(super) fn advance_trial(&mut self, key: &TrialKey) -> Result<(), EngineError> {
+        match self.state.trials.get(key).map(|trial| trial.status) {
+            None | Some(TrialStatus::Running) => self.train_trial(key),
+            Some(TrialStatus::Trained) => {
+                let take = self.task()?.rung_items(self.split_len(Split::Search), key.1);
+                self.score_trial(key, Split::Search, take)
+            }
+            Some(TrialStatus::Scored | TrialStatus::Failed) => Ok(()),
+        }
+    }
+
+    /// Scores a trained trial, or takes the score of the same weights on the same items.
+    pub(super) fn score_trial(&mut self, key: &TrialKey, split: Split, take: usize) -> Result<(), EngineError> {
+        let (variant, rung, seed) = key.clone();
+        let adapter = self.trained(key)?.adapter;
+        let known = self.known_score(adapter, split, take);
+        let reused = known.is_some();
+        let what = format!("{variant} rung {rung} seed {seed}");
+        let (score, cost) = match known {
+            Some(score) => (score, Cost::default()),
+            None => self.score(&what, Scoring { adapter: Some(adapter), split, take, seed: 0 })?,
+        };
+        self.record(vec![Event::TrialScored { variant, rung, seed, score, reused, cost }])
+    }
+
+    fn known_score(&self, adapter: ContentHash, split: Split, take: usize) -> Option<Score> {
+        let same_weights =
+            self.state.trials.values().filter(|trial| trial.done.as_ref().is_some_and(|done| done.adapter == adapter));
+        same_weights.filter_map(|trial| trial.scores.get(split.name())).find(|score| score.n == take).cloned()
+    }
+
+    pub(super) fn trained(&self, key: &TrialKey) -> Result<&TrainDone, EngineError> {
+        let done = self.state.trials.get(key).and_then(|trial| trial.done.as_ref());
+        done.ok_or_else(|| EngineError::NothingToReproduce { node: key.0.to_string() })
+    }
+
+    fn train_trial(&mut self, key: &TrialKey) -> Result<(), EngineError> {
+        let (variant, rung, seed) = key.clone();
+        let attempt = self.state.trials.get(key).map_or(0, |trial| trial.attempts) + 1;
+        let deaths = self.state.trials.get(key).and_then(|trial| trial.failure.clone());
+        self.record(vec![Event::TrialStarted { variant: variant.clone(), rung, seed, attempt }])?;
+        let name = format!("{variant}-r{rung}-s{seed}");
+        let scratch = self.settings.workspace.join("scratch").join(self.run.to_string()).join(name);
+        let job = train_job(&self.state, key, self.settings, scratch)?;
+        let what = format!("{variant} rung {rung} seed {seed}");
+        let outcome = self.run_job(&what, &Job::Train(job.clone()))?;
+        let event = match outcome {
+            JobOutcome::Trained(done) => Event::TrialTrained { variant, rung, seed, done },
+            JobOutcome::Failed { class: class @ FailureClass::DiskFull, code, message, hint } => {
+                return Err(EngineError::Job { what, class, code, message, hint });
+            }
+            // Attempts count deaths of workers only: a run that is resumed often is not to blame.
+            JobOutcome::Failed { class, message, .. }
+                if class.may_retry() && num_deaths(deaths.as_deref()) + 1 < ATTEMPTS =>
+            {
+                let message = format!("death {} of at most {ATTEMPTS}: {message}", num_deaths(deaths.as_deref()) + 1);
+                Event::TrialInterrupted { variant, rung, seed, class, message }
+            }
+            JobOutcome::Failed { class, message, .. } => Event::TrialFailed { variant, rung, seed, class, message },
+            JobOutcome::Evaluated(_) => return Err(job_error(&what, outcome)),
+        };
+        let over = !matches!(event, Event::TrialInterrupted { .. });
+        self.record(vec![event])?;
+        if over {
+            trex_fs::remove_dir_all(&job.scratch_dir)?;
+        }
+        Ok(())
+    }
+
+    /// Scores the untouched base: search on several seeds, select once; then the spread is known.
+    pub(super) fn baseline(&mut self) -> Result<(), EngineError> {
+        let task = self.task()?;
+        let seeded = self.state.data.as_ref().is_some_and(|data| data.seeded_prompts);
+        // Where nothing of the evaluation depends on the seed, further seeds would repeat the same numbers.
+        let seeds = if seeded { task.search.base_seeds } else { 1 };
+        let wanted = (0..seeds as u64).map(|seed| (Split::Search, seed)).chain([(Split::Select, 0)]);
+        for (split, seed) in wanted {
+            if self.state.base_scores.contains_key(&(split.name().to_owned(), seed)) {
+                continue;
+            }
+            let what = format!("base on {} seed {seed}", split.name());
+            let scoring = Scoring { adapter: None, split, take: self.split_len(split), seed };
+            let (score, cost) = self.score(&what, scoring)?;
+            return self.record(vec![Event::BaseScored { seed, score, cost }]);
+        }
+        let scores: Vec<f64> = (0..seeds as u64)
+            .filter_map(|seed| self.state.base_scores.get(&("search".to_owned(), seed)))
+            .map(|s| s.value)
+            .collect();
+        let sd = trex_eval::std_dev(&scores);
+        let mut events = vec![Event::NoiseMeasured { of: "base".to_owned(), scores, sd }];
+        if !seeded {
+            let message =
+                "the prompt does not depend on a seed, so the base was measured once: its spread over seeds is 0";
+            events.push(Event::Warned { code: "run.unseeded_prompt".to_owned(), message: message.to_owned() });
+        }
+        events.push(Event::PhaseStarted { phase: Phase::Research });
+        self.record(events)
+    }
+}
+
+/// The job of a trial. A rung above the lowest goes on from the checkpoint of the rung below.
+pub(crate) fn train_job(
+    state: &RunState,
+    key: &TrialKey,
+    settings: &RunSettings,
+    scratch_dir: PathBuf,
+) -> Result<TrainJob, EngineError> {
+    let (variant, rung, seed) = key;
+    let nothing = || EngineError::NothingToReproduce { node: variant.to_string() };
+    let record = state.variants.get(variant).ok_or_else(nothing)?;
+    let data = record.data.ok_or_else(nothing)?;
+    let blobs = BlobStore::new(settings.workspace.join("blobs"));
+    let below = rung.checked_sub(1).map(|below| (variant.clone(), below, *seed));
+    let checkpoint = below.and_then(|key| Some(state.trials.get(&key)?.done.as_ref()?.checkpoint));
+    Ok(TrainJob {
+        model_dir: settings.model.dir.clone(),
+        data: blobs.path(&data),
+        // Seed numbers of one run must not meet those of the run with the next seed.
+        seed: state.seed.wrapping_mul(1000).wrapping_add(*seed),
+        total_steps: record.variant.config.max_steps,
+        stop_step: state.task()?.rung_steps(record.variant.config.max_steps, *rung),
+        config: record.variant.config.clone(),
+        resume_from: checkpoint.map(|hash| blobs.path(&hash)),
+        scratch_dir,
+        blobs_dir: blobs.root().to_owned(),
+        checkpoint_every: settings.checkpoint_every,
+        threads: settings.threads,
+    })
+}
+
+/// How often the workers of a trial have died, as its last interruption says.
+fn num_deaths(failure: Option<&str>) -> usize {
+    let number = failure.and_then(|text| text.strip_prefix("death ")).and_then(|text| text.split(' ').next());
+    number.and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+pub(crate) fn job_error(what: &str, outcome: JobOutcome) -> EngineError {
+    let what = what.to_owned();
+    match outcome {
+        JobOutcome::Failed { class, code, message, hint } => EngineError::Job { what, class, code, message, hint },
+        JobOutcome::Trained(_) | JobOutcome::Evaluated(_) => EngineError::Job {
+            what,
+            class: FailureClass::Config,
+            code: "worker.wrong_answer".to_owned(),
+            message: "the worker answered another kind of job".to_owned(),
+            hint: None,
+        },
+    }
+}

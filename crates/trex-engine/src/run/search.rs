@@ -1,0 +1,261 @@
+//! The search phase: where to spend next, one batch at a time, and what its winner means for the incumbent.
+
+use std::f64::consts::SQRT_2;
+
+use trex_domain::{
+    BudgetLimit, Comparison, DataPort, Event, EventLog, Executor, Exporter, ItemScore, NodeId, NodeState, Phase,
+    PreparedRequest, PruneReason, Researcher, Score, StopReason, StrategyRequest, TrialKey, Variant, VariantId,
+    seeded_rng,
+};
+use trex_search::{BatchStep, forecast_full_cost, forecast_trial_cost, next_in_batch, should_stop, tree_view};
+
+use super::Driver;
+use super::jobs::Split;
+use crate::EngineError;
+use crate::verifier::{Proposal, check_recipe, verify};
+
+impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'_, L, D, X, R, E> {
+    pub(super) fn search(&mut self) -> Result<(), EngineError> {
+        if self.state.stopped.is_some() {
+            return self.enter(Phase::Finalists);
+        }
+        if let Some((node, _)) = self.state.open_experiment() {
+            let node = node.clone();
+            return self.advance_batch(&node);
+        }
+        let view = tree_view(&self.state, &self.exhausted);
+        if let Some(reason) = should_stop(&self.state, &view) {
+            return self.record(vec![Event::SearchStopped { reason }]);
+        }
+        let count = self.affordable_variants()?;
+        if count == 0 {
+            let limit = self.state.broken_limit(&self.cheapest_trial()?).unwrap_or(BudgetLimit::Trials);
+            return self.record(vec![Event::SearchStopped { reason: StopReason::Budget { limit } }]);
+        }
+        let task = self.task()?;
+        let policy = trex_search::policy(&task.search.policy)?;
+        let decisions = self.state.nodes.len() + self.exhausted.len();
+        let mut rng = seeded_rng(self.state.seed, &format!("policy/{decisions}"));
+        let Some(choice) = policy.select(&view, &task.search, &mut rng) else {
+            return self.record(vec![Event::SearchStopped { reason: StopReason::Exhausted }]);
+        };
+        let node = choice.node.experiment(self.state.experiments(&choice.node).count() + 1);
+        let variants = self.propose(&choice.node, &node, count)?;
+        if variants.is_empty() {
+            self.exhausted.insert(choice.node);
+            return Ok(());
+        }
+        let parent = self.state.nodes.get(&choice.node).map(|record| record.title.clone()).unwrap_or_default();
+        let title = format!("{parent}, batch of {}", variants.len());
+        let decided = Event::Decided { node: node.clone(), because: choice.because, candidates: choice.candidates };
+        self.record(vec![Event::ExperimentProposed { node, title, variants }, decided])
+    }
+
+    fn propose(&self, strategy: &NodeId, node: &NodeId, count: usize) -> Result<Vec<Variant>, EngineError> {
+        let task = self.task()?;
+        let profile = self.pool_profile();
+        let request =
+            StrategyRequest { task: &task, profile: &profile, model: &self.settings.model, state: &self.state };
+        let variants = self.ports.researcher.variants(request, strategy, node, count);
+        variants.map_err(EngineError::Researcher)
+    }
+
+    fn cheapest_trial(&self) -> Result<trex_domain::Cost, EngineError> {
+        Ok(forecast_trial_cost(&self.state, &self.state.task()?.train, 0))
+    }
+
+    /// How many variants the next batch may have so that it can be carried to the top rung, repeats for seeds included.
+    fn affordable_variants(&self) -> Result<usize, EngineError> {
+        let task = self.state.task()?;
+        if self.state.broken_limit(&self.cheapest_trial()?).is_some() {
+            return Ok(0);
+        }
+        let left = task.budget.trials.saturating_sub(self.state.trials.len());
+        // The first winner is repeated for the noise floor, the last incumbent as finalist.
+        let repeats = if self.trained_noise_known() { 1 } else { 2 } * task.search.finalist_seeds;
+        let batch_trials = |variants: usize| {
+            let mut at_rung = variants;
+            let mut trials = 0;
+            for _ in 0..task.search.rungs {
+                trials += at_rung;
+                at_rung = at_rung.div_ceil(task.search.eta);
+            }
+            trials
+        };
+        let fits = |variants: &usize| batch_trials(*variants) + repeats <= left;
+        Ok((1..=task.search.batch).filter(fits).max().unwrap_or(0))
+    }
+
+    fn trained_noise_known(&self) -> bool {
+        self.state.noise.iter().any(|(of, ..)| of != "base")
+    }
+
+    fn advance_batch(&mut self, node: &NodeId) -> Result<(), EngineError> {
+        match next_in_batch(&self.state, node) {
+            BatchStep::Verify(variant) => self.verify_variant(&variant),
+            BatchStep::Run { variant, rung, seed } => self.run_or_give_up((variant, rung, seed)),
+            BatchStep::Promote { variant, rung } => self.record(vec![Event::VariantPromoted { variant, rung }]),
+            BatchStep::Prune { variant, reason } => self.record(vec![Event::VariantPruned { variant, reason }]),
+            BatchStep::ScoreSelect { variant } => {
+                let key = (variant, self.task()?.top_rung(), 0);
+                self.score_trial(&key, Split::Select, self.split_len(Split::Select))
+            }
+            BatchStep::Finished { winner } => self.finish_experiment(node, winner),
+        }
+    }
+
+    /// Runs a trial unless starting it would break the budget. What was started is always finished.
+    fn run_or_give_up(&mut self, key: TrialKey) -> Result<(), EngineError> {
+        let started = self.state.trials.contains_key(&key);
+        let config = self.state.variants.get(&key.0).map(|record| record.variant.config.clone()).unwrap_or_default();
+        let forecast = forecast_trial_cost(&self.state, &config, key.1);
+        if !started && self.state.broken_limit(&forecast).is_some() {
+            return self.record(vec![Event::VariantPruned { variant: key.0, reason: PruneReason::Budget }]);
+        }
+        self.advance_trial(&key)
+    }
+
+    fn verify_variant(&mut self, id: &VariantId) -> Result<(), EngineError> {
+        let Some(record) = self.state.variants.get(id) else {
+            return Err(EngineError::NothingToReproduce { node: id.to_string() });
+        };
+        let variant = record.variant.clone();
+        let reject =
+            |code: &str, reason: String| Event::VariantRejected { variant: id.clone(), code: code.to_owned(), reason };
+        if let Err(no) = check_recipe(&variant) {
+            return self.record(vec![reject(no.code, no.reason)]);
+        }
+        let Some(data) = self.state.data.as_ref() else { return self.record(Vec::new()) };
+        let [pool, evaluation @ ..] = data.blobs;
+        let request = PreparedRequest { pool, evaluation: &evaluation, recipe: &variant.recipe, seed: self.state.seed };
+        let prepared = match self.ports.data.prepare(request) {
+            Ok(prepared) => prepared,
+            // A recipe that cannot be run is a bad proposal, not a broken run.
+            Err(err) => {
+                let (code, reason) = (trex_domain::Problem::code(&err), err.to_string());
+                return self.record(vec![reject(code, reason)]);
+            }
+        };
+        let task = self.task()?;
+        let proposal = Proposal {
+            task: &task,
+            model: &self.settings.model,
+            variant: &variant,
+            data: &prepared,
+            forecast: forecast_full_cost(&self.state, &variant.config),
+            spent: self.state.cost,
+            machine_bytes: self.settings.machine_bytes,
+        };
+        let event = match verify(&proposal) {
+            Err(no) => reject(no.code, no.reason),
+            Ok(passed) => {
+                let content = (self.settings.model.hash, prepared.data, &variant.config);
+                let key = trex_domain::ContentHash::of_value("trex.trial.v1", &content)?;
+                match self.equal_variant(&key) {
+                    Some(of) => Event::DuplicateAvoided { variant: id.clone(), of },
+                    None => Event::VariantVerified {
+                        variant: id.clone(),
+                        data: prepared.data,
+                        ledger: prepared.ledger,
+                        key,
+                        memory_bytes: passed.memory_bytes,
+                        warnings: passed.warnings,
+                    },
+                }
+            }
+        };
+        self.record(vec![event])
+    }
+
+    /// A variant that the trainer could not tell from one with this key.
+    fn equal_variant(&self, key: &trex_domain::ContentHash) -> Option<VariantId> {
+        let equal = self
+            .state
+            .variants
+            .iter()
+            .find(|(_, record)| record.key == Some(*key) && record.state != NodeState::Proposed);
+        equal.map(|(id, _)| id.clone())
+    }
+
+    fn finish_experiment(&mut self, node: &NodeId, winner: Option<VariantId>) -> Result<(), EngineError> {
+        let Some(winner) = winner else {
+            return self.record(vec![Event::ExperimentFinished { node: node.clone(), winner: None, value: None }]);
+        };
+        if !self.trained_noise_known() && self.repeat_on_seeds(&winner)? {
+            return Ok(());
+        }
+        let value = self.state.select_score(Some(&winner)).map(|score| score.value);
+        let finished = Event::ExperimentFinished { node: node.clone(), winner: Some(winner.clone()), value };
+        let incumbent = self.state.incumbent.clone();
+        let Some(comparison) = self.compare(&winner, incumbent.as_ref())? else {
+            return self.record(vec![finished]);
+        };
+        let replaced = comparison.significant;
+        let compared = Event::IncumbentCompared { candidate: winner, incumbent, comparison, replaced };
+        // Insights are drawn from the state in which the experiment is finished.
+        let mut after = self.state.clone();
+        after.apply(&finished)?;
+        let insights = self.ports.researcher.distil(&after, node, comparison.effect, comparison.significant);
+        let insights = insights.into_iter().map(|insight| Event::InsightDistilled { insight });
+        self.record([finished, compared].into_iter().chain(insights).collect())
+    }
+
+    /// Compares select scores item by item; `None` where one is missing.
+    fn compare(&self, candidate: &VariantId, incumbent: Option<&VariantId>) -> Result<Option<Comparison>, EngineError> {
+        let scores = (self.state.select_score(Some(candidate)), self.state.select_score(incumbent));
+        let (Some(candidate), Some(other)) = scores else { return Ok(None) };
+        self.compare_scores(candidate, other, incumbent.is_some()).map(Some)
+    }
+
+    /// Compares two scores item by item. The spread of a difference of two trained models is √2 times that of one.
+    pub(super) fn compare_scores(
+        &self,
+        candidate: &Score,
+        other: &Score,
+        both_trained: bool,
+    ) -> Result<Comparison, EngineError> {
+        let items = |score: &Score| self.blobs.get_lines::<ItemScore>(&score.items);
+        let sd = self.state.seed_sd() * if both_trained { SQRT_2 } else { 1.0 };
+        Ok(trex_eval::compare(candidate.metric, &items(candidate)?, &items(other)?, sd, self.state.seed)?)
+    }
+
+    /// Trains a variant on the task's further seeds and measures the spread; `true` while there was something to do.
+    pub(super) fn repeat_on_seeds(&mut self, variant: &VariantId) -> Result<bool, EngineError> {
+        let task = self.task()?;
+        let top = task.top_rung();
+        if task.search.finalist_seeds == 0 || self.state.noise.iter().any(|(of, ..)| of == variant.as_str()) {
+            return Ok(false);
+        }
+        let mut scores: Vec<f64> =
+            self.state.select_score(Some(variant)).map(|score| score.value).into_iter().collect();
+        for seed in 1..=task.search.finalist_seeds as u64 {
+            let key = (variant.clone(), top, seed);
+            let trial = self.state.trials.get(&key);
+            if let Some(score) = self.state.trial_score(&key, "select") {
+                scores.push(score.value);
+                continue;
+            }
+            match trial.map(|trial| trial.status) {
+                Some(trex_domain::TrialStatus::Failed) => continue,
+                Some(trex_domain::TrialStatus::Trained) => {
+                    self.score_trial(&key, Split::Select, self.split_len(Split::Select))?;
+                }
+                Some(_) => self.advance_trial(&key)?,
+                None if self.seed_breaks_budget(variant) => continue,
+                None => self.advance_trial(&key)?,
+            }
+            return Ok(true);
+        }
+        if scores.len() < 2 {
+            return Ok(false);
+        }
+        let sd = trex_eval::std_dev(&scores);
+        self.record(vec![Event::NoiseMeasured { of: variant.to_string(), scores, sd }])?;
+        Ok(true)
+    }
+
+    fn seed_breaks_budget(&self, variant: &VariantId) -> bool {
+        let config = self.state.variants.get(variant).map(|record| &record.variant.config);
+        config.is_none_or(|config| self.state.broken_limit(&forecast_full_cost(&self.state, config)).is_some())
+    }
+}

@@ -1,0 +1,243 @@
+//! Stops what cannot work before it costs training time. Rules, not a model: each has a stable code and says what would help.
+
+use trex_domain::{BudgetLimit, Cost, Metric, ModelFacts, PreparedData, TaskKind, TaskSpec, TrainConfig, Variant};
+
+/// A variant that may be run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Passed {
+    /// Estimated peak memory in bytes.
+    pub memory_bytes: u64,
+    /// What a person should know.
+    pub warnings: Vec<String>,
+}
+
+/// A variant that may not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// Stable code of the rule.
+    pub code: &'static str,
+    /// Why, and what would help.
+    pub reason: String,
+}
+
+/// What the rules look at.
+#[derive(Clone, Copy, Debug)]
+pub struct Proposal<'a> {
+    /// The task.
+    pub task: &'a TaskSpec,
+    /// The model.
+    pub model: &'a ModelFacts,
+    /// The variant.
+    pub variant: &'a Variant,
+    /// Its prepared data.
+    pub data: &'a PreparedData,
+    /// Forecast of a full-fidelity trial.
+    pub forecast: Cost,
+    /// What is spent already.
+    pub spent: Cost,
+    /// Memory of the machine in bytes; 0 where unknown.
+    pub machine_bytes: u64,
+}
+
+/// Characters per token below which text is never encoded; the bound is loose on purpose.
+const MOST_CHARS_PER_TOKEN: usize = 12;
+
+/// More passes over the data than this are likely to be learned by heart.
+const MANY_PASSES: f64 = 10.0;
+
+/// Checks a recipe before it is run: a recipe without decontamination never trains.
+pub fn check_recipe(variant: &Variant) -> Result<(), Rejection> {
+    if variant.recipe.has("decontaminate") {
+        return Ok(());
+    }
+    let reason = "the recipe does not decontaminate against the evaluation splits; add that operator";
+    Err(Rejection { code: "verify.no_decontamination", reason: reason.to_owned() })
+}
+
+/// Checks a variant whose data is prepared.
+pub fn verify(proposal: &Proposal<'_>) -> Result<Passed, Rejection> {
+    let config = &proposal.variant.config;
+    config.validate().map_err(|err| Rejection { code: "verify.configuration", reason: err.to_string() })?;
+    check_leak(proposal.data)?;
+    check_labels(proposal)?;
+    check_length(proposal)?;
+    let memory_bytes = estimate_memory_bytes(proposal.model, config, proposal.data);
+    check_memory(memory_bytes, proposal.machine_bytes)?;
+    check_cost(proposal)?;
+    Ok(Passed { memory_bytes, warnings: warnings(proposal) })
+}
+
+fn check_leak(data: &PreparedData) -> Result<(), Rejection> {
+    if data.leaked == 0 {
+        return Ok(());
+    }
+    let reason = format!("{} rows equal an evaluation item after all operators", data.leaked);
+    Err(Rejection { code: "verify.leak", reason })
+}
+
+fn check_labels(proposal: &Proposal<'_>) -> Result<(), Rejection> {
+    let options = &proposal.task.prompt.options;
+    if proposal.task.kind != TaskKind::Choice || options.is_empty() {
+        return Ok(());
+    }
+    let missing: Vec<&str> =
+        options.iter().filter(|option| !proposal.data.labels.contains(option)).map(String::as_str).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let reason = format!("no row is left with the answer {}; loosen the filters", missing.join(", "));
+    Err(Rejection { code: "verify.label_coverage", reason })
+}
+
+/// Even the shortest encoding of the mean example must fit, or most of the data would be cut.
+fn check_length(proposal: &Proposal<'_>) -> Result<(), Rejection> {
+    let limit = proposal.variant.config.max_length.min(proposal.model.max_position);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a mean of lengths")]
+    let least_tokens = proposal.data.mean_chars as usize / MOST_CHARS_PER_TOKEN;
+    if least_tokens <= limit {
+        return Ok(());
+    }
+    let reason =
+        format!("the mean example has over {least_tokens} tokens, {limit} fit; raise max_length or shorten the rows");
+    Err(Rejection { code: "verify.length", reason })
+}
+
+fn check_memory(needed: u64, machine: u64) -> Result<(), Rejection> {
+    if machine == 0 || needed < machine / 10 * 9 {
+        return Ok(());
+    }
+    let mib = |bytes: u64| bytes >> 20;
+    let reason = format!(
+        "about {} MiB are needed, the machine has {} MiB; lower per_device_train_batch_size and raise gradient_accumulation_steps",
+        mib(needed),
+        mib(machine)
+    );
+    Err(Rejection { code: "verify.memory", reason })
+}
+
+fn check_cost(proposal: &Proposal<'_>) -> Result<(), Rejection> {
+    let limit = match proposal.task.budget.broken_by(&proposal.spent, &proposal.forecast, 0) {
+        None | Some(BudgetLimit::Trials) => return Ok(()),
+        Some(limit) => limit,
+    };
+    let reason = format!(
+        "a full trial is forecast to take {:.0} s and would break the {limit:?} budget",
+        proposal.forecast.wall_s
+    );
+    Err(Rejection { code: "verify.budget", reason })
+}
+
+fn warnings(proposal: &Proposal<'_>) -> Vec<String> {
+    let config = &proposal.variant.config;
+    let mut warnings = Vec::new();
+    let passes = (config.max_steps * config.effective_batch_size()) as f64 / proposal.data.rows.max(1) as f64;
+    if passes > MANY_PASSES {
+        warnings.push(format!("{passes:.0} passes over {} rows may be learned by heart", proposal.data.rows));
+    }
+    if proposal.task.metric == Metric::MacroF1 && !proposal.variant.recipe.has("label_balance") {
+        warnings.push("macro-F1 weighs rare labels as much as common ones, the loss does not".to_owned());
+    }
+    warnings
+}
+
+/// Estimates the peak memory of a training in bytes.
+///
+/// Weights in `f32`, plus for every trained value gradient, both moments and a copy (16 bytes), plus the activations that
+/// the backward pass needs: per token and layer about 14 rows of the residual width and 6 of the feed-forward width (the
+/// tensors that the graph keeps, counted in `decoder.rs`), plus three copies of the logits of supervised positions.
+pub fn estimate_memory_bytes(model: &ModelFacts, config: &TrainConfig, data: &PreparedData) -> u64 {
+    const BYTES: u64 = 4;
+    const CHARS_PER_TOKEN: f64 = 3.0;
+    let wide = |n: usize| n as u64;
+    let per_layer = 2 * (model.hidden_size + model.num_heads * model.head_dim) // q and o
+        + 2 * (model.hidden_size + model.num_kv_heads * model.head_dim) // k and v
+        + 3 * (model.hidden_size + model.intermediate_size); // gate, up and down
+    let adapters = wide(config.lora.r * per_layer * model.num_layers);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a mean of lengths")]
+    let example_tokens = ((data.mean_chars / CHARS_PER_TOKEN) as usize + 16).min(config.max_length);
+    let tokens = wide(config.per_device_train_batch_size * example_tokens);
+    let activations = tokens * wide(model.num_layers * (14 * model.hidden_size + 6 * model.intermediate_size)) * BYTES;
+    let logits = 3 * wide(config.per_device_train_batch_size * 8 * model.vocab_size) * BYTES;
+    model.num_parameters * BYTES + adapters * 16 + activations + logits
+}
+
+#[cfg(test)]
+mod tests {
+    use trex_domain::{ContentHash, Recipe, RowLedger};
+
+    use super::*;
+
+    fn model() -> ModelFacts {
+        ModelFacts {
+            name: "m".into(),
+            dir: "m".into(),
+            hash: ContentHash::of_bytes(b"m"),
+            num_parameters: 1_000_000,
+            hidden_size: 64,
+            intermediate_size: 128,
+            num_layers: 2,
+            num_heads: 4,
+            num_kv_heads: 2,
+            head_dim: 16,
+            vocab_size: 1000,
+            max_position: 128,
+            license: None,
+        }
+    }
+
+    fn data() -> PreparedData {
+        PreparedData {
+            data: ContentHash::of_bytes(b"d"),
+            rows: 400,
+            labels: vec!["no".into(), "yes".into()],
+            longest_chars: 200,
+            mean_chars: 100.0,
+            leaked: 0,
+            ledger: RowLedger::default(),
+        }
+    }
+
+    #[track_caller]
+    fn check(change: impl FnOnce(&mut TaskSpec, &mut Variant, &mut PreparedData, &mut Cost, &mut u64), code: &str) {
+        let mut task = trex_testkit::task();
+        task.kind = TaskKind::Choice;
+        task.prompt.options = vec!["yes".into(), "no".into()];
+        let mut variant = trex_testkit::variant("s1.e1.a", 2e-4);
+        variant.recipe =
+            Recipe { operators: vec![trex_domain::Operator::Decontaminate { ngram_words: 8, max_overlap: 0.5 }] };
+        let (mut data, mut forecast, mut machine_bytes) = (data(), Cost::default(), 1 << 34);
+        change(&mut task, &mut variant, &mut data, &mut forecast, &mut machine_bytes);
+        let model = model();
+        let proposal = Proposal {
+            task: &task,
+            model: &model,
+            variant: &variant,
+            data: &data,
+            forecast,
+            spent: Cost::default(),
+            machine_bytes,
+        };
+        let found = check_recipe(&variant)
+            .and_then(|()| verify(&proposal).map(|_| ()))
+            .map_or_else(|no| no.code, |()| "passed");
+        assert_eq!(found, code);
+    }
+
+    #[test]
+    fn every_rule_stops_what_it_is_for() {
+        check(|_, _, _, _, _| (), "passed");
+        check(|_, variant, _, _, _| variant.recipe = Recipe::default(), "verify.no_decontamination");
+        check(|_, variant, _, _, _| variant.config.learning_rate = 0.0, "verify.configuration");
+        check(|_, _, data, _, _| data.leaked = 1, "verify.leak");
+        check(|_, _, data, _, _| data.labels = vec!["yes".into()], "verify.label_coverage");
+        check(|_, _, data, _, _| data.mean_chars = 1e5, "verify.length");
+        check(|_, _, _, _, machine| *machine = 1 << 20, "verify.memory");
+        check(
+            |task, _, _, forecast, _| {
+                task.budget.wall_s = Some(10.0);
+                forecast.wall_s = 11.0;
+            },
+            "verify.budget",
+        );
+    }
+}
