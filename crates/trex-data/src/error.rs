@@ -109,6 +109,59 @@ pub enum DataError {
         /// Where its rows went.
         reason: String,
     },
+    /// A parameter of a recipe step that is outside its range.
+    #[error("{operator}.{field} is {value}, allowed is {allowed}")]
+    BadParameter {
+        /// The step.
+        operator: &'static str,
+        /// The parameter.
+        field: &'static str,
+        /// As given.
+        value: String,
+        /// What is allowed.
+        allowed: &'static str,
+    },
+    /// A regular expression of a recipe step that cannot be read.
+    #[error("regex_drop.pattern {pattern:?} is not a regular expression")]
+    BadPattern {
+        /// As given.
+        pattern: String,
+        /// Why.
+        source: regex::Error,
+    },
+    /// Decontamination was asked for without anything to compare with.
+    #[error("decontaminate has no evaluation items to compare with")]
+    NoEvaluation,
+    /// The counts of a recipe run do not add up.
+    #[error("the rows of recipe step {operator} do not add up: {rows_in} in, {added} added, {dropped} dropped, {rows_out} out")]
+    LedgerUnbalanced {
+        /// The step.
+        operator: String,
+        /// Rows that came in.
+        rows_in: usize,
+        /// Rows made.
+        added: usize,
+        /// Rows dropped.
+        dropped: usize,
+        /// Rows that went out.
+        rows_out: usize,
+    },
+    /// The pool of a recipe has no rows.
+    #[error("the training pool {pool} has no rows")]
+    EmptyPool {
+        /// Its blob.
+        pool: trex_domain::ContentHash,
+    },
+    /// A recipe that leaves nothing to train on.
+    #[error("the recipe leaves no rows of {rows_in}; {operator} dropped most: {dropped}")]
+    RecipeEmpty {
+        /// The step that dropped most.
+        operator: String,
+        /// Rows it dropped.
+        dropped: usize,
+        /// Rows of the pool.
+        rows_in: usize,
+    },
     /// Files were asked of a task that generates its data.
     #[error("the task takes its data from {name}, not from files")]
     NotFiles {
@@ -139,6 +192,12 @@ impl Problem for DataError {
             Self::NoColumn { .. } => "data.no_column",
             Self::LabelsUnknown { .. } => "data.labels_unknown",
             Self::EmptySplit { .. } => "data.empty_split",
+            Self::BadParameter { .. } => "data.bad_parameter",
+            Self::BadPattern { .. } => "data.bad_pattern",
+            Self::NoEvaluation => "data.no_evaluation",
+            Self::LedgerUnbalanced { .. } => "data.ledger_unbalanced",
+            Self::EmptyPool { .. } => "data.empty_pool",
+            Self::RecipeEmpty { .. } => "data.recipe_empty",
             Self::NotFiles { .. } => "data.not_files",
         }
     }
@@ -161,7 +220,14 @@ impl Problem for DataError {
             Self::NoColumn { role, .. } => Some(format!("name the column in data.fields.{role}")),
             Self::LabelsUnknown { found, expected, .. } => Some(labels_hint(found, expected)),
             Self::EmptySplit { split, .. } => Some(empty_split_hint(split)),
-            Self::NotFiles { .. } => None,
+            Self::BadParameter { operator, field, allowed, .. } => {
+                Some(format!("set {field} of {operator} to a value {allowed}"))
+            }
+            Self::BadPattern { .. } => Some("correct the pattern; the cause shows the place".to_owned()),
+            Self::NoEvaluation => Some("give the task search, select and final rows, or drop the step".to_owned()),
+            Self::RecipeEmpty { operator, .. } => Some(format!("relax or remove {operator}")),
+            Self::EmptyPool { .. } => Some("give the task training rows".to_owned()),
+            Self::LedgerUnbalanced { .. } | Self::NotFiles { .. } => None,
         }
     }
 
@@ -169,7 +235,7 @@ impl Problem for DataError {
         match self {
             Self::Fs(source) => source.class(),
             Self::Domain(source) => source.class(),
-            Self::NotFiles { .. } => ErrorClass::Bug,
+            Self::NotFiles { .. } | Self::LedgerUnbalanced { .. } => ErrorClass::Bug,
             _ => ErrorClass::Permanent,
         }
     }

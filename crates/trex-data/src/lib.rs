@@ -5,6 +5,10 @@
 //! are read as a whole, and originals are never modified.
 
 mod error;
+mod minhash;
+mod operators;
+mod prepare;
 mod text;
 
 pub use error::DataError;
+pub use operators::run_recipe;

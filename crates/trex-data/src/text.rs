@@ -1,6 +1,7 @@
 //! The form in which texts are compared: two prompts with the same key are the same question. Changes no data.
 
 use unicode_normalization::UnicodeNormalization as _;
+use unicode_normalization::char::is_combining_mark;
 
 /// Characters that carry meaning in formulas, code and chemistry, so `3*5` and `3/5` stay apart.
 const SYMBOLS: &str = "+*/=<>^%~|&#@$\\";
@@ -17,13 +18,35 @@ pub(crate) fn normalise_key(text: &str) -> String {
         match c {
             '-' | '−' if beside_digit(&chars, index) => spaced.push_str(" - "),
             '.' | ',' if between_digits(&chars, index) => spaced.push(c),
-            _ if c.is_alphanumeric() => spaced.push(c),
+            _ if c.is_alphanumeric() || is_combining_mark(c) => spaced.push(c),
             _ if is_symbol(c) => spaced.extend([' ', c, ' ']),
             _ => spaced.push(' '),
         }
     }
     let key = one_spaced(&spaced);
     if key.is_empty() { one_spaced(&folded) } else { key }
+}
+
+/// The words of a key made by [`normalise_key`], in order.
+///
+/// Every character of a script that is written without spaces (Han, kana) is a word, so that runs of words mean
+/// something there too.
+pub(crate) fn words(key: &str) -> impl Iterator<Item = &str> {
+    key.split_whitespace().flat_map(|token| {
+        let mut rest = token;
+        std::iter::from_fn(move || {
+            let first = rest.chars().next()?;
+            let length = if stands_alone(first) { first.len_utf8() } else { rest.find(stands_alone).unwrap_or(rest.len()) };
+            let (word, after) = rest.split_at(length);
+            rest = after;
+            Some(word)
+        })
+    })
+}
+
+/// Han and kana.
+fn stands_alone(c: char) -> bool {
+    matches!(c, '\u{3041}'..='\u{30ff}' | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{20000}'..='\u{3ffff}')
 }
 
 fn one_spaced(text: &str) -> String {
@@ -69,6 +92,13 @@ mod tests {
         check("3.5, 1,000.", "3.5 1,000");
         check("?!", "?!");
         check("", "");
+    }
+
+    #[test]
+    fn han_characters_are_words_of_their_own() {
+        let split = |text| words(text).collect::<Vec<_>>().join("|");
+        assert_eq!(split("你好 world2世 a"), "你|好|world2|世|a");
+        assert_eq!(split(" "), "");
     }
 
     proptest! {

@@ -1,0 +1,218 @@
+//! The steps of a recipe: one file per operator or small group, one line each in [`apply`].
+//!
+//! An operator gets all rows and returns all rows with its counts; it never reads files and draws only from the stream
+//! that is named after it, so adding a step shifts no other one's choices.
+
+mod balance;
+mod canonical;
+mod compare;
+mod decontaminate;
+mod dedup;
+mod few_shot;
+mod filter;
+mod neighbours;
+mod normalise;
+mod parameters;
+mod quality;
+mod shuffle_options;
+mod template;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use trex_domain::{Example, Operator, OperatorCount, Recipe, RowLedger, seeded_rng};
+
+use crate::DataError;
+
+pub(crate) use compare::{LeakKeys, key_of};
+
+/// Runs the operators of a recipe in order over a pool.
+///
+/// `evaluation` holds the items of all evaluation splits; only `decontaminate` looks at them. Equal arguments give
+/// equal rows. Rows that an operator changed or made carry its name in `origin.changed_by`; rows that were made have
+/// the id of their original with `+1`, `+2` and so on. All parameters are checked before the first step runs.
+pub fn run_recipe(
+    recipe: &Recipe,
+    pool: Vec<Example>,
+    evaluation: &[Example],
+    seed: u64,
+) -> Result<(Vec<Example>, RowLedger), DataError> {
+    recipe.operators.iter().try_for_each(parameters::check)?;
+    let mut ledger = RowLedger { rows_in: pool.len(), rows_out: 0, steps: Vec::new() };
+    let mut uses: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut rows = pool;
+    for operator in &recipe.operators {
+        let occurrence = uses.entry(operator.name()).or_default();
+        let context = Context { operator: operator.name(), occurrence: *occurrence, evaluation, seed };
+        *occurrence += 1;
+        let rows_in = rows.len();
+        let outcome = apply(operator, rows, &context)?;
+        ledger.steps.push(OperatorCount {
+            operator: context.operator.to_owned(),
+            rows_in,
+            rows_out: outcome.rows.len(),
+            changed: outcome.changed,
+            added: outcome.added,
+            dropped: outcome.dropped,
+        });
+        rows = outcome.rows;
+    }
+    ledger.rows_out = rows.len();
+    check_ledger(&ledger)?;
+    Ok((rows, ledger))
+}
+
+/// The registry: which function carries out which operator.
+fn apply(operator: &Operator, rows: Vec<Example>, context: &Context<'_>) -> Result<Outcome, DataError> {
+    let outcome = match operator {
+        Operator::Normalise => normalise::normalise(rows, context),
+        Operator::LengthFilter { min_chars, max_chars } => filter::length(rows, *min_chars..*max_chars),
+        Operator::ValidAnswer => filter::valid_answer(rows),
+        Operator::CanonicalAnswer => canonical::canonical_answer(rows, context),
+        Operator::ExactDedup => dedup::exact(rows),
+        Operator::NearDedup { threshold, shingle_words } => dedup::near(rows, *threshold, *shingle_words),
+        Operator::ResolveConflicts { min_share } => dedup::resolve_conflicts(rows, *min_share),
+        Operator::Decontaminate { ngram_words, max_overlap } => {
+            decontaminate::decontaminate(rows, context.evaluation, *ngram_words, *max_overlap)?
+        }
+        Operator::QualityFilter { max_repetition, max_symbol_ratio } => {
+            quality::quality(rows, *max_repetition, *max_symbol_ratio)
+        }
+        Operator::TopicFilter { min_known_share, min_rows } => quality::topic(rows, *min_known_share, *min_rows),
+        Operator::NeighbourAgreement { neighbours, min_agreement } => {
+            neighbours::agreement(rows, *neighbours, *min_agreement)
+        }
+        Operator::RegexDrop { pattern } => filter::regex_drop(rows, pattern)?,
+        Operator::LabelBalance { mode, max_ratio } => balance::label_balance(rows, *mode, *max_ratio, context),
+        Operator::StratifiedSample { rows: wanted } => balance::stratified_sample(rows, *wanted, context),
+        Operator::FewShotPack { shots } => few_shot::pack(rows, *shots, context),
+        Operator::ShuffleOptions => shuffle_options::shuffle_options(rows, context),
+        Operator::Cap { rows: wanted } => filter::cap(rows, *wanted),
+        Operator::Shuffle => balance::shuffle_rows(rows, context),
+    };
+    Ok(outcome)
+}
+
+fn check_ledger(ledger: &RowLedger) -> Result<(), DataError> {
+    if ledger.balances() {
+        return Ok(());
+    }
+    let step = ledger.steps.iter().find(|step| !step.balances()).or(ledger.steps.last());
+    let step = step.cloned().unwrap_or_default();
+    Err(DataError::LedgerUnbalanced {
+        dropped: step.dropped.values().sum(),
+        operator: step.operator,
+        rows_in: step.rows_in,
+        added: step.added,
+        rows_out: step.rows_out,
+    })
+}
+
+/// What an operator knows besides its parameters and rows.
+struct Context<'a> {
+    /// Its name.
+    operator: &'static str,
+    /// How many steps of the same name came before.
+    occurrence: usize,
+    /// The items of all evaluation splits.
+    evaluation: &'a [Example],
+    /// The seed of the recipe run.
+    seed: u64,
+}
+
+impl Context<'_> {
+    /// The random stream of this step for one purpose.
+    fn rng(&self, purpose: &str) -> ChaCha8Rng {
+        seeded_rng(self.seed, &format!("recipe/{}/{}/{purpose}", self.operator, self.occurrence))
+    }
+
+    /// Records in a row that this operator changed or made it.
+    fn mark(&self, row: &mut Example) {
+        row.origin.changed_by.push(self.operator.to_owned());
+    }
+}
+
+/// What comes out of an operator.
+#[derive(Default)]
+struct Outcome {
+    rows: Vec<Example>,
+    changed: usize,
+    added: usize,
+    dropped: BTreeMap<String, usize>,
+}
+
+impl Outcome {
+    /// All rows as they came.
+    fn untouched(rows: Vec<Example>) -> Self {
+        Self { rows, ..Self::default() }
+    }
+
+    /// Keeps the rows for which there is no reason to drop them; `reasons` has one entry per row.
+    fn without(rows: Vec<Example>, reasons: &[Option<&'static str>]) -> Self {
+        let mut outcome = Self::default();
+        for (row, reason) in rows.into_iter().zip(reasons) {
+            match reason {
+                Some(reason) => *outcome.dropped.entry((*reason).to_owned()).or_default() += 1,
+                None => outcome.rows.push(row),
+            }
+        }
+        outcome
+    }
+
+    /// Drops the rows for which `reason` says something.
+    fn filtered(rows: Vec<Example>, reason: impl FnMut(&Example) -> Option<&'static str>) -> Self {
+        let reasons: Vec<_> = rows.iter().map(reason).collect();
+        Self::without(rows, &reasons)
+    }
+
+    /// Changes rows in place; `change` says whether it did something to a row.
+    fn edited(mut rows: Vec<Example>, context: &Context<'_>, mut change: impl FnMut(&mut Example) -> bool) -> Self {
+        let mut changed = 0;
+        for row in &mut rows {
+            if change(row) {
+                context.mark(row);
+                changed += 1;
+            }
+        }
+        Self { rows, changed, ..Self::default() }
+    }
+}
+
+/// Gives copies of rows ids that no other row has.
+struct FreshIds {
+    taken: BTreeSet<String>,
+}
+
+impl FreshIds {
+    fn new(rows: &[Example]) -> Self {
+        Self { taken: rows.iter().map(|row| row.id.clone()).collect() }
+    }
+
+    /// The id of the original with the first free of `+1`, `+2` and so on.
+    fn next(&mut self, row: &Example) -> String {
+        let original = compare::original_id(&row.id);
+        let mut number = 1;
+        loop {
+            let id = format!("{original}+{number}");
+            if self.taken.insert(id.clone()) {
+                return id;
+            }
+            number += 1;
+        }
+    }
+}
+
+/// Fisher–Yates; the bias of the remainder is below 2^-32 for any number of rows that fits into memory.
+fn shuffle<T>(items: &mut [T], rng: &mut impl Rng) {
+    for last in (1..items.len()).rev() {
+        items.swap(last, draw_below(last + 1, rng));
+    }
+}
+
+/// A number below `bound`, which is at least 1.
+fn draw_below(bound: usize, rng: &mut impl Rng) -> usize {
+    usize::try_from(rng.next_u64() % bound.max(1) as u64).unwrap_or(0)
+}

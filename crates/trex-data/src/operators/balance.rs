@@ -1,0 +1,132 @@
+//! How many rows of which label, and in which order. Contents are never changed; copies get ids of their own.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use trex_domain::{BalanceMode, Example};
+
+use super::{Context, FreshIds, Outcome, shuffle};
+
+/// Evens out label counts of closed answers to a ratio of at most `max_ratio`; rows with open answers are left alone.
+///
+/// Which rows of a label go or are repeated is drawn; the order of the rows that stay is kept, copies are appended.
+pub(super) fn label_balance(rows: Vec<Example>, mode: BalanceMode, max_ratio: f64, context: &Context<'_>) -> Outcome {
+    let labels = rows_by_label(&rows, |row| !row.options.is_empty());
+    let counts = || labels.values().map(Vec::len);
+    match mode {
+        BalanceMode::Down => {
+            let most = whole(counts().min().unwrap_or(0) as f64 * max_ratio);
+            let surplus = labels.iter().flat_map(|(label, members)| {
+                drawn_order(label.unwrap_or_default(), members, context).into_iter().skip(most)
+            });
+            let surplus: BTreeSet<usize> = surplus.collect();
+            without_rows(rows, &surplus, "label is too frequent")
+        }
+        BalanceMode::Up => {
+            let least = whole((counts().max().unwrap_or(0) as f64 / max_ratio).ceil());
+            let mut repeated = Vec::new();
+            for (label, members) in &labels {
+                let missing = least.saturating_sub(members.len());
+                let order = drawn_order(label.unwrap_or_default(), members, context);
+                repeated.extend(order.into_iter().cycle().take(missing));
+            }
+            with_copies(rows, &repeated, context)
+        }
+    }
+}
+
+/// Takes `wanted` rows so that each label keeps its share; the remainders decide (largest remainder, Hamilton).
+///
+/// Rows with open answers count as one label. The order of the rows is kept.
+pub(super) fn stratified_sample(rows: Vec<Example>, wanted: usize, context: &Context<'_>) -> Outcome {
+    if wanted >= rows.len() {
+        return Outcome::untouched(rows);
+    }
+    let labels = rows_by_label(&rows, |_| true);
+    let counts: Vec<usize> = labels.values().map(Vec::len).collect();
+    let quotas = largest_remainder(&counts, wanted);
+    let left_out = labels.iter().zip(quotas).flat_map(|((label, members), quota)| {
+        drawn_order(label.unwrap_or("(open)"), members, context).into_iter().skip(quota)
+    });
+    let left_out: BTreeSet<usize> = left_out.collect();
+    without_rows(rows, &left_out, "not in the sample")
+}
+
+/// Puts the rows in a drawn order.
+pub(super) fn shuffle_rows(mut rows: Vec<Example>, context: &Context<'_>) -> Outcome {
+    shuffle(&mut rows, &mut context.rng("order"));
+    Outcome::untouched(rows)
+}
+
+/// Shares of `wanted`, at most the sum of `counts`, in proportion to `counts`; ties go to the earlier one.
+fn largest_remainder(counts: &[usize], wanted: usize) -> Vec<usize> {
+    let total = counts.iter().sum::<usize>().max(1);
+    let mut quotas: Vec<usize> = counts.iter().map(|count| wanted * count / total).collect();
+    let missing = wanted.saturating_sub(quotas.iter().sum());
+    let mut by_remainder: Vec<(usize, &mut usize)> =
+        counts.iter().map(|count| wanted * count % total).zip(&mut quotas).collect();
+    by_remainder.sort_by_key(|(remainder, _)| std::cmp::Reverse(*remainder));
+    by_remainder.into_iter().take(missing).for_each(|(_, quota)| *quota += 1);
+    quotas
+}
+
+/// Row indices by label; `None` for open answers.
+fn rows_by_label(rows: &[Example], counts: impl Fn(&Example) -> bool) -> BTreeMap<Option<&str>, Vec<usize>> {
+    let mut labels: BTreeMap<Option<&str>, Vec<usize>> = BTreeMap::new();
+    for (index, row) in rows.iter().enumerate().filter(|(_, row)| counts(row)) {
+        let label = (!row.options.is_empty()).then_some(row.answer.as_str());
+        labels.entry(label).or_default().push(index);
+    }
+    labels
+}
+
+/// The members of a label in an order that no other label has a part in.
+fn drawn_order(label: &str, members: &[usize], context: &Context<'_>) -> Vec<usize> {
+    let mut order = members.to_vec();
+    shuffle(&mut order, &mut context.rng(&format!("label/{label}")));
+    order
+}
+
+fn without_rows(rows: Vec<Example>, left_out: &BTreeSet<usize>, reason: &'static str) -> Outcome {
+    let reasons: Vec<_> = (0..rows.len()).map(|index| left_out.contains(&index).then_some(reason)).collect();
+    Outcome::without(rows, &reasons)
+}
+
+fn with_copies(mut rows: Vec<Example>, repeated: &[usize], context: &Context<'_>) -> Outcome {
+    let mut ids = FreshIds::new(&rows);
+    for index in repeated {
+        let Some(mut copy) = rows.get(*index).cloned() else { continue };
+        copy.id = ids.next(&copy);
+        context.mark(&mut copy);
+        rows.push(copy);
+    }
+    Outcome { rows, added: repeated.len(), ..Outcome::default() }
+}
+
+/// The whole part of a number of rows.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the cast saturates; counts are not negative"
+)]
+fn whole(rows: f64) -> usize {
+    rows as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(counts: &[usize], wanted: usize, expected: &[usize]) {
+        assert_eq!(largest_remainder(counts, wanted), expected);
+    }
+
+    #[test]
+    fn remainders_are_given_out_fairly() {
+        check(&[50, 30, 20], 10, &[5, 3, 2]);
+        check(&[1, 1, 1], 2, &[1, 1, 0]);
+        check(&[97, 2, 1], 10, &[10, 0, 0]);
+        check(&[90, 6, 4], 10, &[9, 1, 0]);
+        check(&[], 0, &[]);
+    }
+}

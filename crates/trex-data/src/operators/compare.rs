@@ -1,0 +1,87 @@
+//! What two rows are compared by: question, answer, family and the ways in which a row can leak. Drops nothing itself.
+
+use std::collections::BTreeSet;
+
+use trex_domain::{Example, Message, Role};
+
+use crate::text::normalise_key;
+
+/// The key of a whole prompt.
+pub(crate) fn key_of(row: &Example) -> String {
+    normalise_key(&row.prompt_text())
+}
+
+/// The key of a question: that of the prompt, and of the options where the prompt lists them in a drawn order.
+///
+/// Without the options, "which is heavier? {options}" would be one question over and over.
+pub(super) fn question_key(row: &Example) -> String {
+    let prompt = key_of(row);
+    if !row.has_seeded_prompt() {
+        return prompt;
+    }
+    let options: BTreeSet<&str> = row.options.iter().map(String::as_str).collect();
+    options.into_iter().fold(prompt, |key, option| key + "\n" + option)
+}
+
+/// The key of an answer: as it is where it is one of the options, else folded; never empty for a non-empty answer.
+pub(super) fn answer_key(row: &Example) -> String {
+    if row.options.contains(&row.answer) {
+        return row.answer.clone();
+    }
+    normalise_key(&row.answer)
+}
+
+/// The id without the `+1` that operators give to copies.
+pub(super) fn original_id(id: &str) -> &str {
+    match id.rsplit_once('+') {
+        Some((original, digits)) if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) => original,
+        _ => id,
+    }
+}
+
+/// Whether two rows are the same row, copies of one row or of one group.
+pub(super) fn same_family(left: &Example, right: &Example) -> bool {
+    let same_group = left.group.is_some() && left.group == right.group;
+    same_group || original_id(&left.id) == original_id(&right.id)
+}
+
+/// The prompts of evaluation items, to find rows that repeat one.
+pub(crate) struct LeakKeys {
+    keys: BTreeSet<String>,
+}
+
+impl LeakKeys {
+    /// The keys of all items.
+    pub(crate) fn new(evaluation: &[Example]) -> Self {
+        Self { keys: evaluation.iter().map(key_of).collect() }
+    }
+
+    /// Whether the prompt of the row equals that of an item.
+    ///
+    /// Of a row with several questions (few-shot), each single one counts together with its system turns.
+    pub(crate) fn has(&self, row: &Example) -> bool {
+        self.keys.contains(&key_of(row)) || single_questions(row).iter().any(|key| self.keys.contains(key))
+    }
+}
+
+fn single_questions(row: &Example) -> Vec<String> {
+    let of_role = |role: Role| row.prompt.iter().filter(move |turn| turn.role == role);
+    let questions: Vec<&Message> = of_role(Role::User).collect();
+    if questions.len() < 2 {
+        return Vec::new();
+    }
+    let system: String = of_role(Role::System).map(|turn| format!("{}\n", turn.content)).collect();
+    questions.iter().map(|turn| normalise_key(&format!("{system}{}", turn.content))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_number_after_a_plus_is_a_copy() {
+        assert_eq!(original_id("a/1+12"), "a/1");
+        assert_eq!(original_id("c++"), "c++");
+        assert_eq!(original_id("a+b"), "a+b");
+    }
+}

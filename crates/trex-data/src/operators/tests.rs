@@ -1,0 +1,265 @@
+//! What must hold for every operator on any pool, and sample rows for the tests of the single operators.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use trex_domain::{BalanceMode, Message, Origin, Problem as _};
+
+use super::*;
+
+pub(crate) fn open_row(row: usize, prompt: &str, answer: &str) -> Example {
+    Example {
+        id: format!("t/{row}"),
+        prompt: vec![Message::user(prompt)],
+        answer: answer.to_owned(),
+        options: Vec::new(),
+        group: None,
+        origin: Origin { source: "t".to_owned(), row: row as u64, changed_by: Vec::new() },
+    }
+}
+
+pub(crate) fn choice_row(row: usize, prompt: &str, answer: &str) -> Example {
+    Example { options: ["yes", "no", "maybe"].map(String::from).to_vec(), ..open_row(row, prompt, answer) }
+}
+
+pub(super) fn ids(rows: &[Example]) -> Vec<&str> {
+    rows.iter().map(|row| row.id.as_str()).collect()
+}
+
+pub(super) fn context(operator: &'static str) -> Context<'static> {
+    Context { operator, occurrence: 0, evaluation: &[], seed: 1 }
+}
+
+/// Every operator with parameters that do something on the pools of [`pools`].
+fn every_operator() -> Vec<Operator> {
+    vec![
+        Operator::Normalise,
+        Operator::LengthFilter { min_chars: 6, max_chars: 60 },
+        Operator::ValidAnswer,
+        Operator::CanonicalAnswer,
+        Operator::ExactDedup,
+        Operator::NearDedup { threshold: 0.7, shingle_words: 2 },
+        Operator::ResolveConflicts { min_share: 0.6 },
+        Operator::Decontaminate { ngram_words: 3, max_overlap: 0.6 },
+        Operator::QualityFilter { max_repetition: 0.5, max_symbol_ratio: 0.3 },
+        Operator::TopicFilter { min_known_share: 0.5, min_rows: 2 },
+        Operator::NeighbourAgreement { neighbours: 3, min_agreement: 0.5 },
+        Operator::RegexDrop { pattern: "red|blue".to_owned() },
+        Operator::LabelBalance { mode: BalanceMode::Down, max_ratio: 1.5 },
+        Operator::LabelBalance { mode: BalanceMode::Up, max_ratio: 1.5 },
+        Operator::StratifiedSample { rows: 7 },
+        Operator::FewShotPack { shots: 2 },
+        Operator::ShuffleOptions,
+        Operator::Cap { rows: 9 },
+        Operator::Shuffle,
+    ]
+}
+
+fn sentence() -> impl Strategy<Value = String> {
+    let word = prop_oneof![
+        5 => proptest::sample::select(vec!["red", "blue", "green", "house", "Tree", "river", "goes", "to"]),
+        1 => proptest::sample::select(vec!["yes, no, maybe", "{options}", "â€™", "!!", "\n", "  ", "x\u{7}"]),
+    ];
+    proptest::collection::vec(word, 0..9).prop_map(|words| words.join(" "))
+}
+
+fn row() -> impl Strategy<Value = Example> {
+    let answer =
+        proptest::sample::select(vec!["yes", "yes", "yes", "no", "maybe", "Yes.", "\"no\"", "", "ABC", "river"]);
+    (sentence(), answer, any::<bool>(), proptest::option::of(0..3_u8)).prop_map(|(prompt, answer, is_closed, group)| {
+        let row = if is_closed { choice_row(0, &prompt, answer) } else { open_row(0, &prompt, answer) };
+        Example { group: group.map(|group| group.to_string()), ..row }
+    })
+}
+
+fn pools() -> impl Strategy<Value = Vec<Example>> {
+    proptest::collection::vec(row(), 0..40).prop_map(|mut rows| {
+        rows.iter_mut().enumerate().for_each(|(index, row)| row.id = format!("t/{index}"));
+        rows
+    })
+}
+
+fn run(operator: &Operator, pool: &[Example], evaluation: &[Example]) -> (Vec<Example>, OperatorCount) {
+    let recipe = Recipe { operators: vec![operator.clone()] };
+    let (rows, mut ledger) = run_recipe(&recipe, pool.to_vec(), evaluation, 3).unwrap();
+    assert!(ledger.balances());
+    (rows, ledger.steps.remove(0))
+}
+
+fn counts(rows: &[Example]) -> BTreeMap<&str, usize> {
+    let mut counts = BTreeMap::new();
+    for row in rows.iter().filter(|row| !row.options.is_empty()) {
+        *counts.entry(row.answer.as_str()).or_default() += 1;
+    }
+    counts
+}
+
+/// What an operator may do to a row that it keeps: `(prompt, answer and options)`.
+fn may_change(operator: &Operator) -> (bool, bool) {
+    match operator {
+        Operator::Normalise => (true, true),
+        Operator::CanonicalAnswer => (false, true),
+        Operator::FewShotPack { .. } => (true, false),
+        _ => (false, false),
+    }
+}
+
+/// Rows that were not made keep id, group, source and all that the operator has no business with; order stays.
+fn check_kept(operator: &Operator, before: &[Example], after: &[Example], count: &OperatorCount) {
+    let by_id: BTreeMap<&str, &Example> = before.iter().map(|row| (row.id.as_str(), row)).collect();
+    let (may_change_prompt, may_change_answer) = may_change(operator);
+    let mut changed = 0;
+    for row in after.iter().filter(|row| by_id.contains_key(row.id.as_str())) {
+        let original = by_id[row.id.as_str()];
+        assert_eq!(
+            (&row.group, &row.origin.source, row.origin.row),
+            (&original.group, &original.origin.source, original.origin.row)
+        );
+        assert!(may_change_prompt || row.prompt == original.prompt, "{operator:?} changed a prompt");
+        assert!(
+            may_change_answer || (&row.answer, &row.options) == (&original.answer, &original.options),
+            "{operator:?}"
+        );
+        let is_changed =
+            (&row.prompt, &row.answer, &row.options) != (&original.prompt, &original.answer, &original.options);
+        let expected: &[&str] = if is_changed { &[operator.name()] } else { &[] };
+        assert_eq!(row.origin.changed_by, expected);
+        changed += usize::from(is_changed);
+    }
+    assert_eq!(changed, count.changed, "{operator:?}");
+    let made = after.iter().filter(|row| !by_id.contains_key(row.id.as_str()));
+    assert!(made.clone().all(|row| row.origin.changed_by == [operator.name()]));
+    assert_eq!(made.count(), count.added, "{operator:?}");
+    let distinct: BTreeSet<&str> = ids(after).into_iter().collect();
+    assert_eq!(distinct.len(), after.len(), "{operator:?} gave an id twice");
+    let order: Vec<u64> = after.iter().take(after.len() - count.added).map(|row| row.origin.row).collect();
+    assert!(order.is_sorted() || *operator == Operator::Shuffle, "{operator:?} changed the order");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn every_operator_accounts_for_all_rows_and_keeps_to_its_business(mut pool in pools(), items in pools()) {
+        pool.iter_mut().enumerate().for_each(|(index, row)| row.origin.row = index as u64);
+        let mut evaluation = items;
+        evaluation.push(open_row(0, "red house goes to river", "x"));
+        for operator in every_operator() {
+            let (rows, count) = run(&operator, &pool, &evaluation);
+            check_kept(&operator, &pool, &rows, &count);
+            prop_assert_eq!(&run(&operator, &pool, &evaluation).0, &rows, "{:?} is not deterministic", operator);
+        }
+    }
+
+    #[test]
+    fn whole_recipes_balance(pool in pools(), picks in proptest::collection::vec(0..19_usize, 0..6)) {
+        let all = every_operator();
+        let recipe = Recipe { operators: picks.into_iter().map(|pick| all[pick].clone()).collect() };
+        let evaluation = [open_row(0, "red house", "x")];
+        let num_rows = pool.len();
+        let (rows, ledger) = run_recipe(&recipe, pool, &evaluation, 5).unwrap();
+        prop_assert!(ledger.balances());
+        prop_assert_eq!((ledger.rows_in, ledger.rows_out, ledger.steps.len()), (num_rows, rows.len(), recipe.operators.len()));
+    }
+
+    #[test]
+    fn form_operators_and_filters_are_idempotent(pool in pools()) {
+        let near = Operator::NearDedup { threshold: 0.7, shingle_words: 2 };
+        let conflicts = Operator::ResolveConflicts { min_share: 0.6 };
+        for operator in [Operator::Normalise, Operator::ExactDedup, near, conflicts, Operator::ValidAnswer] {
+            let (once, _) = run(&operator, &pool, &[]);
+            let (twice, count) = run(&operator, &once, &[]);
+            prop_assert_eq!(count.changed + count.dropped.values().sum::<usize>(), 0, "{:?}", operator);
+            prop_assert_eq!(twice, once);
+        }
+    }
+
+    #[test]
+    fn the_first_row_survives_duplicate_checks(pool in pools()) {
+        for operator in [Operator::ExactDedup, Operator::NearDedup { threshold: 0.5, shingle_words: 1 }] {
+            let (rows, _) = run(&operator, &pool, &[]);
+            prop_assert_eq!(rows.first(), pool.first());
+        }
+    }
+
+    #[test]
+    fn decontamination_leaves_no_equal_prompt(pool in pools(), items in pools(), leaks in 0..10_usize) {
+        let mut evaluation = items;
+        evaluation.push(open_row(0, "never seen before", "x"));
+        evaluation.extend(pool.iter().take(leaks).cloned());
+        let (rows, _) = run(&Operator::Decontaminate { ngram_words: 3, max_overlap: 1.0 }, &pool, &evaluation);
+        let prompts: BTreeSet<String> = evaluation.iter().map(key_of).collect();
+        prop_assert!(!rows.iter().any(|row| prompts.contains(&key_of(row))));
+    }
+
+    #[test]
+    fn balanced_labels_hold_their_ratio(pool in pools(), ratio in 1.0..4.0_f64) {
+        for mode in [BalanceMode::Down, BalanceMode::Up] {
+            let (rows, _) = run(&Operator::LabelBalance { mode, max_ratio: ratio }, &pool, &[]);
+            let (before, after) = (counts(&pool), counts(&rows));
+            prop_assert!(before.keys().eq(after.keys()));
+            let (least, most) = (after.values().min().unwrap_or(&0), after.values().max().unwrap_or(&0));
+            prop_assert!(*most as f64 <= *least as f64 * ratio + 1e-9, "{:?} {:?}", before, after);
+            let open = |rows: &[Example]| rows.iter().filter(|row| row.options.is_empty()).count();
+            prop_assert_eq!(open(&rows), open(&pool));
+        }
+    }
+
+    #[test]
+    fn a_stratified_sample_keeps_shares(pool in pools(), wanted in 1..40_usize) {
+        let (rows, _) = run(&Operator::StratifiedSample { rows: wanted }, &pool, &[]);
+        prop_assert_eq!(rows.len(), wanted.min(pool.len()));
+        let sampled = counts(&rows);
+        for (label, count) in counts(&pool) {
+            let fair = count as f64 * rows.len() as f64 / pool.len() as f64;
+            let taken = sampled.get(label).copied().unwrap_or(0) as f64;
+            prop_assert!((taken - fair).abs() < 1.0, "{label}: {taken} of {fair}");
+        }
+    }
+}
+
+#[test]
+fn operators_for_closed_answers_leave_open_pools_alone() {
+    let pool: Vec<_> =
+        (0..30).map(|row| open_row(row, &format!("question about thing {row}"), ["a", "b"][row % 2])).collect();
+    let balance = |mode| Operator::LabelBalance { mode, max_ratio: 1.0 };
+    let agreement = Operator::NeighbourAgreement { neighbours: 3, min_agreement: 1.0 };
+    for operator in [balance(BalanceMode::Up), balance(BalanceMode::Down), agreement, Operator::ShuffleOptions] {
+        assert_eq!(run(&operator, &pool, &[]).0, pool, "{operator:?}");
+    }
+}
+
+#[test]
+fn bad_parameters_stop_a_recipe_before_its_first_step() {
+    let operators = vec![Operator::Decontaminate { ngram_words: 3, max_overlap: 0.5 }, Operator::Cap { rows: 0 }];
+    let err = run_recipe(&Recipe { operators }, Vec::new(), &[], 0).unwrap_err();
+    assert_eq!(err.code(), "data.bad_parameter");
+    let operators = vec![Operator::Decontaminate { ngram_words: 3, max_overlap: 0.5 }];
+    assert_eq!(run_recipe(&Recipe { operators }, Vec::new(), &[], 0).unwrap_err().code(), "data.no_evaluation");
+}
+
+#[test]
+fn two_shuffles_of_one_recipe_are_two_draws() {
+    let pool: Vec<_> = (0..50).map(|row| open_row(row, "q", "a")).collect();
+    let shuffled =
+        |times| run_recipe(&Recipe { operators: vec![Operator::Shuffle; times] }, pool.clone(), &[], 1).unwrap().0;
+    let sorted = |mut rows: Vec<Example>| {
+        rows.sort_by_key(|row| row.origin.row);
+        rows
+    };
+    assert_ne!(shuffled(1), pool);
+    assert_ne!(shuffled(2), pool);
+    assert_ne!(shuffled(1), shuffled(2));
+    assert_eq!(sorted(shuffled(2)), pool);
+}
+
+#[test]
+fn copies_of_copies_get_free_ids() {
+    let pool = vec![choice_row(0, "yes, no, maybe", "yes"), choice_row(1, "q", "no"), choice_row(2, "p", "no")];
+    let up = Operator::LabelBalance { mode: BalanceMode::Up, max_ratio: 1.0 };
+    let recipe = Recipe { operators: vec![up, Operator::ShuffleOptions, Operator::ShuffleOptions] };
+    let (rows, ledger) = run_recipe(&recipe, pool, &[], 1).unwrap();
+    let distinct: BTreeSet<&str> = ids(&rows).into_iter().collect();
+    assert_eq!((rows.len(), distinct.len(), ledger.steps[2].added), (10, 10, 4));
+    assert!(distinct.contains("t/0+7"));
+}
