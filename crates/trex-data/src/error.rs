@@ -133,7 +133,9 @@ pub enum DataError {
     #[error("decontaminate has no evaluation items to compare with")]
     NoEvaluation,
     /// The counts of a recipe run do not add up.
-    #[error("the rows of recipe step {operator} do not add up: {rows_in} in, {added} added, {dropped} dropped, {rows_out} out")]
+    #[error(
+        "the rows of recipe step {operator} do not add up: {rows_in} in, {added} added, {dropped} dropped, {rows_out} out"
+    )]
     LedgerUnbalanced {
         /// The step.
         operator: String,

@@ -158,7 +158,7 @@ mod tests {
         let prepared = fixture.run(&[], 1).unwrap();
         assert_eq!((prepared.rows, prepared.leaked, prepared.longest_chars), (10, 1, 17));
         assert_eq!(prepared.labels, ["no", "yes"]);
-        assert!((prepared.mean_chars - (9 * 8 + 5 * 3 + 4 * 2 + 17) as f64 / 10.0).abs() < 1e-12);
+        assert!((prepared.mean_chars - f64::from(9 * 8 + 5 * 3 + 4 * 2 + 17) / 10.0).abs() < 1e-12);
         let clean = fixture.run(&[Operator::Decontaminate { ngram_words: 8, max_overlap: 0.5 }], 1).unwrap();
         assert_eq!((clean.rows, clean.leaked), (9, 0));
         assert!(clean.ledger.balances());

@@ -36,7 +36,8 @@ pub(crate) fn words(key: &str) -> impl Iterator<Item = &str> {
         let mut rest = token;
         std::iter::from_fn(move || {
             let first = rest.chars().next()?;
-            let length = if stands_alone(first) { first.len_utf8() } else { rest.find(stands_alone).unwrap_or(rest.len()) };
+            let length =
+                if stands_alone(first) { first.len_utf8() } else { rest.find(stands_alone).unwrap_or(rest.len()) };
             let (word, after) = rest.split_at(length);
             rest = after;
             Some(word)
@@ -59,7 +60,7 @@ fn is_symbol(c: char) -> bool {
 }
 
 fn beside_digit(chars: &[char], index: usize) -> bool {
-    let is_digit = |c: Option<&char>| c.is_some_and(|c| c.is_ascii_digit());
+    let is_digit = |c: Option<&char>| c.is_some_and(char::is_ascii_digit);
     let before = chars.iter().take(index).rev().find(|c| !c.is_whitespace());
     let after = chars.iter().skip(index + 1).find(|c| !c.is_whitespace());
     is_digit(before) || is_digit(after)

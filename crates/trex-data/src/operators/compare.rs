@@ -70,8 +70,9 @@ fn single_questions(row: &Example) -> Vec<String> {
     if questions.len() < 2 {
         return Vec::new();
     }
-    let system: String = of_role(Role::System).map(|turn| format!("{}\n", turn.content)).collect();
-    questions.iter().map(|turn| normalise_key(&format!("{system}{}", turn.content))).collect()
+    let system: Vec<&str> = of_role(Role::System).map(|turn| turn.content.as_str()).collect();
+    let system = system.join("\n");
+    questions.iter().map(|turn| normalise_key(&format!("{system}\n{}", turn.content))).collect()
 }
 
 #[cfg(test)]

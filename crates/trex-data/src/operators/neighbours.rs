@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use trex_domain::Example;
 
 use super::Outcome;
-use super::compare::{key_of, same_family};
+use super::compare::{key_of, original_id};
 use crate::text::words;
 
 /// Words in a larger share of the rows are skipped: they say nothing and cost most.
@@ -21,15 +21,16 @@ const COMMON_MIN: usize = 10;
 pub(super) fn agreement(rows: Vec<Example>, neighbours: usize, min_agreement: f64) -> Outcome {
     let closed: Vec<&Example> = rows.iter().filter(|row| !row.options.is_empty()).collect();
     let index = TermIndex::new(&closed);
-    let disagrees = |scores: &mut Scores, row: usize| {
-        let nearest = index.nearest(scores, row, neighbours, &closed);
+    let families = Families::new(&closed);
+    let disagrees = |sums: &mut Vec<f32>, row: usize| {
+        let nearest = index.nearest(sums, row, neighbours, &families);
         let answer = |at: usize| closed.get(at).map(|row| row.answer.as_str());
         let agreeing = nearest.iter().filter(|other| answer(**other) == answer(row)).count();
         let enough = 2 * nearest.len() >= neighbours && !nearest.is_empty();
         enough && (agreeing as f64) < min_agreement * nearest.len() as f64
     };
-    let scores = || Scores::new(closed.len());
-    let verdicts: Vec<bool> = (0..closed.len()).into_par_iter().map_init(scores, disagrees).collect();
+    let sums = || vec![0.0; closed.len()];
+    let verdicts: Vec<bool> = (0..closed.len()).into_par_iter().map_init(sums, disagrees).collect();
     let mut verdicts = verdicts.into_iter();
     Outcome::filtered(rows, |row| {
         let is_closed = !row.options.is_empty();
@@ -40,41 +41,53 @@ pub(super) fn agreement(rows: Vec<Example>, neighbours: usize, min_agreement: f6
 
 /// TF-IDF vectors of unit length and, for each term, the rows that have it.
 struct TermIndex {
-    vectors: Vec<Vec<(usize, f64)>>,
-    postings: Vec<Vec<(usize, f64)>>,
+    /// `(term, weight)` by row.
+    vectors: Vec<Vec<(usize, f32)>>,
+    /// `(row, weight)` by term.
+    postings: Vec<Vec<(u32, f32)>>,
 }
 
 impl TermIndex {
     fn new(rows: &[&Example]) -> Self {
         let keys: Vec<String> = rows.par_iter().map(|row| key_of(row)).collect();
-        let mut terms: HashMap<&str, usize> = HashMap::new();
+        let mut terms = Numbers::default();
         let mut frequencies: Vec<BTreeMap<usize, usize>> = Vec::with_capacity(keys.len());
         for key in &keys {
             let mut counts = BTreeMap::new();
             for word in words(key) {
-                let next = terms.len();
-                *counts.entry(*terms.entry(word).or_insert(next)).or_default() += 1;
+                *counts.entry(terms.of(word)).or_default() += 1;
             }
             frequencies.push(counts);
         }
-        let mut rows_with = vec![0_usize; terms.len()];
+        let mut rows_with = vec![0_usize; terms.known.len()];
         frequencies.iter().flat_map(BTreeMap::keys).for_each(|term| rows_with[*term] += 1);
         let vectors: Vec<_> = frequencies.iter().map(|counts| unit_vector(counts, &rows_with, keys.len())).collect();
-        let mut postings = vec![Vec::new(); terms.len()];
-        for (row, vector) in vectors.iter().enumerate() {
-            vector.iter().for_each(|(term, weight)| postings[*term].push((row, *weight)));
+        let mut postings = vec![Vec::new(); terms.known.len()];
+        for (row, vector) in (0_u32..).zip(&vectors) {
+            for (term, weight) in vector {
+                postings[*term].push((row, *weight));
+            }
         }
         Self { vectors, postings }
     }
 
     /// The nearest rows of other families, the most similar first, the earlier one of equals.
-    fn nearest(&self, scores: &mut Scores, row: usize, wanted: usize, rows: &[&Example]) -> Vec<usize> {
+    ///
+    /// `sums` has one zero per row, before and after.
+    fn nearest(&self, sums: &mut [f32], row: usize, wanted: usize, families: &Families) -> Vec<usize> {
         for (term, weight) in &self.vectors[row] {
-            self.postings[*term].iter().for_each(|(other, other_weight)| scores.add(*other, weight * other_weight));
+            for (other, other_weight) in &self.postings[*term] {
+                sums[*other as usize] += weight * other_weight;
+            }
         }
-        let mut found = scores.take();
-        found.retain(|(other, _)| !same_family(rows[row], rows[*other]));
-        let by_similarity = |a: &(usize, f64), b: &(usize, f64)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+        let mut found: Vec<(usize, f32)> = Vec::new();
+        for (other, sum) in sums.iter_mut().enumerate().filter(|(_, sum)| **sum > 0.0) {
+            let cosine = std::mem::take(sum);
+            if !families.are_one(row, other) {
+                found.push((other, cosine));
+            }
+        }
+        let by_similarity = |a: &(usize, f32), b: &(usize, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
         if found.len() > wanted {
             found.select_nth_unstable_by(wanted, by_similarity);
             found.truncate(wanted);
@@ -84,43 +97,54 @@ impl TermIndex {
     }
 }
 
-fn unit_vector(counts: &BTreeMap<usize, usize>, rows_with: &[usize], num_rows: usize) -> Vec<(usize, f64)> {
+/// Which rows are copies of one row or of one group, as numbers: they are compared for every pair.
+struct Families {
+    originals: Vec<usize>,
+    groups: Vec<Option<usize>>,
+}
+
+impl Families {
+    fn new(rows: &[&Example]) -> Self {
+        let (mut originals, mut groups) = (Numbers::default(), Numbers::default());
+        Self {
+            originals: rows.iter().map(|row| originals.of(original_id(&row.id))).collect(),
+            groups: rows.iter().map(|row| row.group.as_deref().map(|group| groups.of(group))).collect(),
+        }
+    }
+
+    fn are_one(&self, left: usize, right: usize) -> bool {
+        let same_group = self.groups[left].is_some() && self.groups[left] == self.groups[right];
+        same_group || self.originals[left] == self.originals[right]
+    }
+}
+
+/// Numbers names from 0 in the order in which they come.
+#[derive(Default)]
+struct Numbers<'a> {
+    known: HashMap<&'a str, usize>,
+}
+
+impl<'a> Numbers<'a> {
+    fn of(&mut self, name: &'a str) -> usize {
+        let next = self.known.len();
+        *self.known.entry(name).or_insert(next)
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a weight needs no more digits than f32 has")]
+fn unit_vector(counts: &BTreeMap<usize, usize>, rows_with: &[usize], num_rows: usize) -> Vec<(usize, f32)> {
     let most = (COMMON_SHARE * num_rows as f64).max(COMMON_MIN as f64);
     let weight = |(term, count): (&usize, &usize)| {
         let rows = rows_with[*term] as f64;
         let weight = (1.0 + (*count as f64).ln()) * (num_rows as f64 / rows).ln();
-        (rows <= most && weight > 0.0).then_some((*term, weight))
+        (rows <= most && weight > 0.0).then_some((*term, weight as f32))
     };
-    let mut vector: Vec<(usize, f64)> = counts.iter().filter_map(weight).collect();
-    let norm = vector.iter().map(|(_, weight)| weight * weight).sum::<f64>().sqrt();
-    vector.iter_mut().for_each(|(_, weight)| *weight /= norm);
+    let mut vector: Vec<(usize, f32)> = counts.iter().filter_map(weight).collect();
+    let norm = vector.iter().map(|(_, weight)| weight * weight).sum::<f32>().sqrt();
+    for (_, weight) in &mut vector {
+        *weight /= norm;
+    }
     vector
-}
-
-/// Dot products of one row with all others; reused, so a row costs only what it touches.
-struct Scores {
-    sums: Vec<f64>,
-    touched: Vec<usize>,
-}
-
-impl Scores {
-    fn new(num_rows: usize) -> Self {
-        Self { sums: vec![0.0; num_rows], touched: Vec::new() }
-    }
-
-    fn add(&mut self, row: usize, product: f64) {
-        let Some(sum) = self.sums.get_mut(row) else { return };
-        if *sum == 0.0 {
-            self.touched.push(row);
-        }
-        *sum += product;
-    }
-
-    /// All rows with their sums; starts over.
-    fn take(&mut self) -> Vec<(usize, f64)> {
-        let sums = &mut self.sums;
-        self.touched.drain(..).map(|row| (row, std::mem::take(&mut sums[row]))).collect()
-    }
 }
 
 #[cfg(test)]

@@ -65,33 +65,33 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check_bad(operator: Operator, message: &str) {
-        assert_eq!(check(&operator).unwrap_err().to_string(), message);
+    fn check_bad(operator: &Operator, message: &str) {
+        assert_eq!(check(operator).unwrap_err().to_string(), message);
     }
 
     #[test]
     fn values_outside_their_range_are_named() {
         check_bad(
-            Operator::NearDedup { threshold: 0.0, shingle_words: 3 },
+            &Operator::NearDedup { threshold: 0.0, shingle_words: 3 },
             "near_dedup.threshold is 0, allowed is above 0 and at most 1",
         );
         check_bad(
-            Operator::NearDedup { threshold: f64::NAN, shingle_words: 3 },
+            &Operator::NearDedup { threshold: f64::NAN, shingle_words: 3 },
             "near_dedup.threshold is NaN, allowed is above 0 and at most 1",
         );
         check_bad(
-            Operator::ResolveConflicts { min_share: 0.5 },
+            &Operator::ResolveConflicts { min_share: 0.5 },
             "resolve_conflicts.min_share is 0.5, allowed is above 0.5 and at most 1",
         );
         check_bad(
-            Operator::LengthFilter { min_chars: 5, max_chars: 5 },
+            &Operator::LengthFilter { min_chars: 5, max_chars: 5 },
             "length_filter.max_chars is 5, allowed is above min_chars",
         );
         check_bad(
-            Operator::LabelBalance { mode: BalanceMode::Up, max_ratio: 0.9 },
+            &Operator::LabelBalance { mode: BalanceMode::Up, max_ratio: 0.9 },
             "label_balance.max_ratio is 0.9, allowed is of at least 1",
         );
-        check_bad(Operator::Cap { rows: 0 }, "cap.rows is 0, allowed is of at least 1");
+        check_bad(&Operator::Cap { rows: 0 }, "cap.rows is 0, allowed is of at least 1");
         assert!(check(&Operator::ResolveConflicts { min_share: 1.0 }).is_ok());
     }
 }
