@@ -5,10 +5,25 @@
 //! are read as a whole, and originals are never modified.
 
 mod error;
+mod import;
 mod minhash;
 mod operators;
+mod pii;
 mod prepare;
+mod profile;
+mod reader;
+mod schema;
+mod split;
 mod text;
 
 pub use error::DataError;
+pub use import::DataService;
 pub use operators::run_recipe;
+pub use pii::{PiiKind, pii_kinds};
+pub use profile::{TableFacts, profile_examples, profile_file};
+pub use reader::{RawRow, RawTable, read_table};
+pub use schema::{SchemaGuess, SchemaKind, examples_from_table};
+pub use split::{
+    HELD_OUT_DEV_SHARE, HELD_OUT_TEST_SHARE, HeldOut, HoldOut, count_leaks, hold_out, search_and_select,
+    shuffled_and_capped,
+};

@@ -1,0 +1,273 @@
+//! Formats, encodings, bad rows and errors of the reader.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn table_of(name: &str, content: &[u8]) -> Result<RawTable, DataError> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(name);
+    std::fs::write(&path, content).unwrap();
+    read_table(&path)
+}
+
+/// The rows as lists in the order of the columns.
+fn cells(table: &RawTable) -> Vec<Vec<&str>> {
+    let row = |row: &RawRow| -> Vec<String> {
+        table.fields.iter().filter_map(|name| row.values.get(name).cloned()).collect()
+    };
+    table.rows.iter().map(row).map(|row| row.into_iter().map(|cell| &*cell.leak()).collect()).collect()
+}
+
+#[track_caller]
+fn check(name: &str, content: &[u8], format: &str, fields: &[&str], expected: &[&[&str]]) -> RawTable {
+    let table = table_of(name, content).unwrap();
+    assert_eq!(table.format, format, "{}", table.format_reason);
+    assert_eq!(table.fields, fields, "{}", table.format_reason);
+    assert_eq!(cells(&table), expected, "{:?}", table.quarantined);
+    assert_eq!(table.input, table.rows.len() + table.quarantined.len());
+    table
+}
+
+#[track_caller]
+fn check_bad(table: &RawTable, expected: &[(u64, u64, &str)]) {
+    let found: Vec<_> = table.quarantined.iter().map(|row| (row.line, row.byte_offset, row.reason.as_str())).collect();
+    assert_eq!(found.len(), expected.len(), "{found:?}");
+    for ((line, offset, reason), (expected_line, expected_offset, start)) in found.iter().zip(expected) {
+        assert_eq!((line, offset), (expected_line, expected_offset), "{reason}");
+        assert!(reason.starts_with(start), "{reason}");
+    }
+}
+
+const AB: &[&[&str]] = &[&["x", "1"], &["y", "2"]];
+
+#[test]
+fn formats_are_known_by_content_not_name() {
+    check("a.csv", b"a,b\nx,1\ny,2\n", "csv, header", &["a", "b"], AB);
+    check("a.csv", b"a;b\nx;1\ny;2\n", "csv with ;, header", &["a", "b"], AB);
+    check("a.csv", b"a|b\nx|1\ny|2\n", "csv with |, header", &["a", "b"], AB);
+    check("a.txt", b"a\tb\r\nx\t1\r\ny\t2\r\n", "tsv, header", &["a", "b"], AB);
+    check("a.tsv", b"x\t1\ny\t2\n", "tsv, no header", &["0", "1"], AB);
+    check("a.jsonl", b"{\"a\":\"x\",\"b\":1}\n\n{\"a\":\"y\",\"b\":2}\n", "jsonl", &["a", "b"], AB);
+    let pretty = b"[\n  {\n    \"a\": \"x\",\n    \"b\": 1\n  },\n  {\n    \"a\": \"y\",\n    \"b\": 2\n  }\n]\n";
+    let table = check("a.jsonl", pretty, "json array", &["a", "b"], AB);
+    assert!(table.format_reason.contains("although its name says JSON lines"), "{}", table.format_reason);
+    check("a.json", b"{\n\"a\": \"x\",\n\"b\": 1\n}\n{\n\"a\": \"y\",\n\"b\": 2\n}", "json objects", &["a", "b"], AB);
+    check("a.json", b"[{\"b\":\"x\",\"a\":1},{\"b\":\"y\",\"a\":2}]", "json array", &["b", "a"], AB);
+    check(
+        "a.txt",
+        b"Hello, you.\n\nHow are you, then?\n",
+        "plain text",
+        &["text"],
+        &[&["Hello, you."], &["How are you, then?"]],
+    );
+    check(
+        "a.txt",
+        b"[doctor] hi\n[patient] hello\n",
+        "plain text",
+        &["text"],
+        &[&["[doctor] hi"], &["[patient] hello"]],
+    );
+}
+
+#[test]
+fn quotes_are_quotes_in_csv_and_characters_in_tsv() {
+    let quoted = b"text,label\n\"a \"\"b\"\"\nc, d\",1\ne,2\n";
+    let table = check("a.csv", quoted, "csv, header", &["text", "label"], &[&["a \"b\"\nc, d", "1"], &["e", "2"]]);
+    assert_eq!(
+        table.rows.iter().map(|row| (row.line, row.byte_offset, row.row)).collect::<Vec<_>>(),
+        [(2, 11, 0), (4, 28, 1)]
+    );
+    let stray = b"\"open\t1\nhe said \"no\"\t0\n\"both\"\t1\n";
+    let expected: &[&[&str]] = &[&["\"open", "1"], &["he said \"no\"", "0"], &["\"both\"", "1"]];
+    check("a.tsv", stray, "tsv, no header", &["0", "1"], expected);
+    let excel = b"text\tlabel\n\"two\nlines\"\t1\n\"more\nlines\nhere\"\t2\n";
+    let expected: &[&[&str]] = &[&["two\nlines", "1"], &["more\nlines\nhere", "2"]];
+    check("a.tsv", excel, "tsv, quoted, header", &["text", "label"], expected);
+}
+
+#[test]
+fn headers_are_told_from_rows() {
+    let longer = b"beschreibung,art\nein langer Text steht hier in dieser Zeile,x\nund noch ein langer Text in dieser Zeile,y\nund zum dritten Mal ein langer Text hier,x\n";
+    assert_eq!(table_of("a.csv", longer).unwrap().fields, ["beschreibung", "art"]);
+    assert_eq!(table_of("a.csv", b"good,pos\nbad,neg\nfine,pos\n").unwrap().fields, ["0", "1"]);
+    assert_eq!(table_of("a.csv", b"0,1\ngood,pos\nbad,neg\n").unwrap().rows.len(), 2);
+    assert_eq!(table_of("a.csv", b",text,label\n0,a,x\n1,b,y\n").unwrap().fields, ["0", "text", "label"]);
+    assert_eq!(table_of("a.csv", b"text,label,text\na,b,c\n").unwrap().fields, ["text", "label", "text.1"]);
+    assert_eq!(table_of("a.csv", b"text\nhello\n").unwrap().fields, ["text"]);
+}
+
+#[test]
+fn bad_records_are_set_aside_with_their_place() {
+    let table = check(
+        "a.csv",
+        b"text,label\na,1\nb\nc,2\nd,3,4\ne,5\n",
+        "csv, header",
+        &["text", "label"],
+        &[&["a", "1"], &["c", "2"], &["e", "5"]],
+    );
+    check_bad(&table, &[(3, 15, "1 columns instead of 2"), (5, 21, "3 columns instead of 2")]);
+    assert_eq!(table.rows.iter().map(|row| row.row).collect::<Vec<_>>(), [0, 2, 4]);
+    let open = b"text,label\na,1\n\"b,2\nc,3\nd,4\n";
+    let table = check("a.csv", open, "csv, header", &["text", "label"], &[&["a", "1"], &["c", "3"], &["d", "4"]]);
+    check_bad(&table, &[(3, 15, "a quote is opened and never closed")]);
+}
+
+#[test]
+fn broken_json_costs_itself_only() {
+    let lines = b"{\"a\":1}\n{\"a\":\n[1]\n{\"a\":1,\"a\":2}\n{\"a\":\"\\ud800\"}\n{\"a\":2}\n";
+    let table = check("a.jsonl", lines, "jsonl", &["a"], &[&["1"], &["2"]]);
+    let reasons = [
+        (2, 8, "not JSON: "),
+        (3, 14, "a JSON value that is not"),
+        (4, 18, "the key \"a\" occurs twice"),
+        (5, 32, "not JSON: "),
+    ];
+    check_bad(&table, &reasons);
+    let array = b"[\n  {\"a\": 1},\n  {\"a\": \"open},\n  {\"a\": 2},\n  7,\n  {\"a\": 3,\n  {\"a\": 4}\n]\n";
+    let table = check("a.json", array, "json array", &["a"], &[&["1"], &["2"], &["4"]]);
+    check_bad(&table, &[(3, 16, "not JSON: "), (5, 44, "a JSON value that is not"), (6, 49, "not JSON: ")]);
+    let table = check("a.json", b"[{\"a\":1},{\"a\":2}", "json array", &["a"], &[&["1"], &["2"]]);
+    assert!(table.format_reason.contains("closing bracket is missing"));
+    let table = check("a.json", b"[{\"a\":1}] rest", "json array", &["a"], &[&["1"]]);
+    check_bad(&table, &[(1, 10, "text after the end")]);
+}
+
+#[test]
+fn nested_values_stay_compact_json_in_their_order() {
+    let content = b"[{\"t\": {\"z\": [1.50, \"a b\\\" c\"], \"a\": null}, \"n\": null, \"x\": true}]";
+    let table = check(
+        "a.json",
+        content,
+        "json array",
+        &["t", "n", "x"],
+        &[&["{\"z\":[1.50,\"a b\\\" c\"],\"a\":null}", "true"]],
+    );
+    assert!(!table.rows[0].values.contains_key("n"));
+}
+
+#[test]
+fn encodings_are_recognised_and_offsets_are_those_of_the_file() {
+    let text = "text,label\n很好的电影，我很喜欢。,正面\n太差了，浪费时间。,负面\n";
+    let expected: &[&[&str]] = &[&["很好的电影，我很喜欢。", "正面"], &["太差了，浪费时间。", "负面"]];
+    let fields = &["text", "label"];
+    let (gbk, _, _) = encoding_rs::GBK.encode(text);
+    let table = check("a.csv", &gbk, "csv, header, GBK", fields, expected);
+    assert_eq!(table.rows[1].byte_offset, 11 + 22 + 1 + 4 + 1);
+    let marked = [b"\xef\xbb\xbf", text.as_bytes()].concat();
+    let table = check("a.csv", &marked, "csv, header", fields, expected);
+    assert_eq!(table.rows[0].byte_offset, 14);
+    let little: Vec<u8> = "\u{feff}".chars().chain(text.chars()).flat_map(|c| (c as u16).to_le_bytes()).collect();
+    let table = check("a.csv", &little, "csv, header, UTF-16", fields, expected);
+    assert_eq!((table.rows[0].line, table.rows[0].byte_offset), (2, 24));
+    let big: Vec<u8> = "text,label\nfine,1\nbad,0\n".chars().flat_map(|c| (c as u16).to_be_bytes()).collect();
+    check("a.csv", &big, "csv, header, UTF-16", fields, &[&["fine", "1"], &["bad", "0"]]);
+    let latin = b"text,label\ncaf\xe9 na\xefve,1\nM\xfcller gr\xfc\xdft,2\n";
+    let table = check("a.csv", latin, "csv, header, Latin-1", fields, &[&["café naïve", "1"], &["Müller grüßt", "2"]]);
+    assert_eq!(table.rows[1].byte_offset, 24);
+}
+
+#[test]
+fn undecodable_bytes_cost_their_row() {
+    let table = check(
+        "a.csv",
+        b"text,label\nfine,1\nb\xffd,2\nok,3\n",
+        "csv, header",
+        &["text", "label"],
+        &[&["fine", "1"], &["ok", "3"]],
+    );
+    check_bad(&table, &[(3, 18, "bytes that are not UTF-8")]);
+    let chinese = ["{\"a\":\"很好\"}\n".as_bytes(), b"{\"a\":\"\xe5\"}\n", "{\"a\":\"电影\"}\n".as_bytes()].concat();
+    let table = check("a.jsonl", &chinese, "jsonl", &["a"], &[&["很好"], &["电影"]]);
+    check_bad(&table, &[(2, 15, "bytes that are not UTF-8")]);
+}
+
+#[track_caller]
+fn check_error(name: &str, content: &[u8], code: &str) {
+    use trex_domain::Problem as _;
+    let err = table_of(name, content).unwrap_err();
+    assert_eq!(err.code(), code, "{err}");
+    assert!(err.to_string().contains(name), "{err}");
+    assert!(err.hint().is_some());
+}
+
+#[test]
+fn files_that_cannot_be_read_are_typed_errors() {
+    use trex_domain::Problem as _;
+    check_error("empty.csv", b"", "data.empty_file");
+    check_error("blank.csv", b" \n\n", "data.empty_file");
+    check_error("marked.csv", b"\xef\xbb\xbf\n", "data.empty_file");
+    check_error("a.parquet", b"PAR1....", "data.unsupported_format");
+    check_error("a.bin", b"a\0b\x01\0", "data.unsupported_format");
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("train.tsv"), "x").unwrap();
+    let err = read_table(&dir.path().join("trian.tsv")).unwrap_err();
+    assert_eq!(err.code(), "data.missing_file");
+    assert_eq!(err.hint().unwrap(), "did you mean \"train.tsv\"?");
+    assert_eq!(read_table(dir.path()).unwrap_err().code(), "data.is_folder");
+}
+
+fn written_csv(rows: &[Vec<String>], delimiter: u8) -> Vec<u8> {
+    let mut writer = csv::WriterBuilder::new().delimiter(delimiter).from_writer(Vec::new());
+    writer.write_record(["text", "label", "note"]).unwrap();
+    for row in rows {
+        writer.write_record(row).unwrap();
+    }
+    writer.into_inner().unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn what_a_csv_writer_writes_is_read(
+        rows in proptest::collection::vec(proptest::collection::vec("[a-z\"\n,;é你 ]{0,12}", 3), 1..12),
+        delimiter in proptest::sample::select(vec![b',', b';', b'|']),
+    ) {
+        let table = table_of("a.csv", &written_csv(&rows, delimiter)).unwrap();
+        prop_assert_eq!(table.quarantined.len(), 0, "{:?}", table);
+        prop_assert_eq!(&table.fields, &["text", "label", "note"]);
+        let names = ["text", "label", "note"];
+        let read: Vec<Vec<String>> = table.rows.iter().map(|row| names.map(|name| row.values[name].clone()).to_vec()).collect();
+        prop_assert_eq!(read, rows);
+    }
+
+    #[test]
+    fn json_in_any_layout_reads_the_same(
+        texts in proptest::collection::vec("[a-z\"{}\\[\\],\\\\\n é你]{0,10}", 1..8),
+    ) {
+        let values: Vec<_> = texts.iter().map(|text| serde_json::json!({"a": text})).collect();
+        let lines: Vec<String> = values.iter().map(ToString::to_string).collect();
+        for content in [lines.join("\n"), serde_json::to_string(&values).unwrap(), serde_json::to_string_pretty(&values).unwrap()] {
+            let table = table_of("a.json", content.as_bytes()).unwrap();
+            let read: Vec<&String> = table.rows.iter().map(|row| &row.values["a"]).collect();
+            prop_assert_eq!(read, texts.iter().collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn no_bytes_are_too_wild(
+        bytes in proptest::collection::vec(any::<u8>(), 0..300),
+        name in proptest::sample::select(vec!["a.csv", "a.tsv", "a.jsonl", "a.txt"]),
+    ) {
+        if let Ok(table) = table_of(name, &bytes) {
+            prop_assert_eq!(table.input, table.rows.len() + table.quarantined.len());
+        }
+    }
+
+    #[test]
+    fn almost_json_and_almost_csv_never_loses_a_row(
+        text in "[\\[\\]{}:,\"a1\n\\\\ \t;|é]{1,120}",
+        name in proptest::sample::select(vec!["a.csv", "a.tsv", "a.json", "a.txt"]),
+        opening in proptest::sample::select(vec!["", "[{", "{\"a\":1}\n", "text,label\n", "a\tb\n\"x\t1\n"]),
+    ) {
+        let content = format!("{opening}{text}");
+        if let Ok(table) = table_of(name, content.as_bytes()) {
+            prop_assert_eq!(table.input, table.rows.len() + table.quarantined.len());
+            let places = table.rows.iter().map(|row| row.byte_offset).chain(table.quarantined.iter().map(|row| row.byte_offset));
+            for offset in places {
+                prop_assert!(usize::try_from(offset).unwrap() < content.len());
+            }
+        }
+    }
+}

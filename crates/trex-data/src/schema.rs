@@ -1,0 +1,181 @@
+//! What the columns of a table are, and rows → examples by the task's prompt.
+//!
+//! The guess can be overridden by the task's [`FieldMap`]. A row that does not fit is set aside with its reason; a setting
+//! that no row can fit is an error. Options in a prompt are not rendered here but per seed, by [`Example::rendered_prompt`].
+
+mod build;
+mod chat;
+mod detect;
+mod template;
+
+use trex_domain::{Example, FieldMap, PromptSpec, QuarantinedRow, nearest};
+
+use crate::{DataError, RawTable};
+use template::Template;
+
+/// A usual form of training data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SchemaKind {
+    /// A text and its label.
+    Classification,
+    /// Alpaca: instruction, input, output.
+    Instruction,
+    /// ShareGPT: turns with `from` and `value`.
+    ShareGpt,
+    /// Chat messages with `role` and `content`.
+    Messages,
+    /// A prompt and its completion.
+    PromptCompletion,
+    /// A question and its answer.
+    QuestionAnswer,
+    /// A question with one column per option.
+    MultipleChoice,
+    /// Any other text and what becomes of it.
+    InputOutput,
+    /// Text without answers.
+    RawText,
+    /// As the task says.
+    Mapped,
+    /// None of these.
+    Unknown,
+}
+
+impl SchemaKind {
+    /// Its name for people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Classification => "classification",
+            Self::Instruction => "instruction",
+            Self::ShareGpt => "sharegpt",
+            Self::Messages => "messages",
+            Self::PromptCompletion => "prompt/completion",
+            Self::QuestionAnswer => "question/answer",
+            Self::MultipleChoice => "multiple choice",
+            Self::InputOutput => "input/output",
+            Self::RawText => "raw text",
+            Self::Mapped => "mapped",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// What the columns were taken for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SchemaGuess {
+    /// The form.
+    pub kind: SchemaKind,
+    /// Why.
+    pub reason: String,
+    /// The columns that fill `{input}`, in order. For a conversation, its column.
+    pub input: Vec<String>,
+    /// The columns with the options of a multiple choice question, A first.
+    pub choices: Vec<String>,
+    /// The column with the gold answer; none in conversations and raw text.
+    pub answer: Option<String>,
+    /// The column with the system turn.
+    pub system: Option<String>,
+    /// The column with earlier turns.
+    pub history: Option<String>,
+}
+
+impl SchemaGuess {
+    /// Form and columns, such as `classification (text, label)`.
+    pub fn describe(&self) -> String {
+        let columns = [&self.system, &self.history].into_iter().flatten();
+        let columns = columns.chain(&self.input).chain(&self.choices).chain(&self.answer).map(String::as_str);
+        let columns = columns.collect::<Vec<_>>().join(", ");
+        if columns.is_empty() { self.kind.as_str().to_owned() } else { format!("{} ({columns})", self.kind.as_str()) }
+    }
+
+    /// Whether the rows are whole conversations.
+    pub fn is_chat(&self) -> bool {
+        matches!(self.kind, SchemaKind::ShareGpt | SchemaKind::Messages)
+    }
+}
+
+/// Turns rows into examples; rows that do not fit come back with the reason, in the second place.
+///
+/// `{input}` of the template is the input (for Alpaca the instruction and its input, for multiple choice the question and
+/// its options), `{COLUMN}` that column; `{options}` stays as it is. In a conversation `{input}` is the last turn of the
+/// person, and all turns before it stay.
+pub fn examples_from_table(
+    table: &RawTable,
+    source_name: &str,
+    prompt: &PromptSpec,
+    fields: &FieldMap,
+) -> Result<(Vec<Example>, Vec<QuarantinedRow>, SchemaGuess), DataError> {
+    check_columns(table, source_name, fields)?;
+    let schema = detect::schema_of(table, fields);
+    let template = Template::parse(prompt, &table.fields, source_name)?;
+    let no_column = |role| DataError::NoColumn {
+        file: source_name.to_owned(),
+        role,
+        reason: schema.reason.clone(),
+        columns: table.fields.clone(),
+    };
+    if template.needs_input() && schema.input.is_empty() {
+        return Err(no_column("input"));
+    }
+    if schema.answer.is_none() && !schema.is_chat() {
+        return Err(no_column("answer"));
+    }
+    let plan = build::Plan { source_name, schema: &schema, template: &template, prompt, fields };
+    let built = build::examples(table, &plan);
+    built.check_labels(source_name, prompt)?;
+    Ok((built.examples, built.quarantined, schema))
+}
+
+/// As [`examples_from_table`] with everything guessed and nothing asked: a table without answers gets empty ones, a table
+/// of unknown columns gets all of them as the prompt.
+pub(crate) fn guessed_examples(
+    table: &RawTable,
+    source_name: &str,
+) -> (Vec<Example>, Vec<QuarantinedRow>, SchemaGuess) {
+    let fields = FieldMap::default();
+    let schema = detect::schema_of(table, &fields);
+    let prompt = PromptSpec { system: None, template: "{input}".to_owned(), options: Vec::new(), max_new_tokens: 1 };
+    let template = Template::input_only();
+    let mut complete = schema.clone();
+    if complete.input.is_empty() {
+        complete.input.clone_from(&table.fields);
+    }
+    let plan = build::Plan { source_name, schema: &complete, template: &template, prompt: &prompt, fields: &fields };
+    let built = build::examples(table, &plan);
+    (built.examples, built.quarantined, schema)
+}
+
+/// A column name without case and punctuation: `Question_Text` → `questiontext`.
+pub(crate) fn plain_name(name: &str) -> String {
+    name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
+fn check_columns(table: &RawTable, source_name: &str, fields: &FieldMap) -> Result<(), DataError> {
+    let asked = [
+        ("data.fields.input", &fields.input),
+        ("data.fields.answer", &fields.answer),
+        ("data.fields.group", &fields.group),
+    ];
+    for (asked_by, column) in asked {
+        let Some(column) = column else { continue };
+        if !table.fields.contains(column) {
+            return Err(DataError::MissingColumn {
+                file: source_name.to_owned(),
+                column: column.clone(),
+                asked_by,
+                columns: table.fields.clone(),
+                nearest: nearest_column(column, &table.fields),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The column that was probably meant; case is no difference.
+fn nearest_column(name: &str, columns: &[String]) -> Option<String> {
+    let same = columns.iter().find(|column| plain_name(column) == plain_name(name));
+    let found = same.map(String::as_str).or_else(|| nearest(name, columns.iter().map(String::as_str)));
+    found.map(String::from)
+}
+
+#[cfg(test)]
+mod tests;

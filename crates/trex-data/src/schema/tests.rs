@@ -1,0 +1,235 @@
+//! Schemas, prompts and errors of the schema.
+
+use std::collections::BTreeMap;
+
+use trex_domain::{Message, Problem as _, Role};
+
+use super::*;
+use crate::RawRow;
+
+/// A table of these columns; an empty cell written as `-` is absent.
+fn table(fields: &[&str], rows: &[&[&str]]) -> RawTable {
+    let row = |(number, cells): (usize, &&[&str])| {
+        let values = fields.iter().zip(*cells).filter(|(_, cell)| **cell != "-");
+        let values: BTreeMap<String, String> =
+            values.map(|(name, cell)| ((*name).to_owned(), (*cell).to_owned())).collect();
+        RawRow { line: number as u64 + 1, byte_offset: 10 * number as u64, row: number as u64, values }
+    };
+    RawTable {
+        fields: fields.iter().map(|name| (*name).to_owned()).collect(),
+        rows: rows.iter().enumerate().map(row).collect(),
+        input: rows.len(),
+        ..RawTable::default()
+    }
+}
+
+fn prompt(template: &str, options: &[&str]) -> PromptSpec {
+    PromptSpec {
+        system: None,
+        template: template.to_owned(),
+        options: options.iter().map(|option| (*option).to_owned()).collect(),
+        max_new_tokens: 8,
+    }
+}
+
+fn mapped(input: &str, answer: &str) -> FieldMap {
+    FieldMap { input: Some(input.to_owned()), answer: Some(answer.to_owned()), ..FieldMap::default() }
+}
+
+fn built(table: &RawTable, spec: &PromptSpec, fields: &FieldMap) -> (Vec<Example>, Vec<QuarantinedRow>, SchemaGuess) {
+    examples_from_table(table, "t", spec, fields).unwrap()
+}
+
+#[track_caller]
+fn check_schema(fields: &[&str], row: &[&str], expected: &str, prompt_text: &str, answer: &str) {
+    let table = table(fields, &[row, row, row, row]);
+    let (examples, quarantined, schema) = guessed_examples(&table, "t");
+    assert_eq!(schema.describe(), expected, "{}", schema.reason);
+    assert!(quarantined.is_empty(), "{quarantined:?}");
+    assert_eq!(examples[0].prompt_text(), prompt_text);
+    assert_eq!(examples[0].answer, answer);
+    assert!(!schema.reason.is_empty());
+}
+
+#[test]
+fn usual_schemas_are_known_by_their_columns() {
+    check_schema(&["Text", "label"], &["hi", "1"], "classification (Text, label)", "hi", "1");
+    let alpaca = &["instruction", "input", "output"];
+    check_schema(alpaca, &["add", "1 2", "3"], "instruction (instruction, input, output)", "add\n\n1 2", "3");
+    check_schema(alpaca, &["say", "", "ho"], "instruction (instruction, input, output)", "say", "ho");
+    let law = &["instruction", "question", "answer"];
+    check_schema(law, &["judge", "who?", "A"], "instruction (instruction, question, answer)", "judge\n\nwho?", "A");
+    check_schema(&["prompt", "completion"], &["a", " b "], "prompt/completion (prompt, completion)", "a", "b");
+    check_schema(&["id", "question", "answer"], &["7", "q", "a"], "question/answer (question, answer)", "q", "a");
+    check_schema(&["dialogue", "note"], &["d", "n"], "input/output (dialogue, note)", "d", "n");
+    let choice = &["Question", "A", "B", "C", "Answer"];
+    check_schema(
+        choice,
+        &["q", "x", "y", "-", "B"],
+        "multiple choice (Question, A, B, C, Answer)",
+        "q\nA. x\nB. y",
+        "B",
+    );
+    check_schema(&["text"], &["words"], "raw text (text)", "words", "");
+    check_schema(&["foo", "bar", "baz"], &["1", "-", "3"], "unknown", "foo: 1\nbaz: 3", "");
+}
+
+#[test]
+fn columns_without_names_are_known_by_their_content() {
+    let rows: &[&[&str]] =
+        &[&["a fine film to see", "1"], &["a bad film to see", "0"], &["dull and long", "0"], &["great fun", "1"]];
+    let (examples, _, schema) = guessed_examples(&table(&["0", "1"], rows), "t");
+    assert_eq!(schema.describe(), "classification (0, 1)");
+    assert!(schema.reason.contains("2 distinct short values in 4 rows"), "{}", schema.reason);
+    assert_eq!(examples[1].answer, "0");
+}
+
+#[test]
+fn a_row_becomes_an_example_with_its_origin() {
+    let rows: &[&[&str]] = &[&["fine", "1", "ann"], &["bad", "0", ""]];
+    let fields = FieldMap {
+        group: Some("who".to_owned()),
+        labels: BTreeMap::from([("0".to_owned(), "no".to_owned()), ("1".to_owned(), "yes".to_owned())]),
+        ..mapped("text", "label")
+    };
+    let spec = PromptSpec {
+        system: Some("Be brief.".to_owned()),
+        ..prompt("{who}: {input} {options} {\"x\": 1}", &["yes", "no"])
+    };
+    let (examples, quarantined, schema) = built(&table(&["text", "label", "who"], rows), &spec, &fields);
+    assert!(quarantined.is_empty());
+    assert_eq!(schema.kind, SchemaKind::Classification);
+    let first = &examples[0];
+    assert_eq!(first.prompt, [Message::system("Be brief."), Message::user("ann: fine {options} {\"x\": 1}")]);
+    assert_eq!((first.id.as_str(), first.answer.as_str(), first.origin.row), ("t/0", "yes", 0));
+    assert_eq!(first.options, ["yes", "no"]);
+    assert_eq!((first.group.as_deref(), examples[1].group.as_deref()), (Some("ann"), None));
+    assert!(first.has_seeded_prompt());
+}
+
+#[test]
+fn the_task_overrides_the_guess() {
+    let rows: &[&[&str]] = &[&["long text in this column", "x", "1"], &["another long text here", "y", "2"]];
+    let table = table(&["body", "label", "score"], rows);
+    let answer = FieldMap { answer: Some("score".to_owned()), ..FieldMap::default() };
+    let (examples, _, schema) = built(&table, &prompt("{input}", &[]), &answer);
+    assert_eq!(schema.describe(), "classification (body, score)");
+    assert_eq!(examples[0].answer, "1");
+    let (examples, _, schema) = built(&table, &prompt("{input}", &[]), &mapped("label", "body"));
+    assert_eq!(schema.describe(), "mapped (label, body)");
+    assert_eq!(examples[1].prompt_text(), "y");
+    let columns = FieldMap { answer: Some("label".to_owned()), ..FieldMap::default() };
+    let (examples, ..) = built(&table, &prompt("{score}: {body}", &[]), &columns);
+    assert_eq!(examples[0].prompt_text(), "1: long text in this column");
+}
+
+const SHARE: &str = r#"[{"from":"system","value":"S"},{"from":"human","value":"q1"},{"from":"gpt","value":"a1"},{"from":"human","value":"q2"},{"from":"gpt","value":"a2"}]"#;
+const MESSAGES: &str =
+    r#"[{"role":"user","content":[{"type":"text","text":"q1"}]},{"role":"assistant","content":"a1"}]"#;
+
+#[test]
+fn conversations_keep_all_turns() {
+    let spec = PromptSpec { system: Some("T".to_owned()), ..prompt("Q: {input}", &[]) };
+    let (examples, _, schema) = built(&table(&["conversations"], &[&[SHARE]]), &spec, &FieldMap::default());
+    assert_eq!(schema.kind, SchemaKind::ShareGpt);
+    let expected = [Message::system("T\n\nS"), Message::user("q1"), Message::assistant("a1"), Message::user("Q: q2")];
+    assert_eq!(examples[0].prompt, expected);
+    assert_eq!(examples[0].answer, "a2");
+    let (examples, _, schema) =
+        built(&table(&["messages"], &[&[MESSAGES]]), &prompt("{input}", &[]), &FieldMap::default());
+    assert_eq!(
+        (schema.kind, examples[0].prompt_text().as_str(), examples[0].answer.as_str()),
+        (SchemaKind::Messages, "q1", "a1")
+    );
+    let alpaca = table(&["instruction", "output", "system", "history"], &[&["i", "o", "S", r#"[["q","a"]]"#]]);
+    let (examples, ..) = built(&alpaca, &prompt("{input}", &[]), &FieldMap::default());
+    let roles: Vec<Role> = examples[0].prompt.iter().map(|turn| turn.role).collect();
+    assert_eq!(roles, [Role::System, Role::User, Role::Assistant, Role::User]);
+}
+
+#[track_caller]
+fn check_set_aside(fields: &[&str], row: &[&str], reason: &str) {
+    let (examples, quarantined, _) = guessed_examples(&table(fields, &[row]), "t");
+    assert!(examples.is_empty());
+    assert!(quarantined[0].reason.contains(reason), "{}", quarantined[0].reason);
+}
+
+#[test]
+fn rows_that_do_not_fit_are_set_aside() {
+    check_set_aside(&["messages"], &["no json"], "not JSON");
+    check_set_aside(&["messages"], &["{}"], "not a list");
+    check_set_aside(&["messages"], &["[]"], "no turns");
+    check_set_aside(&["messages"], &[r#"[{"role":"tool","content":"x"}]"#], "turn 1: the role \"tool\"");
+    check_set_aside(&["messages"], &[r#"[{"role":"user","content":"x"}]"#], "does not end with an answer");
+    check_set_aside(&["messages"], &[r#"[{"role":"assistant","content":"x"}]"#], "does not follow");
+    check_set_aside(&["messages"], &[r#"[{"role":"user","content":null}]"#], "not text");
+    check_set_aside(&["messages"], &[r#"[{"role":"user","content":[{"image":1}]}]"#], "a part that is not text");
+    check_set_aside(&["instruction", "output", "history"], &["i", "o", "[1]"], "not a list of pairs");
+    check_set_aside(&["text", "label"], &["-", "1"], "no value in column \"text\"");
+    check_set_aside(&["text", "label"], &["x", "-"], "no value in column \"label\"");
+    check_set_aside(&["text", "label"], &["pick {options}", "1"], "placeholder");
+    let rows: &[&[&str]] = &[&["a", "yes"], &["b", "perhaps"]];
+    let (examples, quarantined, _) =
+        built(&table(&["text", "label"], rows), &prompt("{input}", &["yes", "no"]), &FieldMap::default());
+    assert_eq!(examples.len(), 1);
+    assert_eq!((quarantined[0].line, quarantined[0].byte_offset), (2, 10));
+    assert_eq!(quarantined[0].reason, "the answer \"perhaps\" is none of [\"yes\", \"no\"]");
+    assert_eq!(quarantined[0].excerpt, "text: b | label: perhaps");
+}
+
+#[track_caller]
+fn check_error(fields: &[&str], spec: &PromptSpec, map: &FieldMap, code: &str, words: &[&str], hint: &str) {
+    let err =
+        examples_from_table(&table(fields, &[&["x", "7"], &["y", "8"], &["z", "7"]]), "f.csv", spec, map).unwrap_err();
+    assert_eq!(err.code(), code, "{err}");
+    for word in words {
+        assert!(err.to_string().contains(word), "{err}");
+    }
+    assert!(err.hint().unwrap().contains(hint), "{:?}", err.hint());
+}
+
+#[test]
+fn settings_that_no_row_can_fit_are_errors() {
+    let names = &["text", "label"];
+    let open = prompt("{input}", &[]);
+    let none = FieldMap::default();
+    check_error(
+        names,
+        &open,
+        &mapped("txt", "label"),
+        "data.missing_column",
+        &["f.csv", "\"txt\"", "data.fields.input", "\"text\", \"label\""],
+        "did you mean \"text\"?",
+    );
+    check_error(names, &open, &mapped("text", "LABEL"), "data.missing_column", &["data.fields.answer"], "\"label\"");
+    check_error(names, &open, &mapped("0", "1"), "data.missing_column", &["data.fields.input"], "numbers them from 0");
+    let group = FieldMap { group: Some("patient".to_owned()), ..FieldMap::default() };
+    check_error(names, &open, &group, "data.missing_column", &["data.fields.group"], "trex data profile");
+    check_error(names, &prompt("{inptu}", &[]), &none, "data.unknown_placeholder", &["{inptu}", "f.csv"], "\"input\"");
+    check_error(
+        names,
+        &prompt("{input} {options}", &[]),
+        &none,
+        "data.no_options",
+        &["prompt.options"],
+        "prompt.options",
+    );
+    check_error(&["foo", "bar", "baz"], &open, &none, "data.no_column", &["input", "\"foo\""], "data.fields.input");
+    check_error(
+        &["foo", "bar", "baz"],
+        &prompt("{foo}", &[]),
+        &none,
+        "data.no_column",
+        &["answer"],
+        "data.fields.answer",
+    );
+    let closed = prompt("{input}", &["yes", "no"]);
+    check_error(
+        names,
+        &closed,
+        &none,
+        "data.labels_unknown",
+        &["found \"7\", \"8\"", "expected \"yes\", \"no\""],
+        "\"7\" = \"yes\"",
+    );
+}

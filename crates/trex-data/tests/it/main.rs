@@ -1,0 +1,4 @@
+//! The public interface of the crate on files.
+
+mod ftbench;
+mod import;
