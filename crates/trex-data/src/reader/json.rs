@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::Collector;
 
-/// After so many broken values the rest of a file is set aside as one row: every one may cost a pass over the rest.
+/// After so many broken objects no more is tried to find the next one early: every try may cost a pass over the rest.
 const MAX_RESYNCS: usize = 200;
 
 /// One object per line.
@@ -64,10 +64,10 @@ fn read_values(collector: &mut Collector<'_>, start: usize) -> usize {
             return at;
         }
         let mut end = value_end(text, at);
-        let next_line = if parse(&text[at..end]).is_ok() { None } else { resync(text, at).filter(|next| *next < end) };
-        if let Some(next) = next_line {
+        let is_broken_object = text[at..].starts_with('{') && parse(&text[at..end]).is_err();
+        if is_broken_object && num_resyncs < MAX_RESYNCS {
             num_resyncs += 1;
-            end = if num_resyncs > MAX_RESYNCS { text.len() } else { next };
+            end = resync(text, at).map_or(end, |next| next.min(end));
         }
         let value = text[at..end].trim_end_matches(|c: char| c == ',' || c.is_whitespace());
         add(collector, at..at + value.len());

@@ -134,6 +134,15 @@ fn broken_json_costs_itself_only() {
 }
 
 #[test]
+fn many_broken_values_take_no_pass_each() {
+    let numbers = format!("[{}]", vec!["1"; 100_000].join(","));
+    assert_eq!(table_of("a.json", numbers.as_bytes()).unwrap().quarantined.len(), 100_000);
+    let objects = format!("[{}{{\"a\":1}}]", "{\"a\":tru},\n".repeat(50_000));
+    let table = table_of("a.json", objects.as_bytes()).unwrap();
+    assert_eq!((table.quarantined.len(), table.rows.len()), (50_000, 1));
+}
+
+#[test]
 fn nested_values_stay_compact_json_in_their_order() {
     let content = b"[{\"t\": {\"z\": [1.50, \"a b\\\" c\"], \"a\": null}, \"n\": null, \"x\": true}]";
     let table = check(
