@@ -4,13 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use trex_domain::{BalanceMode, Example};
 
+use super::compare::label_spaces;
 use super::{Context, FreshIds, Outcome, shuffle};
 
-/// Evens out label counts of closed answers to a ratio of at most `max_ratio`; rows with open answers are left alone.
+/// Evens out label counts to a ratio of at most `max_ratio`.
 ///
+/// Rows with open answers or options of their own have no label ([`label_spaces`]) and are left alone.
 /// Which rows of a label go or are repeated is drawn; the order of the rows that stay is kept, copies are appended.
 pub(super) fn label_balance(rows: Vec<Example>, mode: BalanceMode, max_ratio: f64, context: &Context<'_>) -> Outcome {
-    let labels = rows_by_label(&rows, |row| !row.options.is_empty());
+    let mut labels = rows_by_label(&rows);
+    labels.remove(&None);
     let counts = || labels.values().map(Vec::len);
     match mode {
         BalanceMode::Down => {
@@ -36,16 +39,16 @@ pub(super) fn label_balance(rows: Vec<Example>, mode: BalanceMode, max_ratio: f6
 
 /// Takes `wanted` rows so that each label keeps its share; the remainders decide (largest remainder, Hamilton).
 ///
-/// Rows with open answers count as one label. The order of the rows is kept.
+/// Rows without label ([`label_spaces`]) count as one. The order of the rows is kept.
 pub(super) fn stratified_sample(rows: Vec<Example>, wanted: usize, context: &Context<'_>) -> Outcome {
     if wanted >= rows.len() {
         return Outcome::untouched(rows);
     }
-    let labels = rows_by_label(&rows, |_| true);
+    let labels = rows_by_label(&rows);
     let counts: Vec<usize> = labels.values().map(Vec::len).collect();
     let quotas = largest_remainder(&counts, wanted);
     let left_out = labels.iter().zip(quotas).flat_map(|((label, members), quota)| {
-        drawn_order(label.unwrap_or("(open)"), members, context).into_iter().skip(quota)
+        drawn_order(label.unwrap_or_default(), members, context).into_iter().skip(quota)
     });
     let left_out: BTreeSet<usize> = left_out.collect();
     without_rows(rows, &left_out, "not in the sample")
@@ -69,11 +72,11 @@ fn largest_remainder(counts: &[usize], wanted: usize) -> Vec<usize> {
     quotas
 }
 
-/// Row indices by label; `None` for open answers.
-fn rows_by_label(rows: &[Example], counts: impl Fn(&Example) -> bool) -> BTreeMap<Option<&str>, Vec<usize>> {
+/// Row indices by label; `None` for rows without.
+fn rows_by_label(rows: &[Example]) -> BTreeMap<Option<&str>, Vec<usize>> {
     let mut labels: BTreeMap<Option<&str>, Vec<usize>> = BTreeMap::new();
-    for (index, row) in rows.iter().enumerate().filter(|(_, row)| counts(row)) {
-        let label = (!row.options.is_empty()).then_some(row.answer.as_str());
+    for (index, (row, space)) in rows.iter().zip(label_spaces(rows)).enumerate() {
+        let label = space.map(|_| row.answer.as_str());
         labels.entry(label).or_default().push(index);
     }
     labels

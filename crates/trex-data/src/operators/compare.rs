@@ -1,10 +1,13 @@
 //! What two rows are compared by: question, answer, family and the ways in which a row can leak. Drops nothing itself.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use trex_domain::{Example, Message, Role};
 
 use crate::text::normalise_key;
+
+/// Share of the closed rows that must have a set of options for it to be a label space.
+const LABEL_SPACE_SHARE: f64 = 0.05;
 
 /// The key of a whole prompt.
 pub(crate) fn key_of(row: &Example) -> String {
@@ -29,6 +32,22 @@ pub(super) fn answer_key(row: &Example) -> String {
         return row.answer.clone();
     }
     normalise_key(&row.answer)
+}
+
+/// For every row the number of its label space: the set of options that it shares with at least 5 % of the closed rows.
+///
+/// `None` where the answer is open, or where the options are the row's own, as in multiple choice: such an answer is no
+/// label that could be counted or voted on.
+pub(super) fn label_spaces(rows: &[Example]) -> Vec<Option<usize>> {
+    let sets: Vec<BTreeSet<&str>> = rows.iter().map(|row| row.options.iter().map(String::as_str).collect()).collect();
+    let mut rows_with: BTreeMap<&BTreeSet<&str>, usize> = BTreeMap::new();
+    for set in sets.iter().filter(|set| !set.is_empty()) {
+        *rows_with.entry(set).or_default() += 1;
+    }
+    let num_closed: usize = rows_with.values().sum();
+    rows_with.retain(|_, count| *count as f64 >= LABEL_SPACE_SHARE * num_closed as f64);
+    let numbers: BTreeMap<_, usize> = rows_with.into_keys().zip(0..).collect();
+    sets.iter().map(|set| numbers.get(set).copied()).collect()
 }
 
 /// The id without the `+1` that operators give to copies.
@@ -77,7 +96,18 @@ fn single_questions(row: &Example) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{choice_row, open_row};
     use super::*;
+
+    #[test]
+    fn options_of_single_rows_are_no_label_space() {
+        let mut rows: Vec<_> = (0..60).map(|row| choice_row(row, "q", "yes")).collect();
+        rows[0] = open_row(0, "q", "a");
+        rows[1].options.reverse();
+        rows[2].options = vec!["own".to_owned(), "of this row".to_owned()];
+        let spaces = label_spaces(&rows);
+        assert_eq!(spaces[..4], [None, Some(0), None, Some(0)]);
+    }
 
     #[test]
     fn only_a_number_after_a_plus_is_a_copy() {

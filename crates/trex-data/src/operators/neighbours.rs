@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use trex_domain::Example;
 
 use super::Outcome;
-use super::compare::{key_of, original_id};
+use super::compare::{key_of, label_spaces, original_id};
 use crate::text::words;
 
 /// Words in a larger share of the rows are skipped: they say nothing and cost most.
@@ -14,29 +14,33 @@ const COMMON_SHARE: f64 = 0.2;
 /// So many rows with a word are never too many.
 const COMMON_MIN: usize = 10;
 
-/// Drops closed rows with whose answer less than `min_agreement` of their `neighbours` nearest rows agree.
+/// Drops rows with whose label less than `min_agreement` of their `neighbours` nearest rows agree.
 ///
-/// Nearness is the cosine of TF-IDF vectors, weight (1 + ln tf) · ln(N / df), over prompts. Copies of a row and rows of
-/// its group are not asked. A row with less than half of the wanted neighbours is kept: too few can judge it.
+/// Nearness is the cosine of TF-IDF vectors, weight (1 + ln tf) · ln(N / df), over prompts. Only rows of the same label
+/// space ([`label_spaces`]) are asked, and no copies of a row or rows of its group. Rows without label stay, and so does
+/// a row with less than half of the wanted neighbours: too few can judge it.
 pub(super) fn agreement(rows: Vec<Example>, neighbours: usize, min_agreement: f64) -> Outcome {
-    let closed: Vec<&Example> = rows.iter().filter(|row| !row.options.is_empty()).collect();
-    let index = TermIndex::new(&closed);
-    let families = Families::new(&closed);
+    let spaces = label_spaces(&rows);
+    let labelled: Vec<&Example> =
+        rows.iter().zip(&spaces).filter(|(_, space)| space.is_some()).map(|(row, _)| row).collect();
+    let index = TermIndex::new(&labelled);
+    let juries = Juries::new(&labelled, spaces.iter().flatten().copied().collect());
     let disagrees = |sums: &mut Vec<f32>, row: usize| {
-        let nearest = index.nearest(sums, row, neighbours, &families);
-        let answer = |at: usize| closed.get(at).map(|row| row.answer.as_str());
-        let agreeing = nearest.iter().filter(|other| answer(**other) == answer(row)).count();
+        let nearest = index.nearest(sums, row, neighbours, &juries);
+        let label = |at: usize| labelled.get(at).map(|row| row.answer.as_str());
+        let agreeing = nearest.iter().filter(|other| label(**other) == label(row)).count();
         let enough = 2 * nearest.len() >= neighbours && !nearest.is_empty();
         enough && (agreeing as f64) < min_agreement * nearest.len() as f64
     };
-    let sums = || vec![0.0; closed.len()];
-    let verdicts: Vec<bool> = (0..closed.len()).into_par_iter().map_init(sums, disagrees).collect();
+    let sums = || vec![0.0; labelled.len()];
+    let verdicts: Vec<bool> = (0..labelled.len()).into_par_iter().map_init(sums, disagrees).collect();
     let mut verdicts = verdicts.into_iter();
-    Outcome::filtered(rows, |row| {
-        let is_closed = !row.options.is_empty();
-        let is_wrong = is_closed && verdicts.next().unwrap_or(false);
+    let reason = |space: &Option<usize>| {
+        let is_wrong = space.is_some() && verdicts.next().unwrap_or(false);
         is_wrong.then_some("most similar rows have another answer")
-    })
+    };
+    let reasons: Vec<_> = spaces.iter().map(reason).collect();
+    Outcome::without(rows, &reasons)
 }
 
 /// TF-IDF vectors of unit length and, for each term, the rows that have it.
@@ -71,10 +75,10 @@ impl TermIndex {
         Self { vectors, postings }
     }
 
-    /// The nearest rows of other families, the most similar first, the earlier one of equals.
+    /// The nearest rows that may judge a row, the most similar first, the earlier one of equals.
     ///
     /// `sums` has one zero per row, before and after.
-    fn nearest(&self, sums: &mut [f32], row: usize, wanted: usize, families: &Families) -> Vec<usize> {
+    fn nearest(&self, sums: &mut [f32], row: usize, wanted: usize, juries: &Juries) -> Vec<usize> {
         for (term, weight) in &self.vectors[row] {
             for (other, other_weight) in &self.postings[*term] {
                 sums[*other as usize] += weight * other_weight;
@@ -83,7 +87,7 @@ impl TermIndex {
         let mut found: Vec<(usize, f32)> = Vec::new();
         for (other, sum) in sums.iter_mut().enumerate().filter(|(_, sum)| **sum > 0.0) {
             let cosine = std::mem::take(sum);
-            if !families.are_one(row, other) {
+            if juries.may_judge(row, other) {
                 found.push((other, cosine));
             }
         }
@@ -97,24 +101,28 @@ impl TermIndex {
     }
 }
 
-/// Which rows are copies of one row or of one group, as numbers: they are compared for every pair.
-struct Families {
+/// Who may judge whom, as numbers: it is asked for every pair.
+struct Juries {
+    spaces: Vec<usize>,
     originals: Vec<usize>,
     groups: Vec<Option<usize>>,
 }
 
-impl Families {
-    fn new(rows: &[&Example]) -> Self {
+impl Juries {
+    fn new(rows: &[&Example], spaces: Vec<usize>) -> Self {
         let (mut originals, mut groups) = (Numbers::default(), Numbers::default());
         Self {
+            spaces,
             originals: rows.iter().map(|row| originals.of(original_id(&row.id))).collect(),
             groups: rows.iter().map(|row| row.group.as_deref().map(|group| groups.of(group))).collect(),
         }
     }
 
-    fn are_one(&self, left: usize, right: usize) -> bool {
+    /// Whether the rows share a label space and are neither copies of one row nor of one group.
+    fn may_judge(&self, left: usize, right: usize) -> bool {
         let same_group = self.groups[left].is_some() && self.groups[left] == self.groups[right];
-        same_group || self.originals[left] == self.originals[right]
+        let one_family = same_group || self.originals[left] == self.originals[right];
+        !one_family && self.spaces[left] == self.spaces[right]
     }
 }
 
@@ -178,5 +186,15 @@ mod tests {
         rows.push(open_row(41, "apple pear", "open"));
         let outcome = agreement(rows, 5, 0.5);
         assert_eq!(outcome.rows.len(), 42);
+    }
+
+    #[test]
+    fn answers_among_options_of_their_own_are_no_votes() {
+        let mut rows = pool();
+        for (index, row) in rows.iter_mut().enumerate() {
+            row.options = vec![format!("a{index}"), format!("b{index}")];
+            row.answer = format!("a{index}");
+        }
+        assert_eq!(agreement(rows, 5, 0.5).rows.len(), 40);
     }
 }
