@@ -1,2 +1,52 @@
-//! The `trex` command.
-fn main() {}
+//! The `trex` command: every use case of TREX without a window, and the worker process.
+//!
+//! Parses arguments, wires adapters to the engine's ports, prints. Owns no rule.
+
+mod args;
+mod commands;
+mod error;
+mod observer;
+mod output;
+mod system;
+mod wiring;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::{Cli, Command};
+use crate::error::CliError;
+use crate::output::Output;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut output = Output::new(cli.json);
+    match dispatch(cli, &mut output) {
+        Ok(code) => code,
+        Err(err) => {
+            output.error(&err);
+            err.exit_code()
+        }
+    }
+}
+
+fn dispatch(cli: Cli, output: &mut Output) -> Result<ExitCode, CliError> {
+    match cli.command {
+        Command::Init(args) => commands::init::run(&args, output)?,
+        Command::Run(args) => commands::run::run(&args, output)?,
+        Command::Resume(args) => commands::run::resume(&args, output)?,
+        Command::Status(args) => commands::status::status(&args, output)?,
+        Command::Watch(args) => commands::status::watch(&args, output)?,
+        Command::Tree(args) => commands::status::tree(&args, output)?,
+        Command::Show(args) => commands::show::run(&args, output)?,
+        Command::Report(args) => commands::report::run(&args, output)?,
+        Command::Repro(args) => return commands::repro::run(&args, output),
+        Command::Model(args) => commands::model::run(&args, output)?,
+        Command::Data(args) => commands::data::run(&args, output)?,
+        Command::Doctor(args) => commands::doctor::run(&args, output)?,
+        Command::Completions { shell } => commands::completions::run(shell, output)?,
+        Command::Worker => return Ok(commands::worker::run()),
+        Command::MakeModel(args) => commands::make_model::run(&args, output)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,219 @@
+//! The command line: names, defaults and the help that teaches them.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+/// Fine-tunes language models on this machine: researches, trains, evaluates and reports by itself.
+///
+/// A run takes a task (what the model should do better, and data), measures the untouched model, lets a Researcher propose
+/// strategies, trains candidates in worker processes, keeps a candidate only when a paired test says that it is better, and
+/// judges the best one once on a sealed split. Everything is kept in a workspace folder; a run that was interrupted in any
+/// way goes on with `trex resume`.
+#[derive(Debug, Parser)]
+#[command(name = "trex", version, after_long_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    /// Print JSON: one document, or one line per event where a command follows something.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  a defect of this program, or `trex repro` found a difference
+  2  the command line is wrong
+  3  wrong input: task, data, model or configuration; the message says what to change
+  4  something is missing that may come back: memory, disk, or another process holds the workspace
+  5  the network or a worker failed; trying again may help
+  6  stopped on request; `trex resume` goes on
+
+First steps:
+  trex run ftbench/mini-1 --workspace demo      a whole run on built-in data, some minutes
+  trex tree --workspace demo                    what was tried
+  trex report --workspace demo                  what came of it";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Create a workspace folder.
+    Init(WorkspaceArgs),
+    /// Carry out a task from data to report.
+    #[command(after_long_help = "\
+TASK is a built-in task (ftbench/mini-1 … ftbench/mini-10) or a TOML file; see examples/sst2.toml for one with comments.
+The workspace is created where there is none. With --json each event is one line; `type` names it, `seq` numbers it.
+Interrupt at any time, even with kill -9: `trex resume` goes on and comes to the same result.")]
+    Run(RunArgs),
+    /// Go on with the run of a workspace that was interrupted.
+    Resume(ResumeArgs),
+    /// Say how far the run is.
+    Status(WorkspaceArgs),
+    /// Follow the run of a workspace, also from another terminal.
+    Watch(WatchArgs),
+    /// Draw the search tree.
+    Tree(WorkspaceArgs),
+    /// Show a node: base, a strategy (s2), an experiment (s2.e1) or a variant (s2.e1.a).
+    Show(NodeArgs),
+    /// Print the report of the run.
+    Report(ReportArgs),
+    /// Train a node again from nothing and compare the bytes.
+    Repro(NodeArgs),
+    /// Add and list base models.
+    Model(ModelArgs),
+    /// Look at data.
+    Data(DataArgs),
+    /// Say what this machine offers and what is missing.
+    Doctor(DoctorArgs),
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Run one job from standard input; started by other commands.
+    #[command(hide = true)]
+    Worker,
+    /// Make the bundled model from nothing.
+    #[command(hide = true)]
+    MakeModel(MakeModelArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WorkspaceArgs {
+    /// Folder of the workspace.
+    #[arg(long, short, default_value = ".", env = "TREX_WORKSPACE")]
+    pub(crate) workspace: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// A built-in task or a TOML file.
+    pub(crate) task: String,
+    #[command(flatten)]
+    pub(crate) workspace: WorkspaceArgs,
+    /// Seed of everything random; the same seed gives the same result on the same kind of processor.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Folder that the data paths of the task file start from; the file's own folder where absent.
+    #[arg(long)]
+    pub(crate) data: Option<PathBuf>,
+    /// Base model instead of the task's: `bundled`, or a name of `trex model list`.
+    #[arg(long)]
+    pub(crate) model: Option<String>,
+    /// Most training trials instead of the task's.
+    #[arg(long)]
+    pub(crate) trials: Option<usize>,
+    /// Begin a new run although the workspace holds an unfinished one.
+    #[arg(long)]
+    pub(crate) new: bool,
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MachineArgs {
+    /// Threads of a worker; all processors where absent.
+    #[arg(long)]
+    pub(crate) threads: Option<usize>,
+    /// Refuse to start with fewer free bytes on the workspace's disk.
+    #[arg(long, default_value_t = 256 << 20)]
+    pub(crate) reserve_bytes: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ResumeArgs {
+    #[command(flatten)]
+    pub(crate) workspace: WorkspaceArgs,
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    #[command(flatten)]
+    pub(crate) workspace: WorkspaceArgs,
+    /// Start after the event with this number.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) after: u64,
+    /// Print what is there and return instead of waiting for the end.
+    #[arg(long)]
+    pub(crate) no_follow: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NodeArgs {
+    /// Node or variant, as `trex tree` names it.
+    pub(crate) node: String,
+    #[command(flatten)]
+    pub(crate) workspace: WorkspaceArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    #[command(flatten)]
+    pub(crate) workspace: WorkspaceArgs,
+    /// Print the page with tree and curves.
+    #[arg(long, conflicts_with = "md")]
+    pub(crate) html: bool,
+    /// Print Markdown, the default.
+    #[arg(long)]
+    pub(crate) md: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ModelArgs {
+    #[command(subcommand)]
+    pub(crate) command: ModelCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelCommand {
+    /// Take in a GGUF file, a Hugging Face folder, or hub:OWNER/NAME.
+    #[command(after_long_help = "\
+A hub id is fetched into the normal Hugging Face cache (HF_HUB_CACHE, HF_HOME); HF_HUB_OFFLINE=1 keeps off the network
+and uses what the cache holds. hub:OWNER/NAME/FILE.gguf takes one GGUF file of a repository.")]
+    Add {
+        /// A path, or hub:ID.
+        source: String,
+        /// Name to use in tasks; the file or repository name where absent.
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// List the models that tasks can name.
+    List,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DataArgs {
+    #[command(subcommand)]
+    pub(crate) command: DataCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DataCommand {
+    /// Read a file of any supported form and say what is in it.
+    Profile {
+        /// JSONL, JSON, CSV, TSV or text.
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) workspace: WorkspaceArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MakeModelArgs {
+    /// Folder to write.
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+    /// Optimiser steps.
+    #[arg(long, default_value_t = 1500)]
+    pub(crate) steps: usize,
+    /// Tokens per step.
+    #[arg(long, default_value_t = 2048)]
+    pub(crate) tokens_per_step: usize,
+}

@@ -1,0 +1,14 @@
+//! One module per command: parse, call, print.
+
+pub(crate) mod completions;
+pub(crate) mod data;
+pub(crate) mod doctor;
+pub(crate) mod init;
+pub(crate) mod make_model;
+pub(crate) mod model;
+pub(crate) mod report;
+pub(crate) mod repro;
+pub(crate) mod run;
+pub(crate) mod show;
+pub(crate) mod status;
+pub(crate) mod worker;

@@ -1,0 +1,74 @@
+//! `trex model`: base models in, and a list of them.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use trex_domain::ModelFacts;
+use trex_research::{NetGate, NetSettings, download_gguf, download_model};
+
+use crate::args::{ModelArgs, ModelCommand};
+use crate::error::CliError;
+use crate::output::Output;
+use crate::wiring;
+
+pub(crate) fn run(args: &ModelArgs, output: &mut Output) -> Result<(), CliError> {
+    match &args.command {
+        ModelCommand::Add { source, name } => add(source, name.as_deref(), output),
+        ModelCommand::List => list(output),
+    }
+}
+
+fn add(source: &str, name: Option<&str>, output: &mut Output) -> Result<(), CliError> {
+    let path = match source.strip_prefix("hub:") {
+        Some(id) => fetch(id)?,
+        None => PathBuf::from(source),
+    };
+    let name = name.map_or_else(|| default_name(source), str::to_owned);
+    let facts = wiring::registry()?.add(&name, &path, source)?;
+    output.result(&facts_json(&facts), || {
+        format!(
+            "{} is ready: {:.1} M parameters in {}",
+            facts.name,
+            facts.num_parameters as f64 / 1e6,
+            facts.dir.display()
+        )
+    })
+}
+
+/// `OWNER/NAME` fetches a Hugging Face folder, `OWNER/NAME/FILE.gguf` one file.
+fn fetch(id: &str) -> Result<PathBuf, CliError> {
+    let settings = NetSettings::from_lookup(|name| std::env::var(name).ok())?;
+    let gate = NetGate::new(settings)?;
+    let parts: Vec<&str> = id.splitn(3, '/').collect();
+    if let [owner, name, file] = parts.as_slice() {
+        return Ok(download_gguf(&gate, &format!("{owner}/{name}"), None, file)?);
+    }
+    Ok(download_model(&gate, id, None)?)
+}
+
+/// The file's or repository's own name in lower case, without endings.
+fn default_name(source: &str) -> String {
+    let path = Path::new(source.strip_prefix("hub:").unwrap_or(source));
+    let stem = if path.extension().is_some_and(|ext| ext == "gguf") { path.file_stem() } else { path.file_name() };
+    stem.map_or_else(|| "model".to_owned(), |stem| stem.to_string_lossy().to_lowercase())
+}
+
+fn list(output: &mut Output) -> Result<(), CliError> {
+    let models = wiring::known_models()?;
+    let value: Vec<_> = models.iter().map(|(name, dir)| json!({"name": name, "dir": dir})).collect();
+    output.result(&value, || models.iter().map(|(name, dir)| format!("{name}\t{}\n", dir.display())).collect())
+}
+
+fn facts_json(facts: &ModelFacts) -> serde_json::Value {
+    json!({
+        "name": facts.name,
+        "dir": facts.dir,
+        "hash": facts.hash,
+        "parameters": facts.num_parameters,
+        "layers": facts.num_layers,
+        "hidden_size": facts.hidden_size,
+        "vocab_size": facts.vocab_size,
+        "max_position": facts.max_position,
+        "license": facts.license,
+    })
+}

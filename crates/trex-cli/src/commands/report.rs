@@ -1,0 +1,83 @@
+//! `trex report`, and the files that a finished run leaves.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use trex_domain::{Report, ReportScore, RunId, RunState, Verdict};
+use trex_engine::{build_report, report_html, report_markdown};
+use trex_store::Workspace;
+
+use crate::args::{ReportArgs, WorkspaceArgs};
+use crate::error::{CliError, CommandError};
+use crate::output::Output;
+
+pub(crate) fn run(args: &ReportArgs, output: &mut Output) -> Result<(), CliError> {
+    let (run, state) = latest(&args.workspace)?;
+    let report = build_report(&state, run, files(&args.workspace.workspace, run, &state));
+    if args.html && !output.is_json() {
+        return output.line(&report_html(&report));
+    }
+    output.result(&report, || report_markdown(&report))
+}
+
+/// The latest run of a workspace with its folded state; opens the workspace for reading only.
+pub(crate) fn latest(args: &WorkspaceArgs) -> Result<(RunId, RunState), CliError> {
+    let reader = Workspace::open_reader(&args.workspace)?;
+    let run = reader.latest_run()?.ok_or_else(|| CommandError::NoRun { path: args.workspace.clone() })?;
+    Ok((run.id, reader.state(run.id)?))
+}
+
+/// Writes `report.json`, `report.md` and `report.html` beside the exports of the run.
+pub(crate) fn write_files(dir: &Path, run: RunId, state: &RunState) -> Result<Report, CliError> {
+    let folder = dir.join("exports").join(run.to_string());
+    let report = build_report(state, run, file_names(run, state));
+    trex_fs::write_json(&folder.join("report.json"), &report)?;
+    trex_fs::write_atomic(&folder.join("report.md"), report_markdown(&report).as_bytes())?;
+    trex_fs::write_atomic(&folder.join("report.html"), report_html(&report).as_bytes())?;
+    Ok(report)
+}
+
+/// Deliverables that are there, by kind, relative to the workspace.
+fn files(dir: &Path, run: RunId, state: &RunState) -> BTreeMap<String, String> {
+    let mut files = file_names(run, state);
+    files.retain(|_, path| dir.join(path).exists());
+    files
+}
+
+fn file_names(run: RunId, state: &RunState) -> BTreeMap<String, String> {
+    let mut kinds = vec![("report_json", "report.json"), ("report_md", "report.md"), ("report_html", "report.html")];
+    if state.incumbent.is_some() && state.delivered.is_some() {
+        kinds.push(("peft_adapter", "adapter"));
+    }
+    kinds.into_iter().map(|(kind, name)| (kind.to_owned(), format!("exports/{run}/{name}"))).collect()
+}
+
+/// The last lines of `trex run`.
+pub(crate) fn summary(report: &Report) -> String {
+    let shown = |score: &Option<ReportScore>| match score {
+        Some(score) => {
+            format!("{:.3} [{:.3}, {:.3}] n={} ({})", score.score, score.ci95[0], score.ci95[1], score.n, score.split)
+        }
+        None => "not measured".to_owned(),
+    };
+    let verdict = match report.verdict {
+        Some(Verdict::Gain) => "gain",
+        Some(Verdict::NoRealGain) => "no real gain",
+        None => "none yet",
+    };
+    let mut text =
+        format!("verdict: {verdict}\nbase:    {}\nfinal:   {}\n", shown(&report.base), shown(&report.final_));
+    if let Some(gain) = &report.gain {
+        let [low, high] = gain.effect.ci95;
+        text +=
+            &format!("gain:    {:+.3} [{low:+.3}, {high:+.3}] paired over {} items\n", gain.effect.diff, gain.effect.n);
+    }
+    text += &format!(
+        "trials:  {} run, {} duplicates avoided, {:.0} s wall, {:.0} s processor\n",
+        report.trials, report.duplicates.avoided, report.cost.wall_s, report.cost.cpu_s
+    );
+    for (kind, path) in &report.files {
+        text += &format!("{kind}: {path}\n");
+    }
+    text
+}

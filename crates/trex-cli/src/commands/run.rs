@@ -1,0 +1,94 @@
+//! `trex run` and `trex resume`: carry a task to its report.
+
+use std::path::Path;
+
+use trex_domain::{EventLog as _, RunId, RunState, TaskSpec};
+use trex_engine::{NewRun, Ports, parse_task_file, resume_run, start_run};
+use trex_ftbench::{mini_task, mini_tasks};
+use trex_research::Playbook;
+use trex_store::{RunStatus, Workspace, Writer, require_free_bytes};
+
+use crate::args::{MachineArgs, ResumeArgs, RunArgs};
+use crate::commands::report;
+use crate::error::{CliError, CommandError};
+use crate::observer::LiveObserver;
+use crate::output::Output;
+use crate::system::{self, SystemClock};
+use crate::wiring::{self, DataPorts, PeftExporter};
+
+pub(crate) fn run(args: &RunArgs, output: &mut Output) -> Result<(), CliError> {
+    let task = resolve_task(args)?;
+    task.validate()?;
+    let model = wiring::find_model(&task.model.0)?;
+    let dir = args.workspace.workspace.as_path();
+    Workspace::init(dir, &SystemClock)?;
+    let mut writer = open(dir, &args.machine)?;
+    if let Some(run) = writer.latest_run()?.filter(|run| run.status == RunStatus::Running && !args.new) {
+        return Err(CommandError::UnfinishedRun { path: dir.to_owned(), name: run.name }.into());
+    }
+    let settings = wiring::run_settings(dir, model, &args.machine);
+    let workers = wiring::workers(settings.threads)?;
+    let start = NewRun { id: system::new_run_id(), task, seed: args.seed };
+    let id = start.id;
+    let (data, mut observer) = (DataPorts::new(dir), LiveObserver::new(output));
+    let ports =
+        Ports { log: &mut writer, data: &data, executor: &workers, researcher: &Playbook, exporter: &PeftExporter };
+    let state = start_run(ports, &settings, start, &SystemClock, &mut observer)?;
+    deliver(dir, id, &state, output)
+}
+
+pub(crate) fn resume(args: &ResumeArgs, output: &mut Output) -> Result<(), CliError> {
+    let dir = args.workspace.workspace.as_path();
+    let mut writer = open(dir, &args.machine)?;
+    let run = writer.latest_run()?.ok_or_else(|| CommandError::NoRun { path: dir.to_owned() })?;
+    let events = writer.events(run.id, 0)?;
+    let recorded = RunState::from_events(&events)?;
+    if recorded.verdict.is_some() {
+        return deliver(dir, run.id, &recorded, output);
+    }
+    let model = wiring::find_model(&recorded.task()?.model.0)?;
+    let settings = wiring::run_settings(dir, model, &args.machine);
+    let workers = wiring::workers(settings.threads)?;
+    let (data, mut observer) = (DataPorts::new(dir), LiveObserver::new(output));
+    let ports =
+        Ports { log: &mut writer, data: &data, executor: &workers, researcher: &Playbook, exporter: &PeftExporter };
+    let state = resume_run(ports, &settings, run.id, &SystemClock, &mut observer)?;
+    deliver(dir, run.id, &state, output)
+}
+
+fn open(dir: &Path, machine: &MachineArgs) -> Result<Writer, CliError> {
+    let writer = Workspace::open_writer(dir, &SystemClock)?;
+    require_free_bytes(dir, machine.reserve_bytes)?;
+    Ok(writer)
+}
+
+fn resolve_task(args: &RunArgs) -> Result<TaskSpec, CliError> {
+    let path = Path::new(&args.task);
+    let is_path = path.extension().is_some_and(|ext| ext == "toml") || path.is_file();
+    let mut task = if is_path {
+        parse_task_file(path, args.data.as_deref())?
+    } else if let Ok(mini) = mini_task(&args.task) {
+        mini.spec()
+    } else {
+        let names: Vec<String> = mini_tasks().iter().map(trex_ftbench::MiniTask::name).collect();
+        let nearest = trex_domain::nearest(&args.task, names.iter().map(String::as_str)).map(str::to_owned);
+        return Err(CommandError::UnknownTask { name: args.task.clone(), nearest }.into());
+    };
+    if let Some(model) = &args.model {
+        task.model.0.clone_from(model);
+    }
+    if let Some(trials) = args.trials {
+        task.budget.trials = trials;
+    }
+    Ok(task)
+}
+
+/// Writes the three forms of the report and says what came of the run.
+fn deliver(dir: &Path, run: RunId, state: &RunState, output: &mut Output) -> Result<(), CliError> {
+    let report = report::write_files(dir, run, state)?;
+    if output.is_json() {
+        return output.result(&serde_json::json!({"type": "report", "report": report}), String::new);
+    }
+    output.line("")?;
+    output.line(report::summary(&report).trim_end())
+}

@@ -1,0 +1,160 @@
+//! Every error of the command, with the exit code that scripts see.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+use trex_domain::{ErrorClass, Problem};
+
+/// An error of whatever part, kept whole.
+#[derive(Debug)]
+pub(crate) struct CliError(Box<dyn Problem + Send + Sync>);
+
+impl<P: Problem + Send + Sync + 'static> From<P> for CliError {
+    fn from(err: P) -> Self {
+        Self(Box::new(err))
+    }
+}
+
+impl CliError {
+    /// The exit code, as `trex --help` lists them.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        let code = match (self.0.code(), self.0.class()) {
+            ("run.stopped", _) => 6,
+            (_, ErrorClass::Bug) => 1,
+            (_, ErrorClass::Permanent) => 3,
+            (_, ErrorClass::Resource) => 4,
+            (_, ErrorClass::Transient) => 5,
+        };
+        ExitCode::from(code)
+    }
+
+    /// For people: what happened, why, what to do.
+    pub(crate) fn text(&self) -> String {
+        let mut text = format!("error[{}]: {}", self.0.code(), self.0);
+        for cause in self.causes() {
+            write!(text, "\n  because: {cause}").expect("writing to a string cannot fail");
+        }
+        if let Some(hint) = self.0.hint() {
+            write!(text, "\n  hint: {hint}").expect("writing to a string cannot fail");
+        }
+        text
+    }
+
+    /// For scripts.
+    pub(crate) fn json(&self) -> Value {
+        json!({
+            "type": "error",
+            "code": self.0.code(),
+            "class": self.0.class(),
+            "message": self.0.to_string(),
+            "causes": self.causes(),
+            "hint": self.0.hint(),
+        })
+    }
+
+    fn causes(&self) -> Vec<String> {
+        let mut causes = Vec::new();
+        let mut next = self.0.source();
+        while let Some(err) = next {
+            causes.push(err.to_string());
+            next = err.source();
+        }
+        causes
+    }
+}
+
+/// What only the command itself can get wrong.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommandError {
+    /// A model that is in no registry.
+    #[error("no model is named {name:?}")]
+    UnknownModel {
+        /// As given.
+        name: String,
+        /// The nearest known one.
+        nearest: Option<String>,
+    },
+    /// Neither a built-in task nor a file.
+    #[error("no task is named {name:?}, and there is no such file")]
+    UnknownTask {
+        /// As given.
+        name: String,
+        /// The nearest known one.
+        nearest: Option<String>,
+    },
+    /// A workspace without a run.
+    #[error("{} holds no run", path.display())]
+    NoRun {
+        /// The workspace.
+        path: PathBuf,
+    },
+    /// A workspace with a run that is not finished.
+    #[error("{} holds an unfinished run of {name}", path.display())]
+    UnfinishedRun {
+        /// The workspace.
+        path: PathBuf,
+        /// Name of its task.
+        name: String,
+    },
+    /// A node that the tree does not have.
+    #[error("the tree has no node {name}")]
+    UnknownNode {
+        /// As given.
+        name: String,
+    },
+    /// No folder for models and caches can be found.
+    #[error("no cache folder: neither TREX_CACHE, XDG_CACHE_HOME nor HOME is set")]
+    NoCacheFolder,
+    /// Output that cannot be written.
+    #[error("cannot write to standard output")]
+    Output(#[source] std::io::Error),
+    /// A value without a JSON form.
+    #[error("the result has no JSON form")]
+    NotJson(#[source] serde_json::Error),
+}
+
+impl Problem for CommandError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownModel { .. } => "model.unknown",
+            Self::UnknownTask { .. } => "task.unknown",
+            Self::NoRun { .. } => "run.none",
+            Self::UnfinishedRun { .. } => "run.unfinished",
+            Self::UnknownNode { .. } => "run.unknown_node",
+            Self::NoCacheFolder => "cli.no_cache_folder",
+            Self::Output(_) => "cli.output",
+            Self::NotJson(_) => "cli.not_json",
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let did_you_mean = |nearest: &Option<String>, otherwise: &str| match nearest {
+            Some(nearest) => format!("did you mean {nearest}? {otherwise}"),
+            None => otherwise.to_owned(),
+        };
+        Some(match self {
+            Self::UnknownModel { nearest, .. } => did_you_mean(
+                nearest,
+                "`trex model list` shows what there is, `trex model add` takes in a file, a folder or a hub id",
+            ),
+            Self::UnknownTask { nearest, .. } => did_you_mean(
+                nearest,
+                "built-in tasks are ftbench/mini-1 to ftbench/mini-10; else give the path of a TOML file",
+            ),
+            Self::NoRun { .. } => "begin one with `trex run TASK --workspace DIR`".to_owned(),
+            Self::UnfinishedRun { .. } => "go on with `trex resume`, or begin another with `trex run --new`".to_owned(),
+            Self::UnknownNode { .. } => "`trex tree` lists the nodes".to_owned(),
+            Self::NoCacheFolder => "set TREX_CACHE to a folder that you may write to".to_owned(),
+            Self::Output(_) | Self::NotJson(_) => return None,
+        })
+    }
+
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::NotJson(_) => ErrorClass::Bug,
+            _ => ErrorClass::Permanent,
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Shows a run as it happens: the live tree on a terminal, a line per event elsewhere, JSON lines for scripts.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use trex_domain::{Event, RunState, Score, StoredEvent, Verdict, WorkerEvent};
+use trex_engine::{BudgetUse, Observer, progress_line, tree_text};
+
+use crate::output::Output;
+
+/// Shortest time between two progress lines where they are not redrawn.
+const PLAIN_EVERY: Duration = Duration::from_secs(5);
+
+/// Columns that the tree is drawn for where the terminal does not tell.
+const WIDTH: usize = 110;
+
+/// Prints events and progress.
+pub(crate) struct LiveObserver<'a> {
+    output: &'a mut Output,
+    last_progress: Option<Instant>,
+    last_tree: String,
+    status_shown: bool,
+}
+
+impl<'a> LiveObserver<'a> {
+    pub(crate) fn new(output: &'a mut Output) -> Self {
+        Self { output, last_progress: None, last_tree: String::new(), status_shown: false }
+    }
+
+    /// Prints a line above the status line.
+    fn say(&mut self, text: &str) {
+        if self.status_shown {
+            self.output.line("\r\x1b[2K\x1b[1A").ok();
+            self.status_shown = false;
+        }
+        self.output.line(text).ok();
+    }
+
+    fn show_tree(&mut self, state: &RunState) {
+        let tree = tree_text(state, WIDTH, self.output.is_terminal());
+        if tree != self.last_tree {
+            self.say(&format!("\n{}", tree.trim_end()));
+            self.last_tree = tree;
+        }
+    }
+}
+
+impl Observer for LiveObserver<'_> {
+    fn recorded(&mut self, event: &StoredEvent, state: &RunState) {
+        if self.output.is_json() {
+            if let Ok(line) = serde_json::to_string(event) {
+                self.output.line(&line).ok();
+            }
+            return;
+        }
+        if let Some(text) = describe(&event.event) {
+            self.say(&text);
+        }
+        if matches!(
+            event.event,
+            Event::StrategyProposed { .. } | Event::ExperimentFinished { .. } | Event::RunFinished { .. }
+        ) && !matches!(&event.event, Event::StrategyProposed { node, .. } if Some(node) != state.node_order.last())
+        {
+            self.show_tree(state);
+        }
+    }
+
+    fn progress(&mut self, what: &str, event: &WorkerEvent, state: &RunState) -> bool {
+        match event {
+            WorkerEvent::Progress { phase, done, total, rate } => {
+                if self.output.is_json() {
+                    let line = json!({"type": "progress", "what": what, "phase": phase, "done": done, "total": total, "rate": rate});
+                    self.output.line(&line.to_string()).ok();
+                    return true;
+                }
+                let redraws = self.output.is_terminal();
+                let recent = self.last_progress.is_some_and(|last| last.elapsed() < PLAIN_EVERY);
+                if !redraws && recent {
+                    return true;
+                }
+                self.last_progress = Some(Instant::now());
+                let line = progress_line(&format!("{what}: {phase}"), *done, *total, *rate, &BudgetUse::of(state));
+                self.say(&format!("  {line}"));
+                self.status_shown = redraws;
+            }
+            WorkerEvent::Warning { message } if !self.output.is_json() => self.say(&format!("  warning: {message}")),
+            _ => {}
+        }
+        true
+    }
+}
+
+/// An event in words; `None` for those that the tree shows.
+pub(crate) fn describe(event: &Event) -> Option<String> {
+    let shown = |score: &Score| format!("{} {}", score.metric, score.display());
+    Some(match event {
+        Event::RunStarted { task, seed, .. } => format!("run of {} with seed {seed}: {}", task.name, task.goal),
+        Event::RunResumed { times } => format!("resumed, time {times}"),
+        Event::PhaseStarted { phase } => format!("── {}", phase.as_str()),
+        Event::DataImported { rows: [pool, search, select, final_], .. } => {
+            format!("data: {pool} training rows; {search} search, {select} select, {final_} sealed final items")
+        }
+        Event::BaseScored { seed, score, .. } => format!("base, {} split, seed {seed}: {}", score.split, shown(score)),
+        Event::NoiseMeasured { of, scores, sd } => format!("spread of {of} over {} seeds: sd {sd:.4}", scores.len()),
+        Event::StrategyProposed { node, strategy } => {
+            format!("{node} {} ({}): {}", strategy.title, strategy.kind.as_str(), strategy.hypothesis)
+        }
+        Event::Decided { node, because, .. } => format!("next {node}: {because}"),
+        Event::VariantRejected { variant, code, reason } => format!("{variant} rejected [{code}]: {reason}"),
+        Event::DuplicateAvoided { variant, of } => format!("{variant} equals {of}: not run"),
+        Event::TrialInterrupted { variant, rung, message, .. } => {
+            format!("{variant} rung {rung} interrupted: {message}")
+        }
+        Event::TrialScored { variant, rung, seed, score, .. } => {
+            format!("{variant} rung {rung} seed {seed}, {} split: {}", score.split, shown(score))
+        }
+        Event::TrialFailed { variant, rung, message, .. } => format!("{variant} rung {rung} failed: {message}"),
+        Event::IncumbentCompared { candidate, comparison, replaced, .. } => {
+            let [low, high] = comparison.effect.ci95;
+            let verdict = if *replaced { "new incumbent" } else { "not significant" };
+            format!(
+                "{candidate} against the incumbent: {:+.3} [{low:+.3}, {high:+.3}], {verdict}",
+                comparison.effect.diff
+            )
+        }
+        Event::InsightDistilled { insight } => format!("learned: {}", insight.statement),
+        Event::SearchStopped { reason } => {
+            format!("search ended: {}", serde_json::to_string(reason).unwrap_or_default())
+        }
+        Event::FinalOpened { times, reason } => format!("sealed split opened (time {times}): {reason}"),
+        Event::FinalScored { variant, score, .. } => {
+            let who = variant.as_ref().map_or("base", |id| id.as_str());
+            format!("{who} on the sealed split: {}", shown(score))
+        }
+        Event::Delivered { folder } => format!("delivered to {folder}"),
+        Event::RunFinished { verdict: Verdict::Gain, .. } => "verdict: gain".to_owned(),
+        Event::RunFinished { verdict: Verdict::NoRealGain, .. } => "verdict: no real gain".to_owned(),
+        Event::Warned { message, .. } => format!("note: {message}"),
+        _ => return None,
+    })
+}

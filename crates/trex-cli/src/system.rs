@@ -1,0 +1,53 @@
+//! The machine: clock, folders, processors, memory. Reads the environment here and nowhere else.
+
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use trex_domain::{Clock, Millis, RunId};
+
+use crate::error::{CliError, CommandError};
+
+/// The clock of the system.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Millis {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
+/// A new id for a run: the time, and what tells two processes of the same millisecond apart.
+pub(crate) fn new_run_id() -> RunId {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let unique = trex_domain::ContentHash::of_bytes(format!("{}/{}", now.as_nanos(), std::process::id()).as_bytes());
+    let mut random = [0u8; 10];
+    for (byte, digits) in random.iter_mut().zip(unique.to_string().as_bytes().chunks(2)) {
+        let text = String::from_utf8_lossy(digits);
+        *byte = u8::from_str_radix(&text, 16).unwrap_or_default();
+    }
+    RunId::from_parts(SystemClock.now(), random)
+}
+
+/// Folder for models: `TREX_CACHE`, else `XDG_CACHE_HOME/trex`, else `~/.cache/trex`.
+pub(crate) fn cache_dir() -> Result<PathBuf, CliError> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let dir = set("TREX_CACHE")
+        .or_else(|| set("XDG_CACHE_HOME").map(|dir| dir.join("trex")))
+        .or_else(|| set("HOME").or_else(|| set("USERPROFILE")).map(|dir| dir.join(".cache").join("trex")));
+    dir.ok_or_else(|| CommandError::NoCacheFolder.into())
+}
+
+/// Processors that this process may use.
+pub(crate) fn num_processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Memory of the machine in bytes; 0 where the system does not tell (read from Linux' `/proc`).
+pub(crate) fn machine_bytes() -> u64 {
+    let Ok(text) = trex_fs::read_to_string("/proc/meminfo".as_ref()) else { return 0 };
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok());
+    kib.map_or(0, |kib| kib * 1024)
+}

@@ -1,0 +1,186 @@
+//! Joins adapters to the engine's ports, and names to models.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use trex_data::{DataError, DataService};
+use trex_domain::{
+    DataPort, DataSource, ErrorClass, Exporter, ImportRequest, ImportedData, ModelFacts, PreparedData, PreparedRequest,
+    Problem,
+};
+use trex_engine::{RunSettings, WorkerProcesses};
+use trex_ftbench::{FtBenchError, mini_task};
+use trex_train::{ModelRegistry, model_facts};
+
+use crate::args::MachineArgs;
+use crate::error::{CliError, CommandError};
+use crate::system;
+
+/// The name of the model that comes with the program.
+pub(crate) const BUNDLED: &str = "bundled";
+
+/// The bundled model: file names and contents.
+const BUNDLED_FILES: [(&str, &[u8]); 6] = [
+    ("README.md", include_bytes!("../../../assets/models/trex-mini/README.md")),
+    ("chat_template.jinja", include_bytes!("../../../assets/models/trex-mini/chat_template.jinja")),
+    ("config.json", include_bytes!("../../../assets/models/trex-mini/config.json")),
+    ("model.safetensors", include_bytes!("../../../assets/models/trex-mini/model.safetensors")),
+    ("tokenizer.json", include_bytes!("../../../assets/models/trex-mini/tokenizer.json")),
+    ("tokenizer_config.json", include_bytes!("../../../assets/models/trex-mini/tokenizer_config.json")),
+];
+
+/// Data of files and of built-in tasks.
+#[derive(Debug)]
+pub(crate) struct DataPorts {
+    service: DataService,
+}
+
+impl DataPorts {
+    pub(crate) fn new(workspace: &Path) -> Self {
+        Self { service: DataService::new(workspace) }
+    }
+}
+
+/// An error of either source of data.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DataPortError {
+    #[error(transparent)]
+    Data(#[from] DataError),
+    #[error(transparent)]
+    FtBench(#[from] FtBenchError),
+}
+
+impl Problem for DataPortError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Data(err) => err.code(),
+            Self::FtBench(err) => err.code(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Data(err) => err.hint(),
+            Self::FtBench(err) => err.hint(),
+        }
+    }
+
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Data(err) => err.class(),
+            Self::FtBench(err) => err.class(),
+        }
+    }
+}
+
+impl DataPort for DataPorts {
+    type Error = DataPortError;
+
+    fn import(&self, request: ImportRequest<'_>) -> Result<ImportedData, DataPortError> {
+        let DataSource::Builtin { name } = &request.task.data else {
+            return Ok(self.service.import_files(&request)?);
+        };
+        let data = mini_task(name)?.generate(request.seed);
+        let sizes = &request.task.splits;
+        let capped = |mut rows: Vec<_>, limit: usize| {
+            rows.truncate(if limit == 0 { usize::MAX } else { limit });
+            rows
+        };
+        let (search, select) = (capped(data.search, sizes.search), capped(data.select, sizes.select));
+        Ok(self.service.import_generated(name, &data.pool, &search, &select, &capped(data.final_, sizes.final_))?)
+    }
+
+    fn prepare(&self, request: PreparedRequest<'_>) -> Result<PreparedData, DataPortError> {
+        Ok(self.service.prepare(request)?)
+    }
+}
+
+/// Writes PEFT folders.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PeftExporter;
+
+impl Exporter for PeftExporter {
+    fn export(&self, adapter: &Path, model: &ModelFacts, out: &Path) -> Result<(), Box<dyn Problem + Send + Sync>> {
+        let written = trex_train::write_peft_folder(adapter, &model.dir, &model.name, out);
+        written.map_err(|err| -> Box<dyn Problem + Send + Sync> { Box::new(err) })
+    }
+}
+
+/// The registry of models of this person.
+pub(crate) fn registry() -> Result<ModelRegistry, CliError> {
+    Ok(ModelRegistry::new(system::cache_dir()?))
+}
+
+/// Finds a model by name: the bundled one, one of the registry, or one that the set-up left in the cache folder.
+pub(crate) fn find_model(name: &str) -> Result<ModelFacts, CliError> {
+    if name == BUNDLED {
+        return Ok(model_facts(BUNDLED, &unpack_bundled()?)?);
+    }
+    let registry = registry()?;
+    let entries = registry.entries()?;
+    if let Some(entry) = entries.get(name) {
+        return Ok(model_facts(name, &entry.dir)?);
+    }
+    if let Some(path) = fetched_by_setup(name)? {
+        return Ok(registry.add(name, &path, &path.display().to_string())?);
+    }
+    let known: Vec<&str> = entries.keys().map(String::as_str).chain([BUNDLED]).collect();
+    let nearest = trex_domain::nearest(name, known).map(str::to_owned);
+    Err(CommandError::UnknownModel { name: name.to_owned(), nearest }.into())
+}
+
+/// All names that `find_model` takes, with their folders.
+pub(crate) fn known_models() -> Result<BTreeMap<String, PathBuf>, CliError> {
+    let mut models: BTreeMap<String, PathBuf> =
+        registry()?.entries()?.into_iter().map(|(name, entry)| (name, entry.dir)).collect();
+    models.insert(BUNDLED.to_owned(), unpack_bundled()?);
+    Ok(models)
+}
+
+/// A GGUF file in a folder of that name below the cache folder.
+fn fetched_by_setup(name: &str) -> Result<Option<PathBuf>, CliError> {
+    let is_plain = Path::new(name).file_name().is_some_and(|file| file == name);
+    let dir = system::cache_dir()?.join(name);
+    if !is_plain || !dir.is_dir() {
+        return Ok(None);
+    }
+    let entries = std::fs::read_dir(&dir).map_err(|err| trex_fs::FsError::io("list", &dir, err))?;
+    let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    files.sort();
+    Ok(files.into_iter().find(|path| path.extension().is_some_and(|ext| ext == "gguf")))
+}
+
+/// Writes the bundled model below the cache folder, once per version of its weights.
+fn unpack_bundled() -> Result<PathBuf, CliError> {
+    let contents: Vec<_> =
+        BUNDLED_FILES.iter().map(|(name, bytes)| (*name, trex_domain::ContentHash::of_bytes(bytes))).collect();
+    let name = trex_domain::ContentHash::of_value("trex.bundled.v1", &contents)?.short();
+    let dir = system::cache_dir()?.join("bundled").join(name);
+    for (name, bytes) in BUNDLED_FILES {
+        let path = dir.join(name);
+        let complete = path.metadata().is_ok_and(|meta| meta.len() == bytes.len() as u64);
+        if !complete {
+            trex_fs::write_atomic(&path, bytes)?;
+        }
+    }
+    Ok(dir)
+}
+
+/// The surroundings of a run on this machine.
+pub(crate) fn run_settings(workspace: &Path, model: ModelFacts, machine: &MachineArgs) -> RunSettings {
+    // A checkpoint costs a write of the adapters and Adam's moments; ten steps of a small model take about as long.
+    const CHECKPOINT_EVERY: usize = 10;
+    RunSettings {
+        workspace: workspace.to_owned(),
+        model,
+        threads: machine.threads.unwrap_or_else(system::num_processors),
+        machine_bytes: system::machine_bytes(),
+        checkpoint_every: CHECKPOINT_EVERY,
+    }
+}
+
+/// Workers are this program, started again.
+pub(crate) fn workers(threads: usize) -> Result<WorkerProcesses, CliError> {
+    let program = std::env::current_exe().map_err(|err| trex_fs::FsError::io("find", "this program", err))?;
+    Ok(WorkerProcesses { program, args: vec!["worker".to_owned()], threads })
+}
