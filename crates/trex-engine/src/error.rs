@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-use trex_domain::{DomainError, ErrorClass, FailureClass, Problem};
+use trex_domain::{DomainError, ErrorClass, FailureClass, Problem, RunId};
 use trex_eval::EvalError;
 use trex_fs::FsError;
 use trex_search::SearchError;
@@ -90,6 +90,12 @@ pub enum EngineError {
         /// Its name.
         name: String,
     },
+    /// A run that is not in the event log.
+    #[error("the workspace has no run {run}")]
+    UnknownRun {
+        /// As given.
+        run: RunId,
+    },
     /// The person asked to stop.
     #[error("stopped on request; nothing that was finished is lost")]
     Stopped,
@@ -113,6 +119,7 @@ impl Problem for EngineError {
             Self::Search(err) => err.code(),
             Self::Job { .. } => "run.job_failed",
             Self::ModelChanged { .. } => "run.model_changed",
+            Self::UnknownRun { .. } => "run.unknown",
             Self::Stopped => "run.stopped",
             Self::NothingToReproduce { .. } => "run.nothing_to_reproduce",
         }
@@ -134,6 +141,7 @@ impl Problem for EngineError {
             Self::NothingToReproduce { .. } => {
                 Some("`trex tree` lists the variants; give one that was trained".to_owned())
             }
+            Self::UnknownRun { .. } => Some("check the workspace folder and the id of the run".to_owned()),
             Self::Researcher(_) => None,
         }
     }

@@ -50,11 +50,13 @@ pub fn reproduce(
         .ok_or_else(nothing)?;
     let job = repetition(state, key, settings, scratch)?;
     let blobs = job.blobs_dir.clone();
+    // From nothing: checkpoints that an earlier attempt left would make the comparison worthless.
+    trex_fs::remove_dir_all(&blobs)?;
     let outcome = executor.run(&Job::Train(job), &mut Silent);
+    trex_fs::remove_dir_all(&blobs)?;
     let JobOutcome::Trained(done) = outcome else {
         return Err(job_failure(&format!("repeating {variant}"), outcome));
     };
-    trex_fs::remove_dir_all(&blobs)?;
     Ok(Reproduction {
         rung: key.1,
         recorded: recorded.adapter.to_string(),

@@ -11,8 +11,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use trex_domain::{
-    Clock, DataPort, Event, EventLog, Executor, Exporter, ImportRequest, ModelFacts, NodeId, Phase, Researcher, RunId,
-    RunState, StoredEvent, StrategyRequest, TaskSpec, WorkerEvent,
+    Clock, DataPort, Event, EventLog, Executor, Exporter, ImportRequest, Millis, ModelFacts, NodeId, Phase, Researcher,
+    RunId, RunState, StoredEvent, StrategyRequest, TaskSpec, WorkerEvent,
 };
 use trex_fs::BlobStore;
 
@@ -100,6 +100,9 @@ pub fn resume_run<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Expor
 ) -> Result<RunState, EngineError> {
     let mut driver = Driver::new(ports, settings, run, clock, observer);
     let events = driver.ports.log.events(run, 0).map_err(|err| EngineError::Log(PortError::new(err)))?;
+    if events.is_empty() {
+        return Err(EngineError::UnknownRun { run });
+    }
     driver.state = RunState::from_events(&events)?;
     if driver.state.verdict.is_some() {
         return Ok(driver.state);
@@ -121,8 +124,13 @@ struct Driver<'a, L, D, X, R, E> {
     observer: &'a mut dyn Observer,
     state: RunState,
     blobs: BlobStore,
-    /// Strategies for which the Researcher has nothing left. Found again by asking, so not recorded.
+    /// Strategies for which the Researcher has nothing left as the tree stands. Forgotten when the tree grows, so that a
+    /// run that is resumed finds the same ones by asking.
     exhausted: BTreeSet<NodeId>,
+    /// When this process began or resumed the run.
+    began: Millis,
+    /// Whether the observer asked to stop.
+    stop_asked: bool,
 }
 
 impl<'a, L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'a, L, D, X, R, E> {
@@ -134,11 +142,26 @@ impl<'a, L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driv
         observer: &'a mut dyn Observer,
     ) -> Self {
         let blobs = BlobStore::new(settings.workspace.join("blobs"));
-        Self { ports, settings, run, clock, observer, state: RunState::default(), blobs, exhausted: BTreeSet::new() }
+        Self {
+            ports,
+            settings,
+            run,
+            clock,
+            observer,
+            state: RunState::default(),
+            blobs,
+            exhausted: BTreeSet::new(),
+            began: clock.now(),
+            stop_asked: false,
+        }
     }
 
     fn finish(mut self) -> Result<RunState, EngineError> {
         while self.state.verdict.is_none() {
+            // A job that ended before it noticed the request was recorded like any other; nothing new is begun.
+            if self.stop_asked {
+                return Err(EngineError::Stopped);
+            }
             self.step()?;
         }
         Ok(self.state)
@@ -203,6 +226,9 @@ impl<'a, L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driv
         let request =
             StrategyRequest { task: &task, profile: &profile, model: &self.settings.model, state: &self.state };
         let strategies = self.ports.researcher.strategies(request).map_err(EngineError::Researcher)?;
+        if strategies.is_empty() {
+            return self.enter(Phase::Search);
+        }
         let named = strategies.into_iter().enumerate();
         let events =
             named.map(|(index, strategy)| Event::StrategyProposed { node: NodeId::strategy(index + 1), strategy });

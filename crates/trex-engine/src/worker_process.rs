@@ -4,15 +4,20 @@ use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use trex_domain::{Executor, FailureClass, Job, JobControl, JobOutcome, WorkerEvent};
 
-/// Silence after which a worker counts as hung; it beats every two seconds.
-const SILENCE: Duration = Duration::from_secs(60);
+/// How long a worker is waited for.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    /// Silence after which it counts as hung; it beats every two seconds.
+    silence: Duration,
+    /// Time that it gets to stop by itself, however much it says meanwhile.
+    grace: Duration,
+}
 
-/// Time that a worker gets to stop by itself.
-const GRACE: Duration = Duration::from_secs(10);
+const PATIENCE: Patience = Patience { silence: Duration::from_mins(1), grace: Duration::from_secs(10) };
 
 /// Last bytes of a worker's standard error that are kept for the message.
 const KEPT_STDERR: usize = 2000;
@@ -44,14 +49,13 @@ impl Executor for WorkerProcesses {
         let events = child.stdout.take().map(read_events);
         let input = child.stdin.take().and_then(|stdin| send_job(stdin, job));
         let outcome = match events {
-            Some(events) => follow(&mut child, input, &events, control),
+            Some(events) => follow(input, &events, control, PATIENCE),
             None => None,
         };
         // Whatever happened, no process outlives its job.
         child.kill().ok();
         let status = child.wait();
-        let stderr = stderr.and_then(|thread| thread.join().ok()).unwrap_or_default();
-        outcome.unwrap_or_else(|| died(status, &stderr))
+        outcome.unwrap_or_else(|| died(status, &stderr.and_then(|thread| thread.join().ok()).unwrap_or_default()))
     }
 }
 
@@ -82,10 +86,14 @@ fn read_events(stdout: impl Read + Send + 'static) -> Receiver<WorkerEvent> {
     receiver
 }
 
+/// Passes on every line that is an event. Libraries may print anything in between, text or not.
 fn forward(stdout: impl Read, sender: &SyncSender<WorkerEvent>) {
-    for line in BufReader::new(stdout).lines() {
-        let Ok(line) = line else { return };
-        let Ok(event) = serde_json::from_str(&line) else { continue };
+    let mut stdout = BufReader::new(stdout);
+    let mut line = Vec::new();
+    while matches!(stdout.read_until(b'\n', &mut line), Ok(1..)) {
+        let event = serde_json::from_slice(&line);
+        line.clear();
+        let Ok(event) = event else { continue };
         if sender.send(event).is_err() {
             return;
         }
@@ -102,25 +110,30 @@ fn collect_stderr(mut stderr: impl Read + Send + 'static) -> std::thread::JoinHa
 
 /// Passes events on until the last one; `None` when the process died without one.
 fn follow(
-    child: &mut Child,
     mut input: Option<ChildStdin>,
     events: &Receiver<WorkerEvent>,
     control: &mut dyn JobControl,
+    patience: Patience,
 ) -> Option<JobOutcome> {
+    let mut stop_by: Option<Instant> = None;
     loop {
-        let patience = if input.is_some() { SILENCE } else { GRACE };
-        let event = match events.recv_timeout(patience) {
+        let wait = stop_by.map_or(patience.silence, |moment| moment.saturating_duration_since(Instant::now()));
+        if stop_by.is_some() && wait.is_zero() {
+            let message = format!("did not stop within {} s", patience.grace.as_secs());
+            return Some(failed(FailureClass::Cancelled, "worker.deaf", message));
+        }
+        let event = match events.recv_timeout(wait) {
             Ok(event) => event,
             Err(RecvTimeoutError::Disconnected) => return None,
+            Err(RecvTimeoutError::Timeout) if stop_by.is_some() => continue,
             Err(RecvTimeoutError::Timeout) => {
-                child.kill().ok();
-                let class = if input.is_some() { FailureClass::Hung } else { FailureClass::Cancelled };
-                return Some(failed(class, "worker.silent", format!("no sign of life for {} s", patience.as_secs())));
+                let message = format!("no sign of life for {} s", patience.silence.as_secs());
+                return Some(failed(FailureClass::Hung, "worker.silent", message));
             }
         };
-        let goes_on = control.on_event(&event);
-        if !goes_on {
-            input = None;
+        if !control.on_event(&event) && stop_by.is_none() {
+            drop(input.take());
+            stop_by = Some(Instant::now() + patience.grace);
         }
         match event {
             WorkerEvent::Trained(done) => return Some(JobOutcome::Trained(done)),
@@ -144,4 +157,44 @@ fn died(status: std::io::Result<ExitStatus>, stderr: &str) -> JobOutcome {
 
 fn failed(class: FailureClass, code: &str, message: String) -> JobOutcome {
     JobOutcome::Failed { class, code: code.to_owned(), message, hint: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Counts events and answers each with `goes_on`.
+    struct Count {
+        events: usize,
+        goes_on: bool,
+    }
+
+    impl JobControl for Count {
+        fn on_event(&mut self, _event: &WorkerEvent) -> bool {
+            self.events += 1;
+            self.goes_on
+        }
+    }
+
+    /// Follows a worker that beats so often, then neither speaks nor dies. No time is waited for.
+    #[track_caller]
+    fn check(num_beats: usize, goes_on: bool, expected: FailureClass, num_heard: usize) {
+        let (sender, receiver) = sync_channel(num_beats + 1);
+        for _ in 0..num_beats {
+            sender.send(WorkerEvent::Heartbeat).unwrap();
+        }
+        let mut control = Count { events: 0, goes_on };
+        let patience = Patience { silence: Duration::ZERO, grace: Duration::ZERO };
+        let outcome = follow(None, &receiver, &mut control, patience);
+        let Some(JobOutcome::Failed { class, .. }) = outcome else { panic!("{outcome:?}") };
+        assert_eq!((class, control.events), (expected, num_heard));
+    }
+
+    #[test]
+    fn a_worker_that_is_silent_or_does_not_stop_is_given_up() {
+        check(0, true, FailureClass::Hung, 0);
+        check(3, true, FailureClass::Hung, 3);
+        // Beating on after the request to stop buys no time.
+        check(3, false, FailureClass::Cancelled, 1);
+    }
 }

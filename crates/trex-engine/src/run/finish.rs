@@ -8,10 +8,10 @@ use crate::EngineError;
 
 impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'_, L, D, X, R, E> {
     pub(super) fn finalists(&mut self) -> Result<(), EngineError> {
-        if let Some(incumbent) = self.state.incumbent.clone() {
-            if self.repeat_on_seeds(&incumbent)? {
-                return Ok(());
-            }
+        if let Some(incumbent) = self.state.incumbent.clone()
+            && self.repeat_on_seeds(&incumbent)?
+        {
+            return Ok(());
         }
         self.enter(Phase::Final)
     }
@@ -65,7 +65,9 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
         };
         let is_gain = comparison.is_some_and(|comparison| comparison.significant);
         let verdict = if is_gain { Verdict::Gain } else { Verdict::NoRealGain };
-        let wall_s = self.clock.now().secs_since(self.state.started);
+        let wall_s = self.clock.now().secs_since(self.began);
+        // Trials clean up after themselves unless the program died just then.
+        trex_fs::remove_dir_all(&self.settings.workspace.join("scratch").join(self.run.to_string()))?;
         self.record(vec![Event::RunFinished { verdict, comparison, wall_s }])
     }
 }

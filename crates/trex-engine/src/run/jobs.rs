@@ -71,7 +71,9 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
     fn run_job(&mut self, what: &str, job: &Job) -> Result<JobOutcome, EngineError> {
         let mut relay = Relay { what, observer: &mut *self.observer, state: &self.state, stopped: false };
         let outcome = self.ports.executor.run(job, &mut relay);
-        if relay.stopped && matches!(outcome, JobOutcome::Failed { .. }) {
+        let stopped = relay.stopped;
+        self.stop_asked |= stopped;
+        if stopped && matches!(outcome, JobOutcome::Failed { .. }) {
             return Err(EngineError::Stopped);
         }
         Ok(outcome)
@@ -128,6 +130,9 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
     }
 
     /// Scores a trained trial, or takes the score of the same weights on the same items.
+    ///
+    /// A trial whose scoring kills every worker is given up like one whose training does. A winner on the select split
+    /// was scored on the search split before; if that fails, it is the machine, and the run ends with the reason.
     pub(super) fn score_trial(&mut self, key: &TrialKey, split: Split, take: usize) -> Result<(), EngineError> {
         let (variant, rung, seed) = key.clone();
         let adapter = self.trained(key)?.adapter;
@@ -136,7 +141,14 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
         let what = format!("{variant} rung {rung} seed {seed}");
         let (score, cost) = match known {
             Some(score) => (score, Cost::default()),
-            None => self.score(&what, Scoring { adapter: Some(adapter), split, take, seed: 0 })?,
+            None => match self.score(&what, Scoring { adapter: Some(adapter), split, take, seed: 0 }) {
+                Err(EngineError::Job { class, message, .. })
+                    if class.may_retry() && (split == Split::Search || seed > 0) =>
+                {
+                    return self.record(vec![Event::TrialFailed { variant, rung, seed, class, message }]);
+                }
+                scored => scored?,
+            },
         };
         self.record(vec![Event::TrialScored { variant, rung, seed, score, reused, cost }])
     }

@@ -3,16 +3,16 @@
 use std::f64::consts::SQRT_2;
 
 use trex_domain::{
-    BudgetLimit, Comparison, DataPort, Event, EventLog, Executor, Exporter, ItemScore, NodeId, NodeState, Phase,
-    PreparedRequest, PruneReason, Researcher, Score, StopReason, StrategyRequest, TrialKey, Variant, VariantId,
-    seeded_rng,
+    BudgetLimit, Comparison, DataPort, ErrorClass, Event, EventLog, Executor, Exporter, ItemScore, NodeId, NodeState,
+    Phase, PreparedRequest, Problem as _, PruneReason, Researcher, Score, StopReason, StrategyRequest, TrialKey,
+    Variant, VariantId, seeded_rng,
 };
 use trex_search::{BatchStep, forecast_full_cost, forecast_trial_cost, next_in_batch, should_stop, tree_view};
 
 use super::Driver;
 use super::jobs::Split;
-use crate::EngineError;
 use crate::verifier::{Proposal, check_recipe, verify};
+use crate::{EngineError, PortError};
 
 impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'_, L, D, X, R, E> {
     pub(super) fn search(&mut self) -> Result<(), EngineError> {
@@ -45,6 +45,7 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
             self.exhausted.insert(choice.node);
             return Ok(());
         }
+        self.exhausted.clear();
         let parent = self.state.nodes.get(&choice.node).map(|record| record.title.clone()).unwrap_or_default();
         let title = format!("{parent}, batch of {}", variants.len());
         let decided = Event::Decided { node: node.clone(), because: choice.because, candidates: choice.candidates };
@@ -57,7 +58,13 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
         let request =
             StrategyRequest { task: &task, profile: &profile, model: &self.settings.model, state: &self.state };
         let variants = self.ports.researcher.variants(request, strategy, node, count);
-        variants.map_err(EngineError::Researcher)
+        let mut variants = variants.map_err(EngineError::Researcher)?;
+        // Number and names of the variants are not the Researcher's to choose: a wrong name would overwrite another's record.
+        variants.truncate(count);
+        for (index, variant) in variants.iter_mut().enumerate() {
+            variant.id = VariantId::new(node, index);
+        }
+        Ok(variants)
     }
 
     fn cheapest_trial(&self) -> Result<trex_domain::Cost, EngineError> {
@@ -130,9 +137,11 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
         let request = PreparedRequest { pool, evaluation: &evaluation, recipe: &variant.recipe, seed: self.state.seed };
         let prepared = match self.ports.data.prepare(request) {
             Ok(prepared) => prepared,
+            // A full disk says nothing about the recipe: the run ends here and can be resumed.
+            Err(err) if err.class() != ErrorClass::Permanent => return Err(EngineError::Data(PortError::new(err))),
             // A recipe that cannot be run is a bad proposal, not a broken run.
             Err(err) => {
-                let (code, reason) = (trex_domain::Problem::code(&err), err.to_string());
+                let (code, reason) = (err.code(), err.to_string());
                 return self.record(vec![reject(code, reason)]);
             }
         };
@@ -240,9 +249,8 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
                 Some(trex_domain::TrialStatus::Trained) => {
                     self.score_trial(&key, Split::Select, self.split_len(Split::Select))?;
                 }
-                Some(_) => self.advance_trial(&key)?,
                 None if self.seed_breaks_budget(variant) => continue,
-                None => self.advance_trial(&key)?,
+                _ => self.advance_trial(&key)?,
             }
             return Ok(true);
         }

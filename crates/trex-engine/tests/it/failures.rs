@@ -1,0 +1,158 @@
+use trex_domain::{ErrorClass, Event, FailureClass, NodeState, Problem as _, RunState, TrialStatus, Verdict};
+use trex_engine::EngineError;
+use trex_testkit::{Dies, variant_id};
+
+use crate::fakes::{DIVERGES, Fate, Surface};
+use crate::researcher::{FakeResearcher, plan, rates};
+use crate::world::{World, settled};
+
+const UNLUCKY: &str = "s1.e1.c-r0-s0";
+
+fn world() -> World {
+    let mut world = World::new(Surface::Effect(0.5));
+    let batches = vec![rates(&[3e-4, 6e-4, 9e-4])];
+    world.researcher = FakeResearcher(vec![plan(trex_domain::StrategyKind::AdjustTraining, 0.5, batches)]);
+    world
+}
+
+/// Fails the job of that name with that class as long as it was asked for fewer than so many times.
+fn fate(job: &'static str, class: FailureClass, times: usize) -> Fate {
+    Box::new(move |name, earlier| (name == job && earlier < times).then_some(class))
+}
+
+fn undisturbed() -> RunState {
+    settled(&world().start().unwrap())
+}
+
+/// A worker that dies so often, and in the end does not, leaves no trace in the result.
+#[track_caller]
+fn check_retried(job: &'static str, class: FailureClass, times: usize) -> World {
+    let mut world = world();
+    world.executor.fate = fate(job, class, times);
+    let state = world.start().unwrap();
+    assert_eq!(settled(&state), undisturbed());
+    world
+}
+
+#[test]
+fn a_training_that_dies_goes_on_from_its_checkpoint() {
+    for class in [FailureClass::Crashed, FailureClass::Hung, FailureClass::OutOfMemory] {
+        for times in [1, 2] {
+            let world = check_retried(UNLUCKY, class, times);
+            assert_eq!(world.trainings()[UNLUCKY], times + 1);
+            assert_eq!(*world.executor.continued.borrow(), vec![UNLUCKY; times]);
+            let interrupted = |event: &&Event| matches!(event, Event::TrialInterrupted { .. });
+            assert_eq!(world.events().iter().filter(interrupted).count(), times);
+        }
+    }
+}
+
+#[test]
+fn a_scoring_that_dies_is_tried_again() {
+    check_retried("search base", FailureClass::Crashed, 2);
+    check_retried("search 0.0009", FailureClass::Hung, 1);
+    check_retried("final base", FailureClass::Crashed, 1);
+}
+
+/// The trial of `UNLUCKY` fails for good with the class; the variant is given up and the run goes on.
+#[track_caller]
+fn check_given_up(mut world: World, num_trainings: usize) {
+    let state = world.start().unwrap();
+    let variant = variant_id("s1.e1.c");
+    assert_eq!(world.trainings()[UNLUCKY], num_trainings);
+    assert_eq!(state.trials[&(variant.clone(), 0, 0)].status, TrialStatus::Failed);
+    let record = &state.variants[&variant];
+    assert_eq!(record.state, NodeState::Pruned);
+    assert!(record.note.as_deref().is_some_and(|note| note.contains("in a fake")), "{:?}", record.note);
+    assert!(state.verdict.is_some() && state.incumbent != Some(variant));
+    let failed = |event: &&Event| matches!(event, Event::TrialFailed { .. });
+    assert_eq!(world.events().iter().filter(failed).count(), 1);
+}
+
+#[test]
+fn a_training_that_always_dies_is_given_up_after_three_deaths() {
+    let mut world = world();
+    world.executor.fate = fate(UNLUCKY, FailureClass::Crashed, usize::MAX);
+    check_given_up(world, 3);
+}
+
+#[test]
+fn a_scoring_that_always_dies_takes_down_its_trial_only() {
+    let mut world = world();
+    world.executor.fate = fate("search 0.0009", FailureClass::Crashed, usize::MAX);
+    check_given_up(world, 1);
+}
+
+#[test]
+fn a_variant_that_diverges_is_not_tried_again() {
+    let mut world = world();
+    world.researcher.0[0].batches = vec![rates(&[3e-4, 6e-4, DIVERGES])];
+    check_given_up(world, 1);
+    let mut world = self::world();
+    world.executor.fate = fate(UNLUCKY, FailureClass::Config, usize::MAX);
+    check_given_up(world, 1);
+}
+
+#[test]
+fn resumes_do_not_count_as_deaths() {
+    let mut world = world();
+    world.executor.fate = fate(UNLUCKY, FailureClass::Crashed, 2);
+    let unlucky = variant_id("s1.e1.c");
+    let loses_it = |lost: &[Event]| matches!(lost, [Event::TrialTrained { variant, .. }] if *variant == unlucky);
+    let mut append = 0;
+    while !loses_it(world.log.lost()) {
+        world.begin_anew();
+        world.log.die_at(append, Dies::BeforeStoring);
+        world.start().unwrap_err();
+        append += 1;
+    }
+    for _ in 0..4 {
+        // The resume, the start of the attempt, then its result.
+        world.log.die_at(2, Dies::BeforeStoring);
+        world.resume().unwrap_err();
+    }
+    assert_eq!(world.log.lost().len(), 5);
+    assert_eq!(settled(&world.resume().unwrap()), undisturbed());
+    assert_eq!(world.trainings()[UNLUCKY], 2 + 5 + 1);
+}
+
+/// A full disk ends the run so that it can be resumed once there is room.
+#[track_caller]
+fn check_full_disk(job: &'static str) {
+    let mut world = world();
+    world.executor.fate = fate(job, FailureClass::DiskFull, 1);
+    let err = world.start().unwrap_err();
+    assert!(matches!(err, EngineError::Job { class: FailureClass::DiskFull, .. }), "{err}");
+    assert_eq!(err.class(), ErrorClass::Resource);
+    assert_eq!(settled(&world.resume().unwrap()), undisturbed());
+}
+
+#[test]
+fn a_full_disk_ends_the_run_and_resume_goes_on() {
+    check_full_disk(UNLUCKY);
+    check_full_disk("s1.e1.a-r0-s0");
+    check_full_disk("search base");
+    check_full_disk("search 0.0009");
+    check_full_disk("final base");
+}
+
+#[test]
+fn a_base_that_cannot_be_scored_ends_the_run_with_the_reason() {
+    let mut world = world();
+    world.executor.fate = fate("search base", FailureClass::Crashed, usize::MAX);
+    let err = world.start().unwrap_err();
+    assert_eq!((err.code(), err.class()), ("run.job_failed", ErrorClass::Transient));
+    assert!(err.to_string().contains("base on search"), "{err}");
+    assert_eq!(world.num_scorings(), 3);
+}
+
+#[test]
+fn a_repeat_that_fails_leaves_the_winner_in_place() {
+    let mut world = world();
+    world.executor.fate = Box::new(|name, _| name.ends_with("-s1").then_some(FailureClass::Diverged));
+    let state = world.start().unwrap();
+    assert_eq!(state.verdict, Some(Verdict::Gain));
+    assert_eq!(state.noise.len(), 1, "one score has no spread: {:?}", state.noise);
+    let failed = state.trials.values().filter(|trial| trial.status == TrialStatus::Failed).count();
+    assert_eq!(failed, 1);
+}
