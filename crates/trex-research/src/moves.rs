@@ -75,7 +75,7 @@ fn refinements(facts: &Facts) -> Vec<Refinement> {
             format!("{} have a prompt that occurs with another answer", share(facts.conflicts)),
         ),
         make(
-            Operator::TopicFilter { min_known_share: 0.5, min_rows: 3 },
+            Operator::TopicFilter { min_known_share: 0.5, min_rows: 15 },
             0.06,
             "off-topic rows cannot be seen in the profile, and they cost steps".to_owned(),
         ),
