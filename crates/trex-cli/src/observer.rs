@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use trex_domain::{Event, RunState, Score, StoredEvent, Verdict, WorkerEvent};
+use trex_domain::{Event, Phase, RunState, Score, StoredEvent, Verdict, WorkerEvent};
 use trex_engine::{BudgetUse, Observer, progress_line, tree_text};
 
 use crate::output::Output;
@@ -27,13 +27,11 @@ impl<'a> LiveObserver<'a> {
         Self { output, last_progress: None, last_tree: String::new(), status_shown: false }
     }
 
-    /// Prints a line above the status line.
+    /// Prints a line, in place of the status line where one is shown.
     fn say(&mut self, text: &str) {
-        if self.status_shown {
-            self.output.line("\r\x1b[2K\x1b[1A").ok();
-            self.status_shown = false;
-        }
-        self.output.line(text).ok();
+        const UP_AND_CLEAR: &str = "\x1b[1A\x1b[2K";
+        let before = if std::mem::take(&mut self.status_shown) { UP_AND_CLEAR } else { "" };
+        self.output.line(&format!("{before}{text}")).ok();
     }
 
     fn show_tree(&mut self, state: &RunState) {
@@ -56,11 +54,11 @@ impl Observer for LiveObserver<'_> {
         if let Some(text) = describe(&event.event) {
             self.say(&text);
         }
-        if matches!(
+        let tree_changed = matches!(
             event.event,
-            Event::StrategyProposed { .. } | Event::ExperimentFinished { .. } | Event::RunFinished { .. }
-        ) && !matches!(&event.event, Event::StrategyProposed { node, .. } if Some(node) != state.node_order.last())
-        {
+            Event::PhaseStarted { phase: Phase::Search } | Event::ExperimentFinished { .. } | Event::RunFinished { .. }
+        );
+        if tree_changed {
             self.show_tree(state);
         }
     }
