@@ -159,6 +159,8 @@ pub(crate) struct FakeExecutor {
     pub(crate) trainings: RefCell<BTreeMap<String, usize>>,
     /// How often each scoring was asked for.
     pub(crate) scorings: RefCell<BTreeMap<String, usize>>,
+    /// Whether trainings that succeed leave a checkpoint behind, too, as real ones do. Costs the tests much time.
+    pub(crate) always_checkpoints: bool,
     /// How often the fate was asked about each name.
     asked: RefCell<BTreeMap<String, usize>>,
     /// Trainings that went on from a checkpoint in their scratch folder.
@@ -174,6 +176,7 @@ impl FakeExecutor {
             fate: Box::new(|_, _| None),
             trainings: RefCell::default(),
             scorings: RefCell::default(),
+            always_checkpoints: false,
             asked: RefCell::default(),
             continued: RefCell::default(),
             jobs: RefCell::default(),
@@ -200,13 +203,14 @@ impl FakeExecutor {
         if checkpoint.is_file() {
             self.continued.borrow_mut().push(name.clone());
         }
-        std::fs::create_dir_all(&job.scratch_dir).unwrap();
-        std::fs::write(&checkpoint, "half of the steps").unwrap();
-        let half = WorkerEvent::Checkpoint { step: job.stop_step / 2 };
-        if !control.on_event(&WorkerEvent::Heartbeat) || !control.on_event(&half) {
-            return failed(FailureClass::Cancelled);
+        if self.always_checkpoints {
+            leave_checkpoint(&checkpoint);
         }
-        if let Some(class) = self.misfortune(&name) {
+        let half = WorkerEvent::Checkpoint { step: job.stop_step / 2 };
+        let goes_on = control.on_event(&WorkerEvent::Heartbeat) && control.on_event(&half);
+        let misfortune = if goes_on { self.misfortune(&name) } else { Some(FailureClass::Cancelled) };
+        if let Some(class) = misfortune {
+            leave_checkpoint(&checkpoint);
             return failed(class);
         }
         if job.config.learning_rate >= DIVERGES {
@@ -276,6 +280,11 @@ fn count(counts: &RefCell<BTreeMap<String, usize>>, name: &str) -> usize {
 fn failed(class: FailureClass) -> JobOutcome {
     let message = format!("{class:?} in a fake");
     JobOutcome::Failed { class, code: "fake.failed".to_owned(), message, hint: None }
+}
+
+fn leave_checkpoint(path: &Path) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, "half of the steps").unwrap();
 }
 
 fn file_name(path: &Path) -> String {

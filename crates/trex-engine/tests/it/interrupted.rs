@@ -1,16 +1,21 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rand::RngExt as _;
-use trex_domain::{Event, RunState, SplitSizes, seeded_rng};
+use trex_domain::{Event, FailureClass, RunState, SplitSizes, seeded_rng};
 use trex_engine::EngineError;
 use trex_testkit::Dies;
 
 use crate::fakes::Surface;
 use crate::world::{World, settled};
 
-/// A world whose run has every kind of event and is over soon.
+/// A world whose run is over soon and yet has every kind of event; one worker dies once.
 fn world(policy: &str) -> World {
     let mut world = World::new(Surface::Effect(0.5));
+    world.executor.fate =
+        Box::new(|name, earlier| (name == "s2.e1.a-r0-s0" && earlier == 0).then_some(FailureClass::Crashed));
+    for plan in &mut world.researcher.0 {
+        plan.batches.truncate(1);
+    }
     policy.clone_into(&mut world.task.search.policy);
     world.task.splits = SplitSizes { search: 30, select: 30, final_: 30 };
     world
@@ -91,6 +96,18 @@ fn check_every_append(dies: Dies, first: usize) {
 }
 
 #[test]
+fn the_run_that_is_killed_has_every_kind_of_event() {
+    let mut world = world("puct");
+    world.log.die_at(20, Dies::AfterStoring);
+    world.start().unwrap_err();
+    world.resume().unwrap();
+    let found: BTreeSet<_> = world.events().iter().map(Event::kind).collect();
+    let mut all: BTreeSet<_> = trex_testkit::finished_run().iter().map(Event::kind).collect();
+    all.extend(["run_resumed", "duplicate_avoided", "trial_interrupted", "trial_failed"]);
+    assert_eq!(all.difference(&found).collect::<Vec<_>>(), Vec::<&&str>::new());
+}
+
+#[test]
 fn a_death_before_an_even_append_changes_nothing() {
     check_every_append(Dies::BeforeStoring, 0);
 }
@@ -113,6 +130,7 @@ fn a_death_after_an_odd_append_changes_nothing() {
 /// Kills runs several times at drawn places.
 fn check_drawn_deaths(policy: &str, num_runs: usize, num_deaths: usize) {
     let mut world = world(policy);
+    world.executor.always_checkpoints = true;
     let expected = undisturbed(&mut world);
     let mut rng = seeded_rng(11, policy);
     for _ in 0..num_runs {
