@@ -421,7 +421,9 @@ fn resolve(raw: RawTask, folder: &Path, place: &dyn Fn(&str) -> FilePlace) -> Re
             return Err(TaskFileError::Empty { place: Box::new(place(key)), key, expected });
         }
     }
-    check_prompt(raw.kind, &raw.prompt, place)?;
+    // Items of a built-in task may bring their options along.
+    let needs_options = raw.kind == TaskKind::Choice && (raw.data.builtin.is_none() || !raw.prompt.options.is_empty());
+    check_prompt(needs_options, &raw.prompt, place)?;
     if !POLICIES.contains(&raw.search.policy.as_str()) {
         return Err(TaskFileError::UnknownWord {
             place: Box::new(place("search.policy")),
@@ -445,9 +447,13 @@ fn resolve(raw: RawTask, folder: &Path, place: &dyn Fn(&str) -> FilePlace) -> Re
     })
 }
 
-fn check_prompt(kind: TaskKind, prompt: &PromptSpec, place: &dyn Fn(&str) -> FilePlace) -> Result<(), TaskFileError> {
+fn check_prompt(
+    needs_options: bool,
+    prompt: &PromptSpec,
+    place: &dyn Fn(&str) -> FilePlace,
+) -> Result<(), TaskFileError> {
     let is_empty = prompt.options.iter().any(|option| option.trim().is_empty());
-    if kind == TaskKind::Choice && (prompt.options.len() < 2 || is_empty) {
+    if needs_options && (prompt.options.len() < 2 || is_empty) {
         let expected = "at least two answers for a choice task, none of them empty";
         return Err(TaskFileError::Empty { place: Box::new(place("prompt.options")), key: "prompt.options", expected });
     }

@@ -89,6 +89,15 @@ fn data_may_lie_elsewhere_or_be_built_in() {
 }
 
 #[test]
+fn the_items_of_a_builtin_task_may_bring_their_options() {
+    let builtin = TASK.replace("train = \"train.tsv\"\ntest = \"/abs/test.tsv\"", "builtin = \"ftbench/mini-1\"");
+    let without = builtin.replace("options = [\"negative\", \"positive\"]\n", "");
+    assert!(parse(&without).unwrap().prompt.options.is_empty());
+    let one = builtin.replace(", \"positive\"]", "]");
+    assert_eq!(parse(&one).unwrap_err().code(), "task.empty");
+}
+
+#[test]
 fn the_example_of_this_repository_is_a_task() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/sst2.toml");
     let task = parse_task_file(&path, Some(Path::new("data"))).unwrap();
