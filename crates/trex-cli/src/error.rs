@@ -76,6 +76,12 @@ pub(crate) enum CommandError {
         /// The nearest known one.
         nearest: Option<String>,
     },
+    /// A name that no added model can have.
+    #[error("{name:?} cannot be the name of an added model")]
+    BadModelName {
+        /// As given.
+        name: String,
+    },
     /// Neither a built-in task nor a file.
     #[error("no task is named {name:?}, and there is no such file")]
     UnknownTask {
@@ -119,6 +125,7 @@ impl Problem for CommandError {
     fn code(&self) -> &'static str {
         match self {
             Self::UnknownModel { .. } => "model.unknown",
+            Self::BadModelName { .. } => "model.bad_name",
             Self::UnknownTask { .. } => "task.unknown",
             Self::NoRun { .. } => "run.none",
             Self::UnfinishedRun { .. } => "run.unfinished",
@@ -143,6 +150,10 @@ impl Problem for CommandError {
                 nearest,
                 "built-in tasks are ftbench/mini-1 to ftbench/mini-10; else give the path of a TOML file",
             ),
+            Self::BadModelName { .. } => {
+                "give it another with --name: letters, digits and dashes, and not the name of the bundled model"
+                    .to_owned()
+            }
             Self::NoRun { .. } => "begin one with `trex run TASK --workspace DIR`".to_owned(),
             Self::UnfinishedRun { .. } => "go on with `trex resume`, or begin another with `trex run --new`".to_owned(),
             Self::UnknownNode { .. } => "`trex tree` lists the nodes".to_owned(),

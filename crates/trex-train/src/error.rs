@@ -201,6 +201,13 @@ impl Problem for TrainError {
             Self::DamagedWeights { .. } | Self::DamagedSafetensors { .. } => {
                 "fetch the file again and compare its size with the source".to_owned()
             }
+            Self::BadConfig { .. }
+            | Self::InconsistentConfig { .. }
+            | Self::MissingTensor { .. }
+            | Self::WrongShape { .. }
+            | Self::NotFinite { .. } => {
+                "fetch the model again; all of its files must come from the same place".to_owned()
+            }
             Self::Diverged { .. } => "lower learning_rate, or set max_grad_norm".to_owned(),
             Self::TooLong { .. } => "shorten the prompt, or set train.max_length below the model's limit".to_owned(),
             Self::NoOptions { .. } => "set prompt.options, or kind = \"generate\"".to_owned(),

@@ -45,7 +45,8 @@ impl ModelRegistry {
         serde_json::from_slice(&bytes).map_err(|source| TrainError::BadConfig { path, source })
     }
 
-    /// Takes a GGUF file or a Hugging Face folder in under `name`, after loading its shape and tokenizer once.
+    /// Takes a GGUF file or a Hugging Face folder in under `name`, after loading its shape and tokenizer once. What
+    /// cannot be used leaves everything as it was.
     pub fn add(&self, name: &str, path: &Path, source: &str) -> Result<ModelFacts, TrainError> {
         let dir = if path.is_dir() { canonical(path)? } else { self.import_gguf(name, path)? };
         let facts = model_facts(name, &dir)?;
@@ -59,19 +60,31 @@ impl ModelRegistry {
         self.root.join("models.json")
     }
 
+    /// Makes the folder of a GGUF file beside the place where it belongs, and moves it there when it has proved good.
     fn import_gguf(&self, name: &str, path: &Path) -> Result<PathBuf, TrainError> {
-        let dir = self.root.join("models").join(name);
-        write_hf_files(path, &dir)?;
-        let weights = dir.join("model.gguf");
-        if weights.exists() {
-            std::fs::remove_file(&weights).map_err(|err| FsError::io("replace", &weights, err))?;
+        check_complete(&WeightFiles::Gguf(path.to_owned()))?;
+        let models = self.root.join("models");
+        let (dir, unfinished) = (models.join(name), models.join(format!(".unfinished-{name}")));
+        trex_fs::remove_dir_all(&unfinished)?;
+        let made = fill_gguf_folder(path, &unfinished).and_then(|()| model_facts(name, &unfinished));
+        if let Err(err) = made {
+            trex_fs::remove_dir_all(&unfinished)?;
+            return Err(err);
         }
-        // A hard link costs nothing; another file system needs a copy.
-        if std::fs::hard_link(path, &weights).is_err() {
-            std::fs::copy(path, &weights).map_err(|err| FsError::io("copy to", &weights, err))?;
-        }
+        trex_fs::remove_dir_all(&dir)?;
+        std::fs::rename(&unfinished, &dir).map_err(|err| FsError::io("rename to", &dir, err))?;
         Ok(dir)
     }
+}
+
+fn fill_gguf_folder(path: &Path, dir: &Path) -> Result<(), TrainError> {
+    write_hf_files(path, dir)?;
+    let weights = dir.join("model.gguf");
+    // A hard link costs nothing; another file system needs a copy.
+    if std::fs::hard_link(path, &weights).is_err() {
+        std::fs::copy(path, &weights).map_err(|err| FsError::io("copy to", &weights, err))?;
+    }
+    Ok(())
 }
 
 fn canonical(path: &Path) -> Result<PathBuf, TrainError> {

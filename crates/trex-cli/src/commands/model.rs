@@ -7,7 +7,7 @@ use trex_domain::ModelFacts;
 use trex_research::{NetGate, NetSettings, download_gguf, download_model};
 
 use crate::args::{ModelArgs, ModelCommand};
-use crate::error::CliError;
+use crate::error::{CliError, CommandError};
 use crate::output::Output;
 use crate::wiring;
 
@@ -19,11 +19,16 @@ pub(crate) fn run(args: &ModelArgs, output: &mut Output) -> Result<(), CliError>
 }
 
 fn add(source: &str, name: Option<&str>, output: &mut Output) -> Result<(), CliError> {
+    let name = name.map_or_else(|| default_name(source), str::to_owned);
+    // The name becomes that of a folder, and must not hide the model that comes with the program.
+    let is_plain = Path::new(&name).file_name().is_some_and(|file| file == name.as_str());
+    if !is_plain || name.starts_with('.') || name == wiring::BUNDLED {
+        return Err(CommandError::BadModelName { name }.into());
+    }
     let path = match source.strip_prefix("hub:") {
         Some(id) => fetch(id)?,
         None => PathBuf::from(source),
     };
-    let name = name.map_or_else(|| default_name(source), str::to_owned);
     let facts = wiring::registry()?.add(&name, &path, source)?;
     output.result(&facts_json(&facts), || {
         format!(
