@@ -206,14 +206,20 @@ impl Problem for TaskFileError {
             Self::KeyTwice { key, .. } => Some(format!("remove {key}")),
             Self::MissingKey { key, .. } => Some(format!("add {key}")),
             Self::UnknownWord { found, allowed, .. } => {
-                nearest(found, allowed.iter().map(String::as_str)).map(|word| format!("did you mean {word:?}?"))
+                let near = nearest(found, allowed.iter().map(String::as_str));
+                Some(near.map_or_else(|| "write one of them".to_owned(), |word| format!("did you mean {word:?}?")))
             }
             Self::Conflict { other, .. } => Some(format!("remove {other}")),
             Self::TemplateWithoutInput { .. } => {
                 Some("write {input} where the input column belongs, or {COLUMN} for any column".to_owned())
             }
             Self::OutOfRange { source, .. } => source.hint(),
-            _ => None,
+            Self::Unreadable { source, .. } => source.hint(),
+            Self::WrongType { key, expected, .. } => Some(format!("set {key} to {expected}")),
+            Self::Empty { key, expected, .. } => Some(format!("set {key} to {expected}")),
+            Self::Syntax { .. } | Self::Refused { .. } => {
+                Some("compare the line with examples/sst2.toml, a task file with comments".to_owned())
+            }
         }
     }
 }

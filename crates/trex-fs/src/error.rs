@@ -89,6 +89,9 @@ impl Problem for FsError {
             }
             "fs.not_found" => "check the path",
             "fs.permission_denied" | "fs.read_only" => "choose a workspace folder that you may write to",
+            "fs.io" if self.io_kind() == Some(io::ErrorKind::NotADirectory) => {
+                "a part of the path is a file and no folder; choose another path"
+            }
             "fs.damaged_blob" => "restore the workspace from a copy, or start a new run",
             _ => return None,
         };
