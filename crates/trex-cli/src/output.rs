@@ -10,11 +10,12 @@ use crate::error::{CliError, CommandError};
 #[derive(Debug)]
 pub(crate) struct Output {
     json: bool,
+    out: io::Stdout,
 }
 
 impl Output {
     pub(crate) fn new(json: bool) -> Self {
-        Self { json }
+        Self { json, out: io::stdout() }
     }
 
     /// Whether JSON was asked for.
@@ -24,7 +25,7 @@ impl Output {
 
     /// Whether a person looks at a terminal.
     pub(crate) fn is_terminal(&self) -> bool {
-        !self.json && io::stdout().is_terminal()
+        !self.json && self.out.is_terminal()
     }
 
     /// Prints a result: the value as one line of JSON, or the text.
@@ -38,7 +39,7 @@ impl Output {
 
     /// Prints a line.
     pub(crate) fn line(&mut self, text: &str) -> Result<(), CliError> {
-        let mut out = io::stdout().lock();
+        let mut out = self.out.lock();
         let written = out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
         match written {
             // A reader such as `head` that has seen enough is no failure of ours.

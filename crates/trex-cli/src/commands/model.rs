@@ -61,7 +61,8 @@ fn default_name(source: &str) -> String {
 fn list(output: &mut Output) -> Result<(), CliError> {
     let models = wiring::known_models()?;
     let value: Vec<_> = models.iter().map(|(name, dir)| json!({"name": name, "dir": dir})).collect();
-    output.result(&value, || models.iter().map(|(name, dir)| format!("{name}\t{}\n", dir.display())).collect())
+    let line = |(name, dir): (&String, &PathBuf)| format!("{name}\t{}", dir.display());
+    output.result(&value, || models.iter().map(line).collect::<Vec<_>>().join("\n"))
 }
 
 fn facts_json(facts: &ModelFacts) -> serde_json::Value {

@@ -65,19 +65,20 @@ pub(crate) fn summary(report: &Report) -> String {
         Some(Verdict::NoRealGain) => "no real gain",
         None => "none yet",
     };
-    let mut text =
-        format!("verdict: {verdict}\nbase:    {}\nfinal:   {}\n", shown(&report.base), shown(&report.final_));
+    let mut lines = vec![
+        format!("verdict: {verdict}"),
+        format!("base:    {}", shown(&report.base)),
+        format!("final:   {}", shown(&report.final_)),
+    ];
     if let Some(gain) = &report.gain {
         let [low, high] = gain.effect.ci95;
-        text +=
-            &format!("gain:    {:+.3} [{low:+.3}, {high:+.3}] paired over {} items\n", gain.effect.diff, gain.effect.n);
+        let (diff, n) = (gain.effect.diff, gain.effect.n);
+        lines.push(format!("gain:    {diff:+.3} [{low:+.3}, {high:+.3}] paired over {n} items"));
     }
-    text += &format!(
-        "trials:  {} run, {} duplicates avoided, {:.0} s wall, {:.0} s processor\n",
+    lines.push(format!(
+        "trials:  {} run, {} duplicates avoided, {:.0} s wall, {:.0} s processor",
         report.trials, report.duplicates.avoided, report.cost.wall_s, report.cost.cpu_s
-    );
-    for (kind, path) in &report.files {
-        text += &format!("{kind}: {path}\n");
-    }
-    text
+    ));
+    lines.extend(report.files.iter().map(|(kind, path)| format!("{kind}: {path}")));
+    lines.join("\n")
 }

@@ -23,7 +23,10 @@ pub(crate) fn run(args: &RunArgs, output: &mut Output) -> Result<(), CliError> {
     let dir = args.workspace.workspace.as_path();
     Workspace::init(dir, &SystemClock)?;
     let mut writer = open(dir, &args.machine)?;
-    if let Some(run) = writer.latest_run()?.filter(|run| run.status == RunStatus::Running && !args.new) {
+    // A run that never got its data holds nothing that could be lost, and often is a mistake that was just mended.
+    if let Some(run) = writer.latest_run()?.filter(|run| run.status == RunStatus::Running && !args.new)
+        && writer.state(run.id)?.data.is_some()
+    {
         return Err(CommandError::UnfinishedRun { path: dir.to_owned(), name: run.name }.into());
     }
     let settings = wiring::run_settings(dir, model, &args.machine);

@@ -1,9 +1,7 @@
 //! `trex show NODE`: why a node exists, what was expected, what happened, what it cost.
 
-use std::fmt::Write as _;
-
 use serde_json::json;
-use trex_domain::{NodeReport, RunState, VariantReport};
+use trex_domain::{CandidateNumbers, NodeReport, RunState, VariantReport};
 use trex_engine::build_report;
 
 use crate::args::NodeArgs;
@@ -29,68 +27,52 @@ pub(crate) fn run(args: &NodeArgs, output: &mut Output) -> Result<(), CliError> 
 }
 
 fn node_text(node: &NodeReport, state: &RunState) -> String {
-    let mut text = format!("{}: {}\n", node.id, node.title);
+    let mut lines = vec![format!("{}: {}", node.id, node.title)];
     if let Some(strategy) = &node.strategy {
-        write!(
-            text,
-            "kind: {}\nhypothesis: {}\nrationale: {}\n",
-            strategy.kind.as_str(),
-            strategy.hypothesis,
-            strategy.rationale
-        )
-        .expect("writing to a string cannot fail");
-        for fact in &strategy.evidence {
-            text += &format!("evidence: {fact}\n");
-        }
-        text += &format!("expected effect: {:+.3}, prior {:.2}\n", strategy.expected_effect, strategy.prior);
+        lines.push(format!("kind: {}", strategy.kind.as_str()));
+        lines.push(format!("hypothesis: {}", strategy.hypothesis));
+        lines.push(format!("rationale: {}", strategy.rationale));
+        lines.extend(strategy.evidence.iter().map(|fact| format!("evidence: {fact}")));
+        lines.push(format!("expected effect: {:+.3}, prior {:.2}", strategy.expected_effect, strategy.prior));
     }
     if let Some((because, candidates)) = state.nodes.get(&node.id).and_then(|record| record.decision.as_ref()) {
-        text += &format!("why now: {because}\n");
-        for one in candidates {
-            text += &format!(
-                "  {}: visits {}, value {:.3}, prior {:.2}, rank {:.3}\n",
-                one.node, one.visits, one.value, one.prior, one.rank
-            );
-        }
+        lines.push(format!("why now: {because}"));
+        let shown = |one: &CandidateNumbers| {
+            let CandidateNumbers { node, visits, value, prior, rank } = one;
+            format!("  {node}: visits {visits}, value {value:.3}, prior {prior:.2}, rank {rank:.3}")
+        };
+        lines.extend(candidates.iter().map(shown));
     }
     if let Some(value) = node.value {
-        text += &format!("value on select: {value:.3}\n");
+        lines.push(format!("value on select: {value:.3}"));
     }
     if let Some(comparison) = &node.comparison {
         let [low, high] = comparison.effect.ci95;
         let verdict = if comparison.significant { "significant" } else { "not significant" };
-        text += &format!("against the incumbent: {:+.3} [{low:+.3}, {high:+.3}], {verdict}\n", comparison.effect.diff);
+        let diff = comparison.effect.diff;
+        lines.push(format!("against the incumbent: {diff:+.3} [{low:+.3}, {high:+.3}], {verdict}"));
     }
-    for variant in &node.variants {
-        text += &format!("\n{}", variant_text(variant, state));
-    }
-    text + &format!("cost: {:.1} s wall, {:.1} s processor\n", node.cost.wall_s, node.cost.cpu_s)
+    lines.extend(node.variants.iter().map(|variant| format!("\n{}", variant_text(variant, state))));
+    lines.push(format!("cost: {:.1} s wall, {:.1} s processor", node.cost.wall_s, node.cost.cpu_s));
+    lines.join("\n")
 }
 
 fn variant_text(variant: &VariantReport, state: &RunState) -> String {
-    let mut text = format!("{} ({})\n  why: {}\n", variant.id, variant.state.as_str(), variant.why);
-    for (setting, (from, to)) in &variant.diff {
-        text += &format!("  {setting}: {from} → {to}\n");
-    }
+    let mut lines = vec![format!("{} ({})", variant.id, variant.state.as_str()), format!("  why: {}", variant.why)];
+    lines.extend(variant.diff.iter().map(|(setting, (from, to))| format!("  {setting}: {from} → {to}")));
     for score in [&variant.search, &variant.select].into_iter().flatten() {
-        text += &format!(
-            "  {}: {:.3} [{:.3}, {:.3}] n={}\n",
-            score.split, score.score, score.ci95[0], score.ci95[1], score.n
-        );
+        let [low, high] = score.ci95;
+        lines.push(format!("  {}: {:.3} [{low:.3}, {high:.3}] n={}", score.split, score.score, score.n));
     }
     if let (Some(first), Some(last)) = (variant.curve.first(), variant.curve.last()) {
-        text += &format!("  loss: {:.3} at step {} → {:.3} at step {}\n", first.loss, first.step, last.loss, last.step);
+        lines
+            .push(format!("  loss: {:.3} at step {} → {:.3} at step {}", first.loss, first.step, last.loss, last.step));
     }
     for step in variant.ledger.iter().flat_map(|ledger| &ledger.steps) {
-        text += &format!("  {}: {} → {} rows, {} changed\n", step.operator, step.rows_in, step.rows_out, step.changed);
+        lines.push(format!("  {}: {} → {} rows, {} changed", step.operator, step.rows_in, step.rows_out, step.changed));
     }
-    if let Some(record) = state.variants.get(&variant.id) {
-        for warning in &record.warnings {
-            text += &format!("  warning: {warning}\n");
-        }
-    }
-    if let Some(note) = &variant.note {
-        text += &format!("  note: {note}\n");
-    }
-    text
+    let warnings = state.variants.get(&variant.id).into_iter().flat_map(|record| &record.warnings);
+    lines.extend(warnings.map(|warning| format!("  warning: {warning}")));
+    lines.extend(variant.note.iter().map(|note| format!("  note: {note}")));
+    lines.join("\n")
 }

@@ -1,0 +1,188 @@
+//! Workspaces that cannot be used: not there, damaged, too new, locked, full, read-only. Nothing in them changes.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::process::Stdio;
+
+use trex_domain::{EvalJob, EvalMode, Job, Metric};
+
+use crate::program::{Program, files_below, parse};
+
+/// Commands that only look.
+const READERS: [&[&str]; 5] = [&["status"], &["watch", "--no-follow"], &["tree"], &["report"], &["show", "s1"]];
+
+/// Every command on `w`, those that write too.
+fn all_commands() -> Vec<Vec<&'static str>> {
+    let writers: [&[&str]; 3] = [&["run", "tiny.toml"], &["resume"], &["repro", "s1.e1"]];
+    let all = READERS.into_iter().chain(writers);
+    all.map(|command| [command, &["--workspace", "w"]].concat()).collect()
+}
+
+fn with_workspace() -> Program {
+    let program = Program::with_tiny_task();
+    program.succeed(&["init", "--workspace", "w"]);
+    program
+}
+
+/// A workspace with a run that ended before it had data.
+fn with_begun_run() -> Program {
+    let program = with_workspace();
+    program.write("none.toml", crate::program::TINY.replace("ftbench/mini-1", "ftbench/mini-0"));
+    assert_eq!(program.run(&["run", "none.toml", "--workspace", "w"]).code, Some(3));
+    program
+}
+
+/// Changes the database and expects every command to refuse it and to leave every file as it is.
+#[track_caller]
+fn check_database(change: impl Fn(&mut Vec<u8>), code: &str) {
+    let program = with_workspace();
+    let path = program.path("w/workspace.db");
+    let mut bytes = fs::read(&path).unwrap();
+    change(&mut bytes);
+    fs::write(&path, &bytes).unwrap();
+    for command in all_commands() {
+        program.refused(&command, 3, code);
+        assert!(fs::read(&path).unwrap() == bytes, "{command:?} changed the database");
+    }
+}
+
+#[test]
+fn damaged_databases_are_refused_and_kept() {
+    check_database(|bytes| bytes.fill(0x55), "store.damaged");
+    check_database(|bytes| bytes.truncate(50), "store.damaged");
+    check_database(|bytes| bytes.truncate(bytes.len() / 2), "store.damaged");
+    check_database(|bytes| bytes[4096..].fill(0x55), "store.damaged");
+}
+
+#[test]
+fn databases_of_a_newer_version_are_refused_and_kept() {
+    // The user version: https://www.sqlite.org/fileformat.html#the_database_header
+    check_database(|bytes| bytes[60..64].copy_from_slice(&99_u32.to_be_bytes()), "store.newer_version");
+}
+
+#[test]
+fn a_folder_without_a_workspace_is_refused() {
+    let program = Program::with_tiny_task();
+    fs::create_dir(program.path("w")).unwrap();
+    for command in all_commands().iter().filter(|command| command[0] != "run") {
+        program.refused(command, 3, "store.not_a_workspace");
+    }
+    assert!(files_below(&program.path("w")).is_empty());
+}
+
+#[test]
+fn a_workspace_without_a_run_says_so() {
+    let program = with_workspace();
+    for command in all_commands().iter().filter(|command| command[0] != "run") {
+        program.refused(command, 3, "run.none");
+    }
+}
+
+#[test]
+fn unknown_nodes_are_refused() {
+    let program = with_begun_run();
+    for name in ["s9", "s9.e9", "s9.e9.a", "nonsense"] {
+        program.refused(&["show", name, "--workspace", "w"], 3, "run.unknown_node");
+    }
+    for name in ["base", "s9", "s9.e9", "s9.e9.a"] {
+        program.refused(&["repro", name, "--workspace", "w"], 3, "run.nothing_to_reproduce");
+    }
+    let refusal = program.refused(&["repro", "nonsense", "--workspace", "w"], 3, "domain.bad_node_id");
+    assert!(refusal.hint.contains("trex tree"), "{refusal:?}");
+}
+
+#[test]
+fn a_disk_without_room_is_refused_before_a_run_begins() {
+    let program = Program::with_tiny_task();
+    let args = ["run", "tiny.toml", "--workspace", "w", "--reserve-bytes", "9000000000000000000"];
+    let refusal = program.refused(&args, 4, "store.disk_full");
+    assert!(refusal.message.contains("9000000000000000000"), "{refusal:?}");
+    program.refused(&["status", "--workspace", "w"], 3, "run.none");
+    program.refused(&["resume", "--workspace", "w", "--reserve-bytes", "9000000000000000000"], 4, "store.disk_full");
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_refused() {
+    let program = Program::with_tiny_task();
+    let refusal = program.refused(&["run", "tiny.toml", "--workspace", "tiny.toml/w"], 3, "fs.io");
+    assert!(refusal.message.contains("tiny.toml/w"), "{refusal:?}");
+    program.refused(&["init", "--workspace", "tiny.toml/w"], 3, "fs.io");
+    program.refused(&["resume", "--workspace", "tiny.toml/w"], 3, "store.not_a_workspace");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_folder_that_may_not_be_written_is_refused() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let program = Program::with_tiny_task();
+    let dir = program.path("w");
+    fs::create_dir(&dir).unwrap();
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o555)).unwrap();
+    if fs::write(dir.join("probe"), "").is_ok() {
+        println!("skipped: permissions do not bind this user");
+        return;
+    }
+    program.refused(&["run", "tiny.toml", "--workspace", "w"], 3, "store.read_only");
+    program.refused(&["init", "--workspace", "w/deeper"], 3, "store.read_only");
+    assert!(files_below(&dir).is_empty());
+}
+
+/// A second writer is told so; who only looks is not disturbed.
+#[test]
+fn a_locked_workspace_can_be_read_only() {
+    let program = with_begun_run();
+    let events = program.events("w");
+    let lock = File::options().write(true).open(program.path("w/workspace.lock")).unwrap();
+    lock.lock().unwrap();
+    for command in [&["run", "tiny.toml", "--workspace", "w"][..], &["resume", "--workspace", "w"]] {
+        let refusal = program.refused(command, 4, "store.locked");
+        assert!(refusal.hint.contains("trex watch"), "{refusal:?}");
+    }
+    for command in READERS.iter().filter(|command| command[0] != "show") {
+        program.succeed(&[command, &["--workspace", "w"][..]].concat());
+    }
+    program.succeed(&["doctor", "--workspace", "w"]);
+    program.succeed(&["init", "--workspace", "w"]);
+    assert_eq!(program.events("w"), events);
+    drop(lock);
+    assert_eq!(program.run(&["resume", "--workspace", "w"]).code, Some(3), "what stopped the run is still there");
+}
+
+/// A worker answers whatever it is told with one line, and its exit code says that it failed.
+#[track_caller]
+fn check_worker(program: &Program, input: &str, code: &str) {
+    let mut command = program.command(&["worker"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(input.as_bytes()).unwrap();
+    stdin.write_all(b"\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    drop(stdin);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let event = parse(text.lines().last().unwrap());
+    assert_eq!((&event["event"], &event["code"]), (&"failed".into(), &code.into()), "{text}");
+    assert!(event["hint"].is_string() && event["class"] == "config", "{event}");
+}
+
+#[test]
+fn a_worker_answers_garbage_with_a_failure() {
+    let program = Program::new();
+    for input in ["garbage", "", "{}", "[1]", "{\"type\":\"train\"}", "\"\u{1F980}\""] {
+        check_worker(&program, input, "worker.bad_job");
+    }
+    let job = Job::Eval(EvalJob {
+        model_dir: program.path("nowhere"),
+        adapter: None,
+        items: program.path("none.jsonl"),
+        take: 1,
+        metric: Metric::Accuracy,
+        mode: EvalMode::Choice,
+        seed: 0,
+        blobs_dir: program.path("blobs"),
+        threads: 1,
+    });
+    check_worker(&program, &serde_json::to_string(&job).unwrap(), "fs.not_found");
+    assert!(!program.path("blobs").exists());
+}

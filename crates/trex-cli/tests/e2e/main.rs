@@ -1,0 +1,22 @@
+//! The `trex` program from outside, as people and scripts use it: whole runs, kills, and every kind of wrong input.
+//!
+//! Nothing here depends on how good the bundled model is. Every test has a folder and a model cache of its own.
+
+#[cfg(test)]
+mod bad_data;
+#[cfg(test)]
+mod bad_models;
+#[cfg(test)]
+mod bad_workspaces;
+#[cfg(test)]
+mod commands;
+#[cfg(test)]
+mod kills;
+#[cfg(test)]
+mod life;
+#[cfg(test)]
+mod outcome;
+#[cfg(test)]
+mod program;
+#[cfg(test)]
+mod repeat;
