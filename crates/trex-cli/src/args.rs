@@ -210,10 +210,16 @@ pub(crate) struct MakeModelArgs {
     /// Folder to write.
     #[arg(long)]
     pub(crate) out: PathBuf,
-    /// Optimiser steps.
+    /// Optimiser steps of the first part.
     #[arg(long, default_value_t = 1500)]
     pub(crate) steps: usize,
     /// Tokens per step.
     #[arg(long, default_value_t = 2048)]
     pub(crate) tokens_per_step: usize,
+    /// Optimiser steps of the second part, which practises what the mini tasks ask for.
+    #[arg(long, default_value_t = 200)]
+    pub(crate) practice_steps: usize,
+    /// Take the first part as it lies in the folder and do the second only.
+    #[arg(long)]
+    pub(crate) skip_general: bool,
 }

@@ -7,6 +7,7 @@ use trex_domain::{Event, Phase, RunState, Score, StoredEvent, Verdict, WorkerEve
 use trex_engine::{BudgetUse, Observer, progress_line, tree_text};
 
 use crate::output::Output;
+use crate::system;
 
 /// Shortest time between two progress lines where they are not redrawn.
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
@@ -64,17 +65,24 @@ impl Observer for LiveObserver<'_> {
     }
 
     fn progress(&mut self, what: &str, event: &WorkerEvent, state: &RunState) -> bool {
+        self.show_progress(what, event, state);
+        !system::stop_requested()
+    }
+}
+
+impl LiveObserver<'_> {
+    fn show_progress(&mut self, what: &str, event: &WorkerEvent, state: &RunState) {
         match event {
             WorkerEvent::Progress { phase, done, total, rate } => {
                 if self.output.is_json() {
                     let line = json!({"type": "progress", "what": what, "phase": phase, "done": done, "total": total, "rate": rate});
                     self.output.line(&line.to_string()).ok();
-                    return true;
+                    return;
                 }
                 let redraws = self.output.is_terminal();
                 let recent = self.last_progress.is_some_and(|last| last.elapsed() < PLAIN_EVERY);
                 if !redraws && recent {
-                    return true;
+                    return;
                 }
                 self.last_progress = Some(Instant::now());
                 let line = progress_line(&format!("{what}: {phase}"), *done, *total, *rate, &BudgetUse::of(state));
@@ -84,7 +92,6 @@ impl Observer for LiveObserver<'_> {
             WorkerEvent::Warning { message } if !self.output.is_json() => self.say(&format!("  warning: {message}")),
             _ => {}
         }
-        true
     }
 }
 

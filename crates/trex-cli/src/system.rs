@@ -1,6 +1,7 @@
 //! The machine: clock, folders, processors, memory. Reads the environment here and nowhere else.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use trex_domain::{Clock, Millis, RunId};
@@ -37,6 +38,27 @@ pub(crate) fn cache_dir() -> Result<PathBuf, CliError> {
         .or_else(|| set("XDG_CACHE_HOME").map(|dir| dir.join("trex")))
         .or_else(|| set("HOME").or_else(|| set("USERPROFILE")).map(|dir| dir.join(".cache").join("trex")));
     dir.ok_or_else(|| CommandError::NoCacheFolder.into())
+}
+
+/// Set when the person presses Ctrl-C or the system asks the process to end.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Turns the first Ctrl-C into a request to stop in order; a second one ends the process at once.
+pub(crate) fn catch_stop_signals() {
+    const STOPPED_BY_SIGNAL: i32 = 130;
+    let handler = || {
+        if STOP.swap(true, Ordering::Relaxed) {
+            #[expect(clippy::exit, reason = "the person asked twice; the event log is safe at any moment")]
+            std::process::exit(STOPPED_BY_SIGNAL);
+        }
+    };
+    // Without a handler Ctrl-C ends the process at once, which loses nothing either.
+    ctrlc::set_handler(handler).ok();
+}
+
+/// Whether a stop was asked for.
+pub(crate) fn stop_requested() -> bool {
+    STOP.load(Ordering::Relaxed)
 }
 
 /// Processors that this process may use.

@@ -176,6 +176,7 @@ pub(crate) fn run_settings(workspace: &Path, model: ModelFacts, machine: &Machin
         threads: machine.threads.unwrap_or_else(system::num_processors),
         machine_bytes: system::machine_bytes(),
         checkpoint_every: CHECKPOINT_EVERY,
+        final_openings_before: 0,
     }
 }
 

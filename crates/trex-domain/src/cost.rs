@@ -52,13 +52,11 @@ pub struct Budget {
     pub tokens: Option<u64>,
     /// Money in US dollars.
     pub money: Option<f64>,
-    /// Bytes that the workspace may grow to.
-    pub disk_bytes: Option<u64>,
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { trials: 18, wall_s: None, cpu_s: None, gpu_s: None, tokens: None, money: None, disk_bytes: None }
+        Self { trials: 18, wall_s: None, cpu_s: None, gpu_s: None, tokens: None, money: None }
     }
 }
 

@@ -4,8 +4,8 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use crate::{
-    ContentHash, DataProfile, Effect, Event, Insight, Job, JobOutcome, Millis, NodeId, Problem, Recipe, RowLedger, RunId, RunState,
-    StoredEvent, Strategy, TaskSpec, Variant, WorkerEvent,
+    ContentHash, DataProfile, Effect, Event, Insight, Job, JobOutcome, Millis, NodeId, Problem, Recipe, RowLedger,
+    RunId, RunState, StoredEvent, Strategy, TaskSpec, Variant, WorkerEvent,
 };
 
 /// Tells the time.

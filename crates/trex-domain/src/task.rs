@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Budget, ContentHash, DomainError, Metric, TrainConfig};
+use crate::{Budget, ContentHash, DomainError, Metric, TrainConfig, TrainMethod};
 
 /// Whether the answer space is closed or open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -209,6 +209,10 @@ impl TaskSpec {
             if !valid {
                 return Err(DomainError::OutOfRange { field, value: value.to_string(), allowed });
             }
+        }
+        if self.train.method != TrainMethod::Lora {
+            let allowed = "lora; full fine-tuning of a task's model is not there yet";
+            return Err(DomainError::OutOfRange { field: "train.method", value: "full".to_owned(), allowed });
         }
         self.train.validate()?;
         self.budget.validate()

@@ -1,4 +1,4 @@
-//! Proves that a trial can be repeated: trains it again from nothing and compares bytes and item scores.
+//! Proves that a trial can be repeated: trains it again from nothing and compares the bytes of the adapter.
 
 use std::path::PathBuf;
 

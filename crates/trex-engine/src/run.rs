@@ -57,6 +57,8 @@ pub struct RunSettings {
     pub machine_bytes: u64,
     /// Optimiser steps between two checkpoints of a trial.
     pub checkpoint_every: usize,
+    /// How often other runs of this workspace opened the sealed split of the same task.
+    pub final_openings_before: usize,
 }
 
 /// Begins a run of an approved task and carries it to its end.

@@ -61,13 +61,13 @@ impl Executor for WorkerProcesses {
 
 impl WorkerProcesses {
     fn spawn(&self) -> std::io::Result<Child> {
-        Command::new(&self.program)
-            .args(&self.args)
-            .env("RAYON_NUM_THREADS", self.threads.to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
+        let mut command = Command::new(&self.program);
+        command.args(&self.args).env("RAYON_NUM_THREADS", self.threads.to_string());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // Ctrl-C in a terminal reaches a whole group. It is meant for the run, which asks its worker to stop in order.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        command.spawn()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::generator::RawItem;
+use crate::practice::is_reserved;
 use crate::tasks::{Entry, Separation};
 use crate::words::below;
 
@@ -100,7 +101,8 @@ fn draw_split(entry: &Entry, seed: u64, sizes: Sizes, split: Split, taken: &mut 
             _ => entry.generator.item(&mut rng),
         };
         let is_at_home = entry.separation == Separation::Prompts || home(seed, &item.group, sizes) == split;
-        if is_at_home && taken.insert(normalised(&item.prompt)) {
+        let prompt = normalised(&item.prompt);
+        if is_at_home && !is_reserved(&prompt) && taken.insert(prompt) {
             items.push(item);
         }
     }
@@ -120,6 +122,6 @@ fn home(seed: u64, group: &str, sizes: Sizes) -> Split {
 }
 
 /// Lower case with white space folded: the form in which prompts are compared.
-fn normalised(prompt: &str) -> String {
+pub(crate) fn normalised(prompt: &str) -> String {
     prompt.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
 }

@@ -113,7 +113,7 @@ impl MiniTask {
                 max_length: 224,
                 ..TrainConfig::default()
             },
-            budget: Budget { trials: 14, ..Budget::default() },
+            budget: Budget { trials: 18, ..Budget::default() },
             search: SearchSettings { rungs: 3, ..SearchSettings::default() },
         }
     }

@@ -340,7 +340,10 @@ mod tests {
             };
             let step = 5e-3;
             let slope = (shifted(step) - shifted(-step)) / (2.0 * step);
-            assert!((slope - largest).abs() <= 0.02 * largest.abs().max(0.05), "{module} {letter}: {largest} against {slope}");
+            assert!(
+                (slope - largest).abs() <= 0.02 * largest.abs().max(0.05),
+                "{module} {letter}: {largest} against {slope}"
+            );
         }
     }
 
@@ -356,7 +359,8 @@ mod tests {
                 tree.push(None, &[prompt.as_slice(), &slow].concat());
                 let hidden = model.hidden(&tree, None).unwrap();
                 let last = crate::batch::row(prompt.len() + slow.len() - 1);
-                let logits: Vec<f32> = model.logits(&hidden, &[last]).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+                let logits: Vec<f32> =
+                    model.logits(&hidden, &[last]).unwrap().flatten_all().unwrap().to_vec1().unwrap();
                 let best = (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b]).then(b.cmp(a))).unwrap();
                 if best == 0 {
                     break;
@@ -374,7 +378,8 @@ mod tests {
         let mut tree = TokenTree::default();
         tree.push(None, &[1, 2, 3]);
         let logits = model.logits(&model.hidden(&tree, None).unwrap(), &[0, 1, 2]).unwrap();
-        let grads = ops::cross_entropy(&logits, &Arc::new(vec![2, 3, 4]), 0.0).unwrap().sum_all().unwrap().backward().unwrap();
+        let grads =
+            ops::cross_entropy(&logits, &Arc::new(vec![2, 3, 4]), 0.0).unwrap().sum_all().unwrap().backward().unwrap();
         for (name, var) in vars {
             let grad = grads.get(&var).unwrap_or_else(|| panic!("{name} got no gradient"));
             assert!(grad.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap() > 0.0, "{name}");

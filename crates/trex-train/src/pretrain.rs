@@ -3,7 +3,7 @@
 //! Used for the bundled model only. Not a general pre-training tool: one process, one epoch, everything in memory.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor, Var};
@@ -24,6 +24,8 @@ pub struct PretrainSettings {
     pub config: ModelConfig,
     /// Seed of the initial weights.
     pub seed: u64,
+    /// Folder of a model to go on from, with fresh moments; fresh weights where absent.
+    pub start: Option<PathBuf>,
     /// Optimiser steps.
     pub steps: usize,
     /// Tokens per step.
@@ -52,7 +54,10 @@ pub fn pretrain(
     progress: &mut dyn FnMut(PretrainProgress),
 ) -> Result<BTreeMap<String, Tensor>, TrainError> {
     let device = Device::Cpu;
-    let initial = initial_weights(&settings.config, settings.seed, &device)?;
+    let initial = match &settings.start {
+        Some(dir) => crate::weights::load(dir, &settings.config, &device)?,
+        None => initial_weights(&settings.config, settings.seed, &device)?,
+    };
     let (model, vars) = Decoder::trainable(settings.config.clone(), initial, &device)?;
     let handles: Vec<(String, Var)> = vars.clone();
     let mut optimizer = AdamW::new(vars);

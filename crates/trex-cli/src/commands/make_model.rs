@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 use trex_chat::{BUNDLED_CHAT_TEMPLATE, BUNDLED_SPECIAL_TOKENS, ChatModel, bundled_tokenizer_config_json, train_bpe};
-use trex_ftbench::{CorpusDoc, corpus};
+use trex_ftbench::{CorpusDoc, corpus, corpus_doc, practice_doc};
 use trex_train::{ModelConfig, PretrainProgress, PretrainSettings, TrainError, pretrain, write_hf_model};
 
 use crate::args::MakeModelArgs;
@@ -23,6 +23,12 @@ const SEED: u64 = 20_260;
 /// Seed of the training text.
 const CORPUS_SEED: u64 = 20_261;
 
+/// Documents of the second part out of five that are practice.
+const PRACTICE_OF_FIVE: u64 = 2;
+
+/// Peak learning rate of the second part.
+const PRACTICE_LEARNING_RATE: f64 = 1e-3;
+
 /// Steps between two lines of progress.
 const REPORT_EVERY: usize = 25;
 
@@ -34,23 +40,55 @@ pub(crate) fn run(args: &MakeModelArgs, output: &mut Output) -> Result<(), CliEr
     trex_fs::write_atomic(&out.join("tokenizer_config.json"), bundled_tokenizer_config_json().as_bytes())?;
     trex_fs::write_atomic(&out.join("chat_template.jinja"), BUNDLED_CHAT_TEMPLATE.as_bytes())?;
     let chat = ChatModel::load(out)?;
-    let settings = settings(args, chat.vocab_size());
-    let mut documents = corpus(CORPUS_SEED).map(|doc| encode(&chat, &doc));
-    let mut last = None;
-    let mut progress = |point: PretrainProgress| {
-        if point.step % REPORT_EVERY == 0 || point.step == args.steps {
-            let line = format!("step {}/{} loss {:.3} tokens {}", point.step, args.steps, point.loss, point.tokens);
-            output.line(&line).ok();
-        }
-        last = Some(point);
-    };
-    let weights = pretrain(&settings, &mut documents, &mut progress)?;
     let pad = chat.pad_id().unwrap_or_default();
-    write_hf_model(&settings.config, &weights, chat.end_of_turn_id(), pad, out)?;
-    write_card(out, &settings, last)?;
+    let mut settings = settings(args, chat.vocab_size());
+    let mut last = None;
+    for stage in [Stage::General, Stage::Practice] {
+        output.line(&format!("stage {stage:?}"))?;
+        let mut documents = (0..).map(|index| encode(&chat, &stage.document(index)));
+        let mut progress = |point: PretrainProgress| {
+            if point.step.is_multiple_of(REPORT_EVERY) {
+                output.line(&format!("step {} loss {:.3} tokens {}", point.step, point.loss, point.tokens)).ok();
+            }
+            last = Some(point);
+        };
+        if stage == Stage::Practice {
+            settings = PretrainSettings {
+                start: Some(out.clone()),
+                steps: args.practice_steps,
+                learning_rate: PRACTICE_LEARNING_RATE,
+                ..settings
+            };
+        } else if args.skip_general {
+            continue;
+        }
+        let weights = pretrain(&settings, &mut documents, &mut progress)?;
+        write_hf_model(&settings.config, &weights, chat.end_of_turn_id(), pad, out)?;
+    }
+    write_card(out, args, &settings, last)?;
     output.result(&json!({"out": out, "parameters": settings.config.num_parameters()}), || {
         format!("{} with {} parameters", out.display(), settings.config.num_parameters())
     })
+}
+
+/// The two parts of the training. Between them the weights pass through bfloat16, as they lie on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The world, language and skills.
+    General,
+    /// What the mini tasks ask for, on prompts that no split holds, between general documents.
+    Practice,
+}
+
+impl Stage {
+    fn document(self, index: u64) -> CorpusDoc {
+        if self == Self::Practice && index % 5 < PRACTICE_OF_FIVE {
+            return practice_doc(CORPUS_SEED, index);
+        }
+        // The second part must not repeat the text of the first.
+        let offset = if self == Self::Practice { 1 << 32 } else { 0 };
+        corpus_doc(CORPUS_SEED, index + offset)
+    }
 }
 
 /// 2.36 million weights: 4.7 MB in bfloat16.
@@ -71,6 +109,7 @@ fn settings(args: &MakeModelArgs, vocab_size: usize) -> PretrainSettings {
     PretrainSettings {
         config,
         seed: SEED,
+        start: None,
         steps: args.steps,
         tokens_per_step: args.tokens_per_step,
         learning_rate: 3e-3,
@@ -87,7 +126,12 @@ fn encode(chat: &ChatModel, doc: &CorpusDoc) -> Result<Vec<u32>, TrainError> {
     Ok(chat.encode(&text)?)
 }
 
-fn write_card(out: &Path, settings: &PretrainSettings, last: Option<PretrainProgress>) -> Result<(), CliError> {
+fn write_card(
+    out: &Path,
+    args: &MakeModelArgs,
+    settings: &PretrainSettings,
+    last: Option<PretrainProgress>,
+) -> Result<(), CliError> {
     let (loss, tokens) = last.map_or((f64::NAN, 0), |point| (point.loss, point.tokens));
     let config = &settings.config;
     let card = format!(
@@ -101,7 +145,7 @@ It is of no use outside of TREX's own mini tasks.\n\n\
 | architecture | LlamaForCausalLM, {} layers, width {}, {} heads, {} key-value heads |\n\
 | parameters | {} |\n\
 | vocabulary | {} byte-level BPE tokens, digits one by one |\n\
-| training | {} steps, {tokens} tokens, AdamW, peak learning rate {}, warm-up–stable–decay |\n\
+| training | {} steps of {} tokens on general text, then {} on text with practice items ({tokens} tokens); AdamW, warm-up–stable–decay |\n\
 | last loss | {loss:.3} nats per token |\n\
 | weights | bfloat16 |\n\n\
 The same command on the same kind of processor writes the same bytes.\n",
@@ -111,8 +155,9 @@ The same command on the same kind of processor writes the same bytes.\n",
         config.num_kv_heads,
         config.num_parameters(),
         config.vocab_size,
-        settings.steps,
-        settings.learning_rate,
+        args.steps,
+        args.tokens_per_step,
+        args.practice_steps,
     );
     Ok(trex_fs::write_atomic(&out.join("README.md"), card.as_bytes())?)
 }

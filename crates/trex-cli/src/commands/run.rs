@@ -29,7 +29,8 @@ pub(crate) fn run(args: &RunArgs, output: &mut Output) -> Result<(), CliError> {
     {
         return Err(CommandError::UnfinishedRun { path: dir.to_owned(), name: run.name }.into());
     }
-    let settings = wiring::run_settings(dir, model, &args.machine);
+    let mut settings = wiring::run_settings(dir, model, &args.machine);
+    settings.final_openings_before = final_openings(&writer, &task, None)?;
     let workers = wiring::workers(settings.threads)?;
     let start = NewRun { id: system::new_run_id(), task, seed: args.seed };
     let id = start.id;
@@ -50,7 +51,8 @@ pub(crate) fn resume(args: &ResumeArgs, output: &mut Output) -> Result<(), CliEr
         return deliver(dir, run.id, &recorded, output);
     }
     let model = wiring::find_model(&recorded.task()?.model.0)?;
-    let settings = wiring::run_settings(dir, model, &args.machine);
+    let mut settings = wiring::run_settings(dir, model, &args.machine);
+    settings.final_openings_before = final_openings(&writer, recorded.task()?, Some(run.id))?;
     let workers = wiring::workers(settings.threads)?;
     let (data, mut observer) = (DataPorts::new(dir), LiveObserver::new(output));
     let ports =
@@ -60,9 +62,21 @@ pub(crate) fn resume(args: &ResumeArgs, output: &mut Output) -> Result<(), CliEr
 }
 
 fn open(dir: &Path, machine: &MachineArgs) -> Result<Writer, CliError> {
+    system::catch_stop_signals();
     let writer = Workspace::open_writer(dir, &SystemClock)?;
     require_free_bytes(dir, machine.reserve_bytes)?;
     Ok(writer)
+}
+
+/// How often the other runs of the workspace opened the sealed split of the same data.
+fn final_openings(writer: &Writer, task: &TaskSpec, except: Option<RunId>) -> Result<usize, CliError> {
+    let mut openings = 0;
+    for run in writer.runs()?.into_iter().filter(|run| Some(run.id) != except) {
+        let state = writer.state(run.id)?;
+        let same_data = state.task()?.data == task.data;
+        openings += usize::from(same_data && state.final_opened > 0);
+    }
+    Ok(openings)
 }
 
 fn resolve_task(args: &RunArgs) -> Result<TaskSpec, CliError> {

@@ -20,7 +20,7 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
     pub(super) fn open_final(&mut self) -> Result<(), EngineError> {
         if self.state.final_opened == 0 {
             let reason = "the search has ended: base and incumbent are judged".to_owned();
-            return self.record(vec![Event::FinalOpened { times: 1, reason }]);
+            return self.record(vec![Event::FinalOpened { times: self.settings.final_openings_before + 1, reason }]);
         }
         let contenders = [None].into_iter().chain(self.state.incumbent.clone().map(Some));
         for variant in contenders.collect::<Vec<_>>() {

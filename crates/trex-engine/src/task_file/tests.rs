@@ -118,7 +118,7 @@ fn unknown_keys_are_named_with_place_and_neighbour_at_every_level() {
     check_hint("learning_rate", "learning_rat", "did you mean \"learning_rate\"?");
     check("r = 16", "rr = 16", "task.unknown_key", "my/task.toml:24:1: unknown key \"rr\" in [train.lora]");
     check("answer =", "anser =", "task.unknown_key", "my/task.toml:10:32: unknown key \"anser\" in [data.fields]");
-    check_hint("trials", "zzz", "known keys here: cpu_s, disk_bytes, gpu_s, money, tokens, trials, wall_s");
+    check_hint("trials", "zzz", "known keys here: cpu_s, gpu_s, money, tokens, trials, wall_s");
 }
 
 #[test]
@@ -220,12 +220,12 @@ fn ranges_and_syntax_are_checked() {
 #[test]
 fn names_of_other_trainers_are_understood() {
     let train = "max_seq_length = 256\nmicro_batch_size = 4\nlora_r = 32\nlora_target = [\"q_proj\"]\n\
-                 finetuning_type = \"full\"\nwarmup_steps = 0.1\n";
+                 finetuning_type = \"lora\"\nwarmup_steps = 0.1\n";
     let text = TASK.replace("learning_rate = 5e-4\nmax_steps = 60\n\n[train.lora]\nr = 16\n", train);
     let config = parse(&text).unwrap().train;
     assert_eq!((config.max_length, config.per_device_train_batch_size, config.lora.r), (256, 4, 32));
     assert_eq!(config.lora.target_modules, TargetModules::List(vec!["q_proj".to_owned()]));
-    assert_eq!((config.method, config.lora.lora_alpha), (TrainMethod::Full, LoraConfig::default().lora_alpha));
+    assert_eq!((config.method, config.lora.lora_alpha), (TrainMethod::Lora, LoraConfig::default().lora_alpha));
     assert!((config.warmup_ratio - 0.1).abs() < 1e-12);
     check(
         "max_steps = 60",

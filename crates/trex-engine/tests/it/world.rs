@@ -35,6 +35,7 @@ impl World {
             threads: 1,
             machine_bytes: 1 << 34,
             checkpoint_every: 5,
+            final_openings_before: 0,
         };
         Self {
             log: FailingLog::new(),

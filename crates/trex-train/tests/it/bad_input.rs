@@ -42,10 +42,22 @@ fn a_model_that_is_missing_or_broken_is_named() {
     check_model(|dir| std::fs::remove_file(dir.join("model.safetensors")).unwrap(), "model.not_a_model");
     check_model(|dir| std::fs::remove_file(dir.join("config.json")).unwrap(), "fs.not_found");
     check_model(truncate, "model.damaged");
-    check_model(|dir| edit(dir, "config.json", "\"LlamaForCausalLM\"", "\"MambaForCausalLM\""), "model.unknown_architecture");
-    check_model(|dir| edit(dir, "config.json", "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3"), "model.missing_tensor");
-    check_model(|dir| edit(dir, "config.json", "\"intermediate_size\": 48", "\"intermediate_size\": 50"), "model.wrong_shape");
-    check_model(|dir| edit(dir, "config.json", "\"vocab_size\": ", "\"vocab_size\": 1, \"was\": "), "chat.tokenizer_mismatch");
+    check_model(
+        |dir| edit(dir, "config.json", "\"LlamaForCausalLM\"", "\"MambaForCausalLM\""),
+        "model.unknown_architecture",
+    );
+    check_model(
+        |dir| edit(dir, "config.json", "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3"),
+        "model.missing_tensor",
+    );
+    check_model(
+        |dir| edit(dir, "config.json", "\"intermediate_size\": 48", "\"intermediate_size\": 50"),
+        "model.wrong_shape",
+    );
+    check_model(
+        |dir| edit(dir, "config.json", "\"vocab_size\": ", "\"vocab_size\": 1, \"was\": "),
+        "chat.tokenizer_mismatch",
+    );
 }
 
 #[test]

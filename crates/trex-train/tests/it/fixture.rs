@@ -40,7 +40,14 @@ pub(crate) fn example(index: usize, question: &str, answer: &str, options: &[&st
 
 /// Animals are "big" or "small": learnable from the word alone.
 pub(crate) fn animals() -> Vec<Example> {
-    let animals = [("elephant", "big"), ("mouse", "small"), ("whale", "big"), ("ant", "small"), ("horse", "big"), ("flea", "small")];
+    let animals = [
+        ("elephant", "big"),
+        ("mouse", "small"),
+        ("whale", "big"),
+        ("ant", "small"),
+        ("horse", "big"),
+        ("flea", "small"),
+    ];
     let ask = |animal: &str| format!("how large is the {animal}?");
     animals.iter().enumerate().map(|(i, (animal, size))| example(i, &ask(animal), size, &["big", "small"])).collect()
 }
@@ -76,7 +83,12 @@ impl Fixture {
         TrainJob {
             model_dir: self.model_dir(),
             data: self.blobs().path(&data),
-            config: TrainConfig { learning_rate: 1e-2, per_device_train_batch_size: 3, max_steps: 12, ..TrainConfig::default() },
+            config: TrainConfig {
+                learning_rate: 1e-2,
+                per_device_train_batch_size: 3,
+                max_steps: 12,
+                ..TrainConfig::default()
+            },
             seed: 1,
             total_steps: 12,
             stop_step,
@@ -111,7 +123,14 @@ fn write_model(dir: &Path, steps: usize) {
         rope_theta: 10_000.0,
         tie_word_embeddings: true,
     };
-    let settings = PretrainSettings { config: config.clone(), seed: 1, steps, tokens_per_step: 200, learning_rate: 4e-3 };
+    let settings = PretrainSettings {
+        config: config.clone(),
+        seed: 1,
+        start: None,
+        steps,
+        tokens_per_step: 200,
+        learning_rate: 4e-3,
+    };
     let chats = animals().into_iter().map(|row| {
         let animal = row.question().trim_start_matches("how large is the ").trim_end_matches('?').to_owned();
         [row.prompt, vec![Message::assistant(format!("{animal}: big or small"))]].concat()
