@@ -47,7 +47,7 @@ impl Dropout {
     }
 
     fn apply(&mut self, x: &Tensor) -> candle_core::Result<Tensor> {
-        let keep = 1.0 / (1.0 - self.share) as f32;
+        let keep = ops::single(1.0 / (1.0 - self.share));
         // A 32-bit draw is below share · 2³² with probability `share`.
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "share is in [0, 1)")]
         let threshold = (self.share * f64::from(u32::MAX)) as u32;
@@ -162,20 +162,21 @@ impl Decoder {
         let table = RopeTable::new(positions, self.config.head_dim, self.config.rope_theta);
         let mut x = self.embedding.index_select(&ids, 0)?;
         for (number, layer) in self.layers.iter().enumerate() {
-            let [q, k, v, o, gate, up, down] = &layer.projections;
+            let [q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj] = &layer.projections;
             let normed = ops::rms_norm(&x, &layer.input_norm, self.config.rms_norm_eps)?;
-            let input = self.adapter_input(&normed, dropout.as_deref_mut())?;
-            let query = ops::rope(&self.linear(q, &normed, &input)?, &table)?;
-            let key = ops::rope(&self.linear(k, &normed, &input)?, &table)?;
-            let value = self.linear(v, &normed, &input)?;
+            let input = adapter_input(&normed, dropout.as_deref_mut())?;
+            let query = ops::rope(&self.linear(q_proj, &normed, &input)?, &table)?;
+            let key = ops::rope(&self.linear(k_proj, &normed, &input)?, &table)?;
+            let value = self.linear(v_proj, &normed, &input)?;
             let mixed = attend(number, &query, &key, &value)?;
-            let input = self.adapter_input(&mixed, dropout.as_deref_mut())?;
-            x = (x + self.linear(o, &mixed, &input)?)?;
+            let input = adapter_input(&mixed, dropout.as_deref_mut())?;
+            x = (x + self.linear(o_proj, &mixed, &input)?)?;
             let normed = ops::rms_norm(&x, &layer.post_norm, self.config.rms_norm_eps)?;
-            let input = self.adapter_input(&normed, dropout.as_deref_mut())?;
-            let gated = ops::swiglu(&self.linear(gate, &normed, &input)?, &self.linear(up, &normed, &input)?)?;
-            let input = self.adapter_input(&gated, dropout.as_deref_mut())?;
-            x = (x + self.linear(down, &gated, &input)?)?;
+            let input = adapter_input(&normed, dropout.as_deref_mut())?;
+            let gated =
+                ops::swiglu(&self.linear(gate_proj, &normed, &input)?, &self.linear(up_proj, &normed, &input)?)?;
+            let input = adapter_input(&gated, dropout.as_deref_mut())?;
+            x = (x + self.linear(down_proj, &gated, &input)?)?;
         }
         Ok(ops::rms_norm(&x, &self.norm, self.config.rms_norm_eps)?)
     }
@@ -203,16 +204,17 @@ impl Decoder {
         }
     }
 
-    fn adapter_input(&self, x: &Tensor, dropout: Option<&mut Dropout>) -> candle_core::Result<Tensor> {
-        dropout.map_or_else(|| Ok(x.clone()), |dropout| dropout.apply(x))
-    }
-
     fn linear(&self, linear: &Linear, x: &Tensor, adapter_input: &Tensor) -> candle_core::Result<Tensor> {
         let out = if self.frozen { ops::frozen_linear(x, &linear.weight)? } else { x.matmul(&linear.weight.t()?)? };
         let Some(pair) = &linear.adapter else { return Ok(out) };
         let thin = (adapter_input.matmul(&pair.a.t()?)? * self.adapter_scale)?;
         out + thin.matmul(&pair.b.t()?)?
     }
+}
+
+/// What an adapter sees of its layer's input.
+fn adapter_input(x: &Tensor, dropout: Option<&mut Dropout>) -> candle_core::Result<Tensor> {
+    dropout.map_or_else(|| Ok(x.clone()), |dropout| dropout.apply(x))
 }
 
 /// Fresh weights: normal with standard deviation 0.02, residual outputs scaled by 1/√(2 · layers) as in GPT-2; norms one.

@@ -35,11 +35,11 @@ struct AdapterHeader {
     lora: LoraConfig,
 }
 
+/// A module path with its (out, in) shape.
+type TargetModule = (String, (usize, usize));
+
 /// Module paths and (out, in) shapes of the layers that get an adapter.
-pub(crate) fn target_modules(
-    config: &ModelConfig,
-    lora: &LoraConfig,
-) -> Result<Vec<(String, (usize, usize))>, TrainError> {
+pub(crate) fn target_modules(config: &ModelConfig, lora: &LoraConfig) -> Result<Vec<TargetModule>, TrainError> {
     let names = lora.target_modules.names()?;
     let mut modules = Vec::new();
     for layer in 0..config.num_layers {

@@ -92,10 +92,10 @@ impl ModelConfig {
         };
         let num_kv_heads = raw.num_key_value_heads.unwrap_or(raw.num_attention_heads);
         let head_dim = raw.head_dim.unwrap_or(raw.hidden_size / raw.num_attention_heads.max(1));
-        if raw.num_attention_heads == 0 || num_kv_heads == 0 || raw.num_attention_heads % num_kv_heads != 0 {
+        if raw.num_attention_heads == 0 || num_kv_heads == 0 || !raw.num_attention_heads.is_multiple_of(num_kv_heads) {
             return reject("num_key_value_heads", num_kv_heads.to_string(), "must divide num_attention_heads");
         }
-        if head_dim == 0 || head_dim % 2 != 0 {
+        if head_dim == 0 || !head_dim.is_multiple_of(2) {
             return reject("head_dim", head_dim.to_string(), "must be even and above 0");
         }
         if raw.hidden_size == 0 || raw.num_hidden_layers == 0 || raw.vocab_size == 0 || raw.intermediate_size == 0 {

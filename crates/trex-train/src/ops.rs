@@ -21,6 +21,12 @@ pub(crate) use swiglu::swiglu;
 
 use candle_core::{CpuStorage, Layout, Result, Storage, Tensor};
 
+/// The nearest `f32`: everything is computed in single precision, settings come in double.
+#[expect(clippy::cast_possible_truncation, reason = "rounding is what is asked for")]
+pub(crate) fn single(value: f64) -> f32 {
+    value as f32
+}
+
 /// The elements of a contiguous `f32` operand.
 pub(crate) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     let all = storage.as_slice::<f32>()?;

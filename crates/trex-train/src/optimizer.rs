@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use trex_domain::TrainConfig;
 
 use crate::TrainError;
+use crate::ops::single;
 
 /// One trained tensor with Adam's moments.
 #[derive(Debug)]
@@ -86,12 +87,12 @@ impl AdamW {
             let decay = if parameter.decays { config.weight_decay * learning_rate } else { 0.0 };
             let mut values: Vec<f32> = parameter.var.flatten_all()?.to_vec1()?;
             let update = Update {
-                beta1: config.adam_beta1 as f32,
-                beta2: config.adam_beta2 as f32,
-                rate: (learning_rate / correct1) as f32,
-                scale2: (1.0 / correct2) as f32,
-                epsilon: config.adam_epsilon as f32,
-                keep: (1.0 - decay) as f32,
+                beta1: single(config.adam_beta1),
+                beta2: single(config.adam_beta2),
+                rate: single(learning_rate / correct1),
+                scale2: single(1.0 / correct2),
+                epsilon: single(config.adam_epsilon),
+                keep: single(1.0 - decay),
             };
             update.apply(&mut values, &mut parameter.m, &mut parameter.v, grad);
             parameter.var.set(&Tensor::from_vec(values, parameter.var.shape(), parameter.var.device())?)?;
@@ -130,7 +131,8 @@ impl Gradients {
     }
 
     fn scale(&mut self, factor: f64) {
-        self.values.iter_mut().flatten().for_each(|g| *g *= factor as f32);
+        let factor = single(factor);
+        self.values.iter_mut().flatten().for_each(|g| *g *= factor);
     }
 }
 

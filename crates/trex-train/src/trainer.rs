@@ -18,8 +18,14 @@ use crate::optimizer::AdamW;
 use crate::usage::{Meter, peak_rss_bytes};
 use crate::{ModelConfig, TrainError, ops};
 
-/// Loss above this multiple of the first step's counts as divergence.
+/// A mean loss above this multiple of the first step's counts as divergence.
 const DIVERGENCE_FACTOR: f64 = 4.0;
+
+/// Steps whose mean loss is judged.
+const DIVERGENCE_WINDOW: usize = 5;
+
+/// Loss in nats below which the first step's is not taken as the measure.
+const DIVERGENCE_FLOOR: f64 = 2.0;
 
 /// Receives events; returning `false` asks for an orderly stop.
 pub trait EventSink {
@@ -129,13 +135,19 @@ impl<'a> Trainer<'a> {
         Ok(point)
     }
 
+    /// Judges the mean of the last steps: one batch of bad rows is not a divergence, a loss that is no number is.
     fn check_divergence(&mut self, step: usize, loss: f64) -> Result<(), TrainError> {
         let first = *self.header.first_loss.get_or_insert(loss);
-        // A loss near zero may triple without harm, hence the floor of one nat.
-        if !loss.is_finite() || loss > DIVERGENCE_FACTOR * first.max(1.0) {
-            return Err(TrainError::Diverged { step: step + 1, loss });
+        let curve = &self.header.curve;
+        let recent = curve[curve.len().saturating_sub(DIVERGENCE_WINDOW - 1)..].iter().map(|point| point.loss);
+        let recent: Vec<f64> = recent.chain([loss]).collect();
+        let mean = recent.iter().sum::<f64>() / recent.len() as f64;
+        // A loss near zero may grow many times without harm, hence the floor.
+        let is_far_off = recent.len() == DIVERGENCE_WINDOW && mean > DIVERGENCE_FACTOR * first.max(DIVERGENCE_FLOOR);
+        if loss.is_finite() && !is_far_off {
+            return Ok(());
         }
-        Ok(())
+        Err(TrainError::Diverged { step: step + 1, loss })
     }
 
     fn save_checkpoint(&self) -> Result<(), TrainError> {

@@ -136,7 +136,9 @@ fn probabilities(
             sum += *x;
         }
         let inverse = 1.0 / sum;
-        visible.iter_mut().for_each(|x| *x *= inverse);
+        for x in visible.iter_mut() {
+            *x *= inverse;
+        }
         hidden.fill(0.0);
     }
     (scores, columns)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::{slice, with_slices};
+use super::{single, slice, with_slices};
 
 struct CrossEntropy {
     targets: Arc<Vec<u32>>,
@@ -19,7 +19,7 @@ pub(crate) fn cross_entropy(logits: &Tensor, targets: &Arc<Vec<u32>>, smoothing:
     if !logits.device().is_cpu() {
         return composed(logits, targets, smoothing);
     }
-    logits.contiguous()?.apply_op1(CrossEntropy { targets: targets.clone(), smoothing: smoothing as f32 })
+    logits.contiguous()?.apply_op1(CrossEntropy { targets: targets.clone(), smoothing: single(smoothing) })
 }
 
 fn composed(logits: &Tensor, targets: &Arc<Vec<u32>>, smoothing: f64) -> Result<Tensor> {

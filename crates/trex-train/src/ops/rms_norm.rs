@@ -3,7 +3,7 @@
 use candle_core::{CpuStorage, CustomOp2, D, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::{slice, with_slices};
+use super::{single, slice, with_slices};
 
 struct RmsNorm {
     eps: f32,
@@ -16,7 +16,7 @@ pub(crate) fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> 
     if !x.device().is_cpu() {
         return composed(x, weight, eps);
     }
-    let op = RmsNorm { eps: eps as f32, trained_scale: weight.track_op() };
+    let op = RmsNorm { eps: single(eps), trained_scale: weight.track_op() };
     x.contiguous()?.apply_op2(weight, op)
 }
 

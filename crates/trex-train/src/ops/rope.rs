@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, CustomOp1, D, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::slice;
+use super::{single, slice};
 
 /// Cosines and sines for the positions of one batch.
 #[derive(Clone, Debug)]
@@ -24,8 +24,8 @@ impl RopeTable {
         let inverse: Vec<f64> = (0..half).map(|i| theta.powf(-2.0 * i as f64 / head_dim as f64)).collect();
         let angles = || positions.iter().flat_map(|p| inverse.iter().map(move |f| *p as f64 * f));
         Self {
-            cos: Arc::new(angles().map(|angle| angle.cos() as f32).collect()),
-            sin: Arc::new(angles().map(|angle| angle.sin() as f32).collect()),
+            cos: Arc::new(angles().map(|angle| single(angle.cos())).collect()),
+            sin: Arc::new(angles().map(|angle| single(angle.sin())).collect()),
             half,
         }
     }

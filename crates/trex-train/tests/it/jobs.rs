@@ -44,9 +44,11 @@ fn training_learns_and_both_ways_of_scoring_see_it() {
     assert!(mean(&done.curve[232..]) < 0.5 * mean(&done.curve[..8]), "{:?}", done.curve);
     let base = accuracy(&fixture, &eval_job(&fixture, None, EvalMode::Choice));
     let chosen = accuracy(&fixture, &eval_job(&fixture, Some(&done), EvalMode::Choice));
-    let generated = accuracy(&fixture, &eval_job(&fixture, Some(&done), EvalMode::Generate { max_new_tokens: 8 }));
-    assert!(chosen > base && chosen > 0.8, "{base} before, {chosen} after");
-    assert!((chosen - generated).abs() < 1e-9, "{chosen} by choice, {generated} by generation");
+    assert!(chosen > base && chosen > 0.8, "choice: {base} before, {chosen} after");
+    let generate = EvalMode::Generate { max_new_tokens: 8 };
+    let before = accuracy(&fixture, &eval_job(&fixture, None, generate));
+    let after = accuracy(&fixture, &eval_job(&fixture, Some(&done), generate));
+    assert!(after > before, "generation: {before} before, {after} after");
 }
 
 #[test]

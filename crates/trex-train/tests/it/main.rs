@@ -1,5 +1,8 @@
 //! The public API of trex-train on a tiny model that is made here.
 
+#[cfg(test)]
 mod bad_input;
+#[cfg(test)]
 mod fixture;
+#[cfg(test)]
 mod jobs;
