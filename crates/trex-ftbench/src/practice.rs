@@ -23,7 +23,7 @@ const FIRST_PRACTISED: usize = 1;
 pub(crate) fn is_reserved(normalised: &str) -> bool {
     let hash = ContentHash::of_bytes(normalised.as_bytes()).to_string();
     let byte = u8::from_str_radix(&hash[..2], 16).unwrap_or(0);
-    byte % RESERVED_ONE_IN == 0
+    byte.is_multiple_of(RESERVED_ONE_IN)
 }
 
 /// The practice conversation with this number: tasks 2 to 10 in turn. Depends on its arguments only.
