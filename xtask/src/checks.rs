@@ -15,7 +15,6 @@ pub(crate) fn checks(project: &Project, steps: &mut Steps) -> Result<()> {
     cargo_step("clippy", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
     steps.step("tidy", || tidy::tidy(project))?;
     let mut cargo_step = |name: &str, arguments: &[&str]| steps.step(name, || run(&mut cargo(root, arguments)));
-    cargo_step("build", &["build", "--package", "trex-cli"])?;
     cargo_step("tests", &["nextest", "run", "--workspace"])?;
     cargo_step("documentation tests", &["test", "--doc", "--workspace"])?;
     steps.step("documentation", || {
