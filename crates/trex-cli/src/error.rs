@@ -58,7 +58,8 @@ impl CliError {
         let mut causes = Vec::new();
         let mut next = self.0.source();
         while let Some(err) = next {
-            causes.push(err.to_string());
+            // Some libraries add a backtrace to their text; the first line says what happened.
+            causes.push(err.to_string().lines().next().unwrap_or_default().to_owned());
             next = err.source();
         }
         causes
@@ -144,7 +145,7 @@ impl Problem for CommandError {
         Some(match self {
             Self::UnknownModel { nearest, .. } => did_you_mean(
                 nearest,
-                "`trex model list` shows what there is, `trex model add` takes in a file, a folder or a hub id",
+                "`trex model list` shows what there is, `trex model add` takes in a file, a folder or hub:OWNER/NAME, `--model bundled` needs none; `cargo xtask setup` fetches smollm2-135m-instruct",
             ),
             Self::UnknownTask { nearest, .. } => did_you_mean(
                 nearest,

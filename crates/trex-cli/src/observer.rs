@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use trex_domain::{Event, Phase, RunState, Score, StoredEvent, Verdict, WorkerEvent};
+use trex_domain::{Event, Phase, RunState, Score, StopReason, StoredEvent, Verdict, WorkerEvent};
 use trex_engine::{BudgetUse, Observer, progress_line, tree_text};
 
 use crate::output::Output;
@@ -129,9 +129,7 @@ pub(crate) fn describe(event: &Event) -> Option<String> {
             )
         }
         Event::InsightDistilled { insight } => format!("learned: {}", insight.statement),
-        Event::SearchStopped { reason } => {
-            format!("search ended: {}", serde_json::to_string(reason).unwrap_or_default())
-        }
+        Event::SearchStopped { reason } => format!("search ended: {}", why_stopped(reason)),
         Event::FinalOpened { times, reason } => format!("sealed split opened (time {times}): {reason}"),
         Event::FinalScored { variant, score, .. } => {
             let who = variant.as_ref().map_or("base", |id| id.as_str());
@@ -143,4 +141,15 @@ pub(crate) fn describe(event: &Event) -> Option<String> {
         Event::Warned { message, .. } => format!("note: {message}"),
         _ => return None,
     })
+}
+
+fn why_stopped(reason: &StopReason) -> String {
+    match reason {
+        StopReason::TargetReached => "the target score is reached".to_owned(),
+        StopReason::Budget { limit } => {
+            format!("what is left of the budget ({limit:?}) buys no further batch").to_lowercase()
+        }
+        StopReason::Plateau { experiments } => format!("{experiments} experiments in a row without a significant gain"),
+        StopReason::Exhausted => "nothing is left to try".to_owned(),
+    }
 }

@@ -101,7 +101,7 @@ pub(crate) struct PeftExporter;
 
 impl Exporter for PeftExporter {
     fn export(&self, adapter: &Path, model: &ModelFacts, out: &Path) -> Result<(), Box<dyn Problem + Send + Sync>> {
-        let written = trex_train::write_peft_folder(adapter, &model.dir, &model.name, out);
+        let written = trex_train::write_peft_folder(adapter, &model.dir, &model.dir.display().to_string(), out);
         written.map_err(|err| -> Box<dyn Problem + Send + Sync> { Box::new(err) })
     }
 }

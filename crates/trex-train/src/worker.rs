@@ -67,7 +67,7 @@ fn failure_event(err: &TrainError) -> WorkerEvent {
     let mut cause = std::error::Error::source(err);
     while let Some(err) = cause {
         message.push_str(": ");
-        message.push_str(&err.to_string());
+        message.push_str(err.to_string().lines().next().unwrap_or_default());
         cause = err.source();
     }
     WorkerEvent::Failed { class: err.failure_class(), code: err.code().to_owned(), message, hint: err.hint() }

@@ -53,7 +53,7 @@ fn file_names(run: RunId, state: &RunState) -> BTreeMap<String, String> {
 }
 
 /// The last lines of `trex run`.
-pub(crate) fn summary(report: &Report) -> String {
+pub(crate) fn summary(dir: &Path, report: &Report) -> String {
     let shown = |score: &Option<ReportScore>| match score {
         Some(score) => {
             format!("{:.3} [{:.3}, {:.3}] n={} ({})", score.score, score.ci95[0], score.ci95[1], score.n, score.split)
@@ -79,6 +79,6 @@ pub(crate) fn summary(report: &Report) -> String {
         "trials:  {} run, {} duplicates avoided, {:.0} s wall, {:.0} s processor",
         report.trials, report.duplicates.avoided, report.cost.wall_s, report.cost.cpu_s
     ));
-    lines.extend(report.files.iter().map(|(kind, path)| format!("{kind}: {path}")));
+    lines.extend(report.files.iter().map(|(kind, path)| format!("{kind}: {}", dir.join(path).display())));
     lines.join("\n")
 }

@@ -107,5 +107,5 @@ fn deliver(dir: &Path, run: RunId, state: &RunState, output: &mut Output) -> Res
         return output.result(&serde_json::json!({"type": "report", "report": report}), String::new);
     }
     output.line("")?;
-    output.line(report::summary(&report).trim_end())
+    output.line(report::summary(dir, &report).trim_end())
 }

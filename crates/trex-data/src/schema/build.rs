@@ -29,9 +29,12 @@ pub(super) struct Built {
 }
 
 impl Built {
-    /// Fails when every answer is outside the options: then the mapping is wrong, not the rows.
+    /// Fails when answers are outside the options and some option has no row, or no row is left at all: then the mapping
+    /// is wrong, not the rows.
     pub(super) fn check_labels(&self, file: &str, prompt: &PromptSpec) -> Result<(), DataError> {
-        if self.unknown_labels.is_empty() || !self.examples.is_empty() {
+        let has_rows = |option: &String| self.examples.iter().any(|example| example.answer == *option);
+        let all_occur = !self.examples.is_empty() && prompt.options.iter().all(has_rows);
+        if self.unknown_labels.is_empty() || all_occur {
             return Ok(());
         }
         let mut found: Vec<(&String, &usize)> = self.unknown_labels.iter().collect();

@@ -168,10 +168,10 @@ fn rows_that_do_not_fit_are_set_aside() {
     check_set_aside(&["text", "label"], &["-", "1"], "no value in column \"text\"");
     check_set_aside(&["text", "label"], &["x", "-"], "no value in column \"label\"");
     check_set_aside(&["text", "label"], &["pick {options}", "1"], "placeholder");
-    let rows: &[&[&str]] = &[&["a", "yes"], &["b", "perhaps"]];
+    let rows: &[&[&str]] = &[&["a", "yes"], &["b", "perhaps"], &["c", "no"]];
     let (examples, quarantined, _) =
         built(&table(&["text", "label"], rows), &prompt("{input}", &["yes", "no"]), &FieldMap::default());
-    assert_eq!(examples.len(), 1);
+    assert_eq!(examples.len(), 2);
     assert_eq!((quarantined[0].line, quarantined[0].byte_offset), (2, 10));
     assert_eq!(quarantined[0].reason, "the answer \"perhaps\" is none of [\"yes\", \"no\"]");
     assert_eq!(quarantined[0].excerpt, "text: b | label: perhaps");

@@ -30,7 +30,12 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
         let count = self.affordable_variants()?;
         if count == 0 {
             let limit = self.state.broken_limit(&self.cheapest_trial()?).unwrap_or(BudgetLimit::Trials);
-            return self.record(vec![Event::SearchStopped { reason: StopReason::Budget { limit } }]);
+            let mut events = vec![Event::SearchStopped { reason: StopReason::Budget { limit } }];
+            if self.state.trials.is_empty() {
+                let message = "nothing was tried: the trials of the budget do not reach for one variant on all rungs and its repeats on further seeds";
+                events.push(Event::Warned { code: "run.nothing_tried".to_owned(), message: message.to_owned() });
+            }
+            return self.record(events);
         }
         let task = self.task()?;
         let policy = trex_search::policy(&task.search.policy)?;
