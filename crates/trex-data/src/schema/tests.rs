@@ -233,3 +233,13 @@ fn settings_that_no_row_can_fit_are_errors() {
         "\"7\" = \"yes\"",
     );
 }
+
+/// A mapping with one wrong entry would else leave a task with a single answer, which every model gets right.
+#[test]
+fn an_option_without_a_row_beside_unknown_labels_is_an_error() {
+    let rows: &[&[&str]] = &[&["a", "yes"], &["b", "nope"], &["c", "yes"]];
+    let table = table(&["text", "label"], rows);
+    let err = examples_from_table(&table, "t", &prompt("{input}", &["yes", "no"]), &FieldMap::default()).unwrap_err();
+    assert_eq!(trex_domain::Problem::code(&err), "data.labels_unknown");
+    assert!(err.to_string().contains("nope"), "{err}");
+}
