@@ -15,8 +15,9 @@ pub(crate) fn checks(project: &Project, steps: &mut Steps) -> Result<()> {
     cargo_step("clippy", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
     steps.step("tidy", || tidy::tidy(project))?;
     let mut cargo_step = |name: &str, arguments: &[&str]| steps.step(name, || run(&mut cargo(root, arguments)));
-    cargo_step("tests", &["nextest", "run", "--workspace"])?;
     cargo_step("documentation tests", &["test", "--doc", "--workspace"])?;
+    // Last of the runners, so that its summary closes the output.
+    cargo_step("tests", &["nextest", "run", "--workspace"])?;
     steps.step("documentation", || {
         let mut command = cargo(root, &["doc", "--no-deps", "--workspace"]);
         run(command.env("RUSTDOCFLAGS", "-D warnings"))
