@@ -29,5 +29,5 @@ pub use export::write_peft_folder;
 pub use model_config::ModelConfig;
 pub use models::{ModelEntry, ModelRegistry, model_facts};
 pub use pretrain::{PretrainProgress, PretrainSettings, pretrain, write_hf_model};
-pub use trainer::{EventSink, scratch_checkpoint, train};
+pub use trainer::{EventSink, train};
 pub use worker::{run_job, run_worker};

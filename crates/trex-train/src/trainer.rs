@@ -2,7 +2,7 @@
 //!
 //! Data order, dropout and initialisation depend on the seed and the step only, so a resumed training writes the same bytes as one that was never interrupted.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use candle_core::{Device, Var};
 use rand::Rng as _;
@@ -245,11 +245,6 @@ fn permutation(rows: usize, seed: u64, epoch: usize) -> Vec<usize> {
         order.swap(last, other);
     }
     order
-}
-
-/// Where the checkpoint of an unfinished job lies below its scratch folder.
-pub fn scratch_checkpoint(scratch_dir: &Path) -> PathBuf {
-    scratch_dir.join("checkpoint.safetensors")
 }
 
 #[cfg(test)]
