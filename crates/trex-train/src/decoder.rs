@@ -1,4 +1,6 @@
-//! A Llama-family decoder that can be trained: frozen with adapters, or with every weight trained.
+//! A decoder that can be trained: frozen with adapters, or with every weight trained.
+//!
+//! [`ModelConfig`] says what a layer computes; nothing here asks for the family.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,21 +18,48 @@ use crate::{ModelConfig, TrainError, weights};
 /// Attention of one layer: takes layer number and rotated queries, rotated keys and values of the batch.
 pub(crate) type Attend<'a> = &'a mut dyn FnMut(usize, &Tensor, &Tensor, &Tensor) -> candle_core::Result<Tensor>;
 
-/// A linear layer without bias, maybe with an adapter.
+/// A linear layer, maybe with an adapter.
 #[derive(Debug)]
 struct Linear {
     /// (out, in).
     weight: Tensor,
+    /// (out).
+    bias: Option<Tensor>,
     adapter: Option<LoraPair>,
 }
 
-/// One block.
+/// One block. Norms have one value per column.
 #[derive(Debug)]
 struct Layer {
     input_norm: Tensor,
-    /// q, k, v, o, gate, up, down.
-    projections: [Linear; 7],
-    post_norm: Tensor,
+    /// q, k and v, or one that makes all three.
+    attention_in: Vec<Linear>,
+    /// For each head of q and of k.
+    head_norms: Option<[Tensor; 2]>,
+    attention_out: Linear,
+    /// On what attention adds to the residual stream.
+    attention_norm: Option<Tensor>,
+    feed_forward_norm: Tensor,
+    /// gate and up, or one that makes both.
+    feed_forward_in: Vec<Linear>,
+    feed_forward_out: Linear,
+    /// On what the feed-forward layer adds to the residual stream.
+    output_norm: Option<Tensor>,
+}
+
+impl Layer {
+    /// The projections in the order of [`ModelConfig::projections`].
+    fn linears_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
+        let attention = self.attention_in.iter_mut().chain([&mut self.attention_out]);
+        attention.chain(self.feed_forward_in.iter_mut()).chain([&mut self.feed_forward_out])
+    }
+}
+
+/// Rotations of one batch.
+struct Tables {
+    global: RopeTable,
+    /// Of windowed layers, where they differ.
+    local: Option<RopeTable>,
 }
 
 /// Random zeroing of adapter inputs in training.
@@ -107,19 +136,8 @@ impl Decoder {
         };
         let embedding = take("model.embed_tokens.weight".to_owned())?;
         let mut layers = Vec::with_capacity(config.num_layers);
-        for layer in 0..config.num_layers {
-            let mut projections = Vec::with_capacity(7);
-            for (path, _) in config.projection_shapes() {
-                let weight = take(format!("model.layers.{layer}.{path}.weight"))?;
-                projections.push(Linear { weight, adapter: None });
-            }
-            let projections =
-                <[Linear; 7]>::try_from(projections).unwrap_or_else(|_| unreachable!("seven were pushed"));
-            layers.push(Layer {
-                input_norm: take(format!("model.layers.{layer}.input_layernorm.weight"))?,
-                projections,
-                post_norm: take(format!("model.layers.{layer}.post_attention_layernorm.weight"))?,
-            });
+        for number in 0..config.num_layers {
+            layers.push(layer_from(&config, number, &mut take)?);
         }
         let norm = take("model.norm.weight".to_owned())?;
         let head = if config.tie_word_embeddings { embedding.clone() } else { take("lm_head.weight".to_owned())? };
@@ -129,9 +147,9 @@ impl Decoder {
     /// Puts adapters in place; they replace those that were there.
     pub(crate) fn attach(&mut self, adapter: &Adapter) {
         self.adapter_scale = adapter.config.scale();
-        let paths = self.config.projection_shapes().map(|(path, _)| path);
+        let paths = self.config.projection_shapes();
         for (number, layer) in self.layers.iter_mut().enumerate() {
-            for (linear, path) in layer.projections.iter_mut().zip(paths) {
+            for (linear, (path, _)) in layer.linears_mut().zip(&paths) {
                 linear.adapter = adapter.pairs.get(&format!("model.layers.{number}.{path}")).cloned();
             }
         }
@@ -145,8 +163,9 @@ impl Decoder {
     /// Final hidden states of a batch, shape (tokens, hidden), normalised.
     pub(crate) fn hidden(&self, tree: &TokenTree, dropout: Option<&mut Dropout>) -> Result<Tensor, TrainError> {
         let segments = tree.segments();
-        let shape = self.head_shape();
-        let mut attend = |_: usize, q: &Tensor, k: &Tensor, v: &Tensor| ops::attention(q, k, v, &segments, shape);
+        let mut attend = |layer: usize, q: &Tensor, k: &Tensor, v: &Tensor| {
+            ops::attention(q, k, v, &segments, self.layer_shape(layer))
+        };
         self.run(tree.tokens(), tree.positions(), &mut attend, dropout)
     }
 
@@ -159,26 +178,102 @@ impl Decoder {
         mut dropout: Option<&mut Dropout>,
     ) -> Result<Tensor, TrainError> {
         let ids = Tensor::from_slice(tokens, tokens.len(), &self.device)?;
-        let table = RopeTable::new(positions, self.config.head_dim, self.config.rope_theta);
+        let tables = self.rotations(positions);
         let mut x = self.embedding.index_select(&ids, 0)?;
-        for (number, layer) in self.layers.iter().enumerate() {
-            let [q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj] = &layer.projections;
-            let normed = ops::rms_norm(&x, &layer.input_norm, self.config.rms_norm_eps)?;
-            let input = adapter_input(&normed, dropout.as_deref_mut())?;
-            let query = ops::rope(&self.linear(q_proj, &normed, &input)?, &table)?;
-            let key = ops::rope(&self.linear(k_proj, &normed, &input)?, &table)?;
-            let value = self.linear(v_proj, &normed, &input)?;
-            let mixed = attend(number, &query, &key, &value)?;
-            let input = adapter_input(&mixed, dropout.as_deref_mut())?;
-            x = (x + self.linear(o_proj, &mixed, &input)?)?;
-            let normed = ops::rms_norm(&x, &layer.post_norm, self.config.rms_norm_eps)?;
-            let input = adapter_input(&normed, dropout.as_deref_mut())?;
-            let gated =
-                ops::swiglu(&self.linear(gate_proj, &normed, &input)?, &self.linear(up_proj, &normed, &input)?)?;
-            let input = adapter_input(&gated, dropout.as_deref_mut())?;
-            x = (x + self.linear(down_proj, &gated, &input)?)?;
+        if let Some(scale) = self.config.variant.embedding_scale {
+            x = (x * f64::from(scale))?;
         }
-        Ok(ops::rms_norm(&x, &self.norm, self.config.rms_norm_eps)?)
+        for (number, layer) in self.layers.iter().enumerate() {
+            let [q, k, v] = self.queries_keys_values(number, &x, &tables, dropout.as_deref_mut())?;
+            let mixed = attend(number, &q, &k, &v)?;
+            let input = adapter_input(&mixed, dropout.as_deref_mut())?;
+            let added = self.linear(&layer.attention_out, &mixed, &input)?;
+            x = (x + self.maybe_norm(added, layer.attention_norm.as_ref())?)?;
+            let added = self.feed_forward(layer, &x, dropout.as_deref_mut())?;
+            x = (x + self.maybe_norm(added, layer.output_norm.as_ref())?)?;
+        }
+        Ok(self.norm(&x, &self.norm)?)
+    }
+
+    fn rotations(&self, positions: &[usize]) -> Tables {
+        let table = |frequencies| RopeTable::new(positions, self.config.head_dim, frequencies);
+        Tables { global: table(&self.config.frequencies()), local: self.config.local_frequencies().as_ref().map(table) }
+    }
+
+    /// Rotated queries, rotated keys and values of one layer for its input x.
+    fn queries_keys_values(
+        &self,
+        number: usize,
+        x: &Tensor,
+        tables: &Tables,
+        dropout: Option<&mut Dropout>,
+    ) -> candle_core::Result<[Tensor; 3]> {
+        let layer = &self.layers[number];
+        let normed = self.norm(x, &layer.input_norm)?;
+        let input = adapter_input(&normed, dropout)?;
+        let (query, key) = self.config.qkv_sizes();
+        let [mut q, mut k, v] = self.columns(&layer.attention_in, &normed, &input, [query, key, key])?;
+        if let Some([q_norm, k_norm]) = &layer.head_norms {
+            q = self.head_norm(&q, q_norm)?;
+            k = self.head_norm(&k, k_norm)?;
+        }
+        let local = tables.local.as_ref().filter(|_| self.config.layer_window(number).is_some());
+        let table = local.unwrap_or(&tables.global);
+        Ok([ops::rope(&q, table)?, ops::rope(&k, table)?, v])
+    }
+
+    fn feed_forward(
+        &self,
+        layer: &Layer,
+        x: &Tensor,
+        mut dropout: Option<&mut Dropout>,
+    ) -> candle_core::Result<Tensor> {
+        let normed = self.norm(x, &layer.feed_forward_norm)?;
+        let input = adapter_input(&normed, dropout.as_deref_mut())?;
+        let inner = self.config.intermediate_size;
+        let [gate, up] = self.columns(&layer.feed_forward_in, &normed, &input, [inner, inner])?;
+        let gated = ops::gated(self.config.variant.activation, &gate, &up)?;
+        let input = adapter_input(&gated, dropout)?;
+        self.linear(&layer.feed_forward_out, &gated, &input)
+    }
+
+    /// Outputs of the given widths, from one layer each or from slices of a single one.
+    fn columns<const N: usize>(
+        &self,
+        linears: &[Linear],
+        x: &Tensor,
+        adapter_input: &Tensor,
+        widths: [usize; N],
+    ) -> candle_core::Result<[Tensor; N]> {
+        let mut outs = Vec::with_capacity(N);
+        if let [fused] = linears {
+            let all = self.linear(fused, x, adapter_input)?;
+            let mut start = 0;
+            for width in widths {
+                outs.push(all.narrow(1, start, width)?);
+                start += width;
+            }
+        } else {
+            for linear in linears {
+                outs.push(self.linear(linear, x, adapter_input)?);
+            }
+        }
+        <[Tensor; N]>::try_from(outs)
+            .map_err(|outs| candle_core::Error::Msg(format!("{} projections where {N} belong", outs.len())))
+    }
+
+    fn norm(&self, x: &Tensor, weight: &Tensor) -> candle_core::Result<Tensor> {
+        ops::rms_norm(x, weight, self.config.rms_norm_eps)
+    }
+
+    fn maybe_norm(&self, x: Tensor, weight: Option<&Tensor>) -> candle_core::Result<Tensor> {
+        weight.map_or(Ok(x.clone()), |weight| self.norm(&x, weight))
+    }
+
+    /// Normalises every head on its own.
+    fn head_norm(&self, x: &Tensor, weight: &Tensor) -> candle_core::Result<Tensor> {
+        let heads = x.contiguous()?.reshape(((), self.config.head_dim))?;
+        self.norm(&heads, weight)?.reshape(x.shape())
     }
 
     /// Logits of the given rows of hidden states: (rows, vocabulary).
@@ -195,21 +290,73 @@ impl Decoder {
         Ok(hidden.matmul(&self.head.t()?)?)
     }
 
-    /// Number and width of heads.
+    /// Number and width of heads, the same in all layers. What they see is said by [`Self::layer_shape`].
     pub(crate) fn head_shape(&self) -> HeadShape {
         HeadShape {
             num_heads: self.config.num_heads,
             num_kv_heads: self.config.num_kv_heads,
             head_dim: self.config.head_dim,
+            scale: ops::single(self.config.attention_scale()),
+            window: None,
         }
     }
 
+    /// The heads of one layer.
+    pub(crate) fn layer_shape(&self, layer: usize) -> HeadShape {
+        HeadShape { window: self.config.layer_window(layer), ..self.head_shape() }
+    }
+
     fn linear(&self, linear: &Linear, x: &Tensor, adapter_input: &Tensor) -> candle_core::Result<Tensor> {
-        let out = if self.frozen { ops::frozen_linear(x, &linear.weight)? } else { x.matmul(&linear.weight.t()?)? };
+        let mut out = if self.frozen { ops::frozen_linear(x, &linear.weight)? } else { x.matmul(&linear.weight.t()?)? };
+        if let Some(bias) = &linear.bias {
+            out = out.broadcast_add(bias)?;
+        }
         let Some(pair) = &linear.adapter else { return Ok(out) };
         let thin = (adapter_input.matmul(&pair.a.t()?)? * self.adapter_scale)?;
         out + thin.matmul(&pair.b.t()?)?
     }
+}
+
+/// Takes the tensors of one layer.
+fn layer_from(
+    config: &ModelConfig,
+    number: usize,
+    take: &mut dyn FnMut(String) -> Result<Tensor, TrainError>,
+) -> Result<Layer, TrainError> {
+    let variant = &config.variant;
+    let mut named = |name: &str| take(format!("model.layers.{number}.{name}"));
+    let mut linears = Vec::new();
+    for projection in config.projections() {
+        let weight = named(&format!("{}.weight", projection.path))?;
+        let bias = projection.has_bias.then(|| named(&format!("{}.bias", projection.path))).transpose()?;
+        linears.push(Linear { weight, bias, adapter: None });
+    }
+    let mut linears = linears.into_iter();
+    let (num_attention_in, num_feed_forward_in) = if variant.fused_projections { (1, 1) } else { (3, 2) };
+    let mut next = |count: usize| -> Vec<Linear> { linears.by_ref().take(count).collect() };
+    let missing = || TrainError::MissingTensor { path: "weights".into(), name: format!("of layer {number}") };
+    let mut norm = |name: &str| named(&format!("{name}.weight"));
+    let mut head_norms = None;
+    if variant.qk_norm {
+        head_norms = Some([norm("self_attn.q_norm")?, norm("self_attn.k_norm")?]);
+    }
+    // Hugging Face gives one name to two things: the norm before the feed-forward layer, or that after attention.
+    let (mut attention_norm, mut feed_forward_norm, mut output_norm) = (None, norm("post_attention_layernorm")?, None);
+    if variant.sandwich_norms {
+        attention_norm = Some(std::mem::replace(&mut feed_forward_norm, norm("pre_feedforward_layernorm")?));
+        output_norm = Some(norm("post_feedforward_layernorm")?);
+    }
+    Ok(Layer {
+        input_norm: norm("input_layernorm")?,
+        attention_in: next(num_attention_in),
+        head_norms,
+        attention_out: next(1).pop().ok_or_else(missing)?,
+        attention_norm,
+        feed_forward_norm,
+        feed_forward_in: next(num_feed_forward_in),
+        feed_forward_out: next(1).pop().ok_or_else(missing)?,
+        output_norm,
+    })
 }
 
 /// What an adapter sees of its layer's input.
@@ -217,7 +364,8 @@ fn adapter_input(x: &Tensor, dropout: Option<&mut Dropout>) -> candle_core::Resu
     dropout.map_or_else(|| Ok(x.clone()), |dropout| dropout.apply(x))
 }
 
-/// Fresh weights: normal with standard deviation 0.02, residual outputs scaled by 1/√(2 · layers) as in GPT-2; norms one.
+/// Fresh weights: normal with standard deviation 0.02, residual outputs scaled by 1/√(2 · layers) as in GPT-2; norms one,
+/// biases zero.
 pub(crate) fn initial_weights(
     config: &ModelConfig,
     seed: u64,
@@ -228,6 +376,10 @@ pub(crate) fn initial_weights(
     for (name, shape) in config.tensor_shapes() {
         if name.contains("norm") {
             tensors.insert(name, Tensor::ones(shape, DType::F32, device)?);
+            continue;
+        }
+        if name.ends_with(".bias") {
+            tensors.insert(name, Tensor::zeros(shape, DType::F32, device)?);
             continue;
         }
         let deviation = if name.contains("o_proj") || name.contains("down_proj") { residual } else { 0.02 };
@@ -254,6 +406,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::Variant;
     use crate::ops::testing::assert_close;
 
     fn tiny() -> ModelConfig {
@@ -269,6 +422,7 @@ mod tests {
             rms_norm_eps: 1e-5,
             rope_theta: 10_000.0,
             tie_word_embeddings: true,
+            variant: Variant::default(),
         }
     }
 

@@ -50,6 +50,18 @@ pub enum TrainError {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// A setting of `config.json` that is not computed here.
+    #[error("{}: {field} {value:?} is not implemented", path.display())]
+    NotImplemented {
+        /// The file.
+        path: PathBuf,
+        /// Field name.
+        field: &'static str,
+        /// Its value.
+        value: String,
+        /// Values that are.
+        known: &'static str,
+    },
     /// An architecture that has no implementation here.
     #[error("architecture {architecture:?} is not supported")]
     UnknownArchitecture {
@@ -172,6 +184,7 @@ impl Problem for TrainError {
             Self::NotAModel { .. } => "model.not_a_model",
             Self::BadConfig { .. } => "model.bad_config",
             Self::InconsistentConfig { .. } => "model.inconsistent_config",
+            Self::NotImplemented { .. } => "model.not_implemented",
             Self::UnknownArchitecture { .. } => "model.unknown_architecture",
             Self::DamagedWeights { .. } | Self::DamagedSafetensors { .. } => "model.damaged",
             Self::MissingTensor { .. } => "model.missing_tensor",
@@ -195,8 +208,9 @@ impl Problem for TrainError {
             Self::NotAModel { .. } => {
                 "give a GGUF file, or a folder with config.json, tokenizer.json and *.safetensors".to_owned()
             }
+            Self::NotImplemented { known, .. } => format!("implemented are: {known}"),
             Self::UnknownArchitecture { .. } => {
-                format!("supported are {}", crate::model_config::SUPPORTED_ARCHITECTURES.join(", "))
+                format!("supported are {}", crate::model_config::Architecture::ALL.map(|a| a.class_name()).join(", "))
             }
             Self::DamagedWeights { .. } | Self::DamagedSafetensors { .. } => {
                 "fetch the file again and compare its size with the source".to_owned()

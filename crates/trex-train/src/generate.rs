@@ -89,7 +89,7 @@ fn prefill(model: &Decoder, prompts: &[Vec<u32>]) -> Result<(Vec<Sequence>, Vec<
             }
             Ok(())
         })?;
-        ops::attention(q, k, v, &segments, shape)
+        ops::attention(q, k, v, &segments, model.layer_shape(layer))
     };
     let hidden = model.run(tree.tokens(), tree.positions(), &mut attend, None)?;
     let last: Vec<u32> = leaves.iter().map(|leaf| row(tree.last_row(*leaf).unwrap_or_default())).collect();
@@ -122,10 +122,11 @@ fn decode_step(
             }
             let query_width = shape.num_heads * shape.head_dim;
             let mut out = vec![0f32; queries.len()];
-            out.par_chunks_mut(query_width)
-                .zip(queries.par_chunks(query_width))
-                .zip(active.par_iter())
-                .for_each(|((out, query), index)| attend_one(out, query, &sequences[*index].cache[layer], shape));
+            out.par_chunks_mut(query_width).zip(queries.par_chunks(query_width)).zip(active.par_iter()).for_each(
+                |((out, query), index)| {
+                    attend_one(out, query, &sequences[*index].cache[layer], model.layer_shape(layer));
+                },
+            );
             Ok(out)
         })?;
         Tensor::from_vec(out, q.shape(), q.device())
@@ -137,18 +138,20 @@ fn decode_step(
     argmax(&model.project(&hidden)?)
 }
 
-/// Attention of one token over all rows of its sequence.
+/// Attention of one token over the rows of its sequence that it sees; the last row is its own.
 fn attend_one(out: &mut [f32], query: &[f32], rows: &Rows, shape: HeadShape) {
     let (dim, width) = (shape.head_dim, shape.num_kv_heads * shape.head_dim);
-    let scale = 1.0 / (dim as f32).sqrt();
+    let hidden = shape.first_seen((rows.keys.len() / width).saturating_sub(1)) * width;
+    let (keys, values) = (&rows.keys[hidden..], &rows.values[hidden..]);
     for (head, (out, query)) in out.chunks_mut(dim).zip(query.chunks(dim)).enumerate() {
         let offset = head * shape.num_kv_heads / shape.num_heads * dim;
-        let dot = |key: &[f32]| key[offset..offset + dim].iter().zip(query).map(|(a, b)| a * b).sum::<f32>() * scale;
-        let scores: Vec<f32> = rows.keys.chunks(width).map(dot).collect();
+        let dot =
+            |key: &[f32]| key[offset..offset + dim].iter().zip(query).map(|(a, b)| a * b).sum::<f32>() * shape.scale;
+        let scores: Vec<f32> = keys.chunks(width).map(dot).collect();
         let top = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let weights: Vec<f32> = scores.iter().map(|score| (score - top).exp()).collect();
         let inverse = 1.0 / weights.iter().sum::<f32>();
-        for (weight, value) in weights.iter().zip(rows.values.chunks(width)) {
+        for (weight, value) in weights.iter().zip(values.chunks(width)) {
             for (out, x) in out.iter_mut().zip(&value[offset..offset + dim]) {
                 *out += weight * inverse * x;
             }

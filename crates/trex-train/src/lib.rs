@@ -26,7 +26,9 @@ mod worker;
 pub use error::TrainError;
 pub use evaluate::evaluate;
 pub use export::write_peft_folder;
-pub use model_config::ModelConfig;
+pub use model_config::{
+    Activation, Architecture, LocalLayers, ModelConfig, Rope, RopeFrequencies, RopeScaling, Variant,
+};
 pub use models::{ModelEntry, ModelRegistry, model_facts};
 pub use pretrain::{PretrainProgress, PretrainSettings, pretrain, write_hf_model};
 pub use trainer::{EventSink, train};

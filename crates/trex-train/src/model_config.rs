@@ -1,4 +1,9 @@
-//! The shape of a decoder, read from a Hugging Face `config.json`. Refuses what has no implementation here.
+//! The shape of a decoder as plain data: whoever reads it needs no knowledge of the family that a model comes from.
+//!
+//! Parsing of `config.json` is below, in `model_config/parse.rs`. No tensor is known here.
+
+mod parse;
+mod rope;
 
 use std::path::Path;
 
@@ -6,45 +11,68 @@ use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
 
-/// Architectures that can be loaded and trained, as `config.json` names them.
-pub(crate) const SUPPORTED_ARCHITECTURES: [&str; 2] = ["LlamaForCausalLM", "MistralForCausalLM"];
+pub use rope::{Rope, RopeFrequencies, RopeScaling};
 
-/// `config.json` as written.
-#[derive(Debug, Deserialize)]
-struct RawConfig {
-    #[serde(default)]
-    architectures: Vec<String>,
-    model_type: Option<String>,
-    hidden_size: usize,
-    intermediate_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    num_key_value_heads: Option<usize>,
-    head_dim: Option<usize>,
-    vocab_size: usize,
-    max_position_embeddings: usize,
-    #[serde(default = "default_eps")]
-    rms_norm_eps: f64,
-    rope_theta: Option<f64>,
-    rope_parameters: Option<RopeParameters>,
-    rope_scaling: Option<serde_json::Value>,
-    #[serde(default)]
-    tie_word_embeddings: bool,
-    sliding_window: Option<usize>,
+/// The families that can be loaded and trained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Architecture {
+    /// `LlamaForCausalLM`.
+    #[default]
+    Llama,
+    /// `MistralForCausalLM`.
+    Mistral,
+    /// `Qwen2ForCausalLM`.
+    Qwen2,
+    /// `Qwen3ForCausalLM`.
+    Qwen3,
+    /// `Gemma3ForCausalLM`, text only.
+    Gemma3,
+    /// `Phi3ForCausalLM`.
+    Phi3,
 }
 
-/// Where transformers 5 keeps the rotary base.
-#[derive(Debug, Deserialize)]
-struct RopeParameters {
-    rope_theta: Option<f64>,
-    rope_type: Option<String>,
+impl Architecture {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Llama, Self::Mistral, Self::Qwen2, Self::Qwen3, Self::Gemma3, Self::Phi3];
+
+    /// The class of transformers, as `architectures` of `config.json` names it.
+    pub fn class_name(self) -> &'static str {
+        match self {
+            Self::Llama => "LlamaForCausalLM",
+            Self::Mistral => "MistralForCausalLM",
+            Self::Qwen2 => "Qwen2ForCausalLM",
+            Self::Qwen3 => "Qwen3ForCausalLM",
+            Self::Gemma3 => "Gemma3ForCausalLM",
+            Self::Phi3 => "Phi3ForCausalLM",
+        }
+    }
+
+    /// `model_type` of `config.json`.
+    pub fn model_type(self) -> &'static str {
+        match self {
+            Self::Llama => "llama",
+            Self::Mistral => "mistral",
+            Self::Qwen2 => "qwen2",
+            Self::Qwen3 => "qwen3",
+            Self::Gemma3 => "gemma3_text",
+            Self::Phi3 => "phi3",
+        }
+    }
 }
 
-fn default_eps() -> f64 {
-    1e-6
+/// The function of the gate in the feed-forward layer: `activation(gate) · up`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// `x · sigmoid(x)`.
+    #[default]
+    Silu,
+    /// `x / 2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))`.
+    GeluTanh,
 }
 
-/// The shape of a Llama-family decoder.
+/// The shape of a decoder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelConfig {
     /// Width of the residual stream.
@@ -69,60 +97,79 @@ pub struct ModelConfig {
     pub rope_theta: f64,
     /// Whether the output head is the embedding.
     pub tie_word_embeddings: bool,
+    /// How the decoder differs from a plain Llama; the default is no difference, and is not written.
+    #[serde(default, skip_serializing_if = "Variant::is_plain_llama")]
+    pub variant: Variant,
+}
+
+/// What sets a decoder apart from a plain Llama, which is the default value.
+///
+/// A plain layer is `x += o(attention(norm(x)))`, then `x += down(silu(gate(norm(x))) · up(norm(x)))`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about a layer, each with a name")]
+pub struct Variant {
+    /// Names files and tensors; computes nothing.
+    pub architecture: Architecture,
+    /// Query, key and value projections have biases.
+    pub qkv_bias: bool,
+    /// The output projection of attention has a bias.
+    pub output_bias: bool,
+    /// Gate, up and down projections have biases.
+    pub mlp_bias: bool,
+    /// q, k and v are one projection `qkv_proj`, rows in that order; gate and up are `gate_up_proj`.
+    pub fused_projections: bool,
+    /// Every head of the queries and keys is normalised (RMSNorm over `head_dim`) before it is rotated.
+    pub qk_norm: bool,
+    /// The outputs of attention and feed-forward layer are normalised before they are added to the residual stream.
+    pub sandwich_norms: bool,
+    /// Norm weights are stored less one in safetensors files. Loaded weights have the one added already.
+    pub norm_offset: bool,
+    /// Function of the gate.
+    pub activation: Activation,
+    /// Factor on the rows of the embedding, not on a tied head.
+    pub embedding_scale: Option<f32>,
+    /// Factor on the scores of attention where it is not `1/√head_dim`.
+    pub attention_scale: Option<f64>,
+    /// Rotation by positions, in the layers that see everything.
+    pub rope: Rope,
+    /// Layers that see the last positions only.
+    pub local: Option<LocalLayers>,
+}
+
+impl Variant {
+    fn is_plain_llama(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Layers with a sliding window.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LocalLayers {
+    /// A token sees the last `window` positions, its own among them; at least 1.
+    pub window: usize,
+    /// Numbers of these layers, ascending.
+    pub layers: Vec<usize>,
+    /// Base of their rotary frequencies where it differs; they are not scaled then.
+    pub rope_theta: Option<f64>,
+}
+
+/// A projection of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Projection {
+    /// Module path below the layer, such as `self_attn.q_proj`.
+    pub(crate) path: &'static str,
+    /// (out, in).
+    pub(crate) shape: (usize, usize),
+    /// Whether it has a bias of shape (out).
+    pub(crate) has_bias: bool,
 }
 
 impl ModelConfig {
     /// Reads and checks `config.json`.
     pub fn load(path: &Path) -> Result<Self, TrainError> {
         let bytes = trex_fs::read(path)?;
-        let raw: RawConfig =
-            serde_json::from_slice(&bytes).map_err(|source| TrainError::BadConfig { path: path.to_owned(), source })?;
-        let architecture = raw.architectures.first().or(raw.model_type.as_ref()).cloned().unwrap_or_default();
-        let supported = SUPPORTED_ARCHITECTURES.contains(&architecture.as_str())
-            || (raw.architectures.is_empty() && matches!(architecture.as_str(), "llama" | "mistral"));
-        if !supported {
-            return Err(TrainError::UnknownArchitecture { architecture });
-        }
-        Self::from_raw(path, &raw)
-    }
-
-    fn from_raw(path: &Path, raw: &RawConfig) -> Result<Self, TrainError> {
-        let reject = |field, value: String, why| {
-            Err(TrainError::InconsistentConfig { path: path.to_owned(), field, value, why })
-        };
-        let num_kv_heads = raw.num_key_value_heads.unwrap_or(raw.num_attention_heads);
-        let head_dim = raw.head_dim.unwrap_or(raw.hidden_size / raw.num_attention_heads.max(1));
-        if raw.num_attention_heads == 0 || num_kv_heads == 0 || !raw.num_attention_heads.is_multiple_of(num_kv_heads) {
-            return reject("num_key_value_heads", num_kv_heads.to_string(), "must divide num_attention_heads");
-        }
-        if head_dim == 0 || !head_dim.is_multiple_of(2) {
-            return reject("head_dim", head_dim.to_string(), "must be even and above 0");
-        }
-        if raw.hidden_size == 0 || raw.num_hidden_layers == 0 || raw.vocab_size == 0 || raw.intermediate_size == 0 {
-            return reject("hidden_size", raw.hidden_size.to_string(), "must be above 0 like layers and vocabulary");
-        }
-        let scaled = raw.rope_scaling.as_ref().is_some_and(|scaling| !scaling.is_null())
-            || raw.rope_parameters.as_ref().and_then(|p| p.rope_type.as_deref()).is_some_and(|kind| kind != "default");
-        if scaled {
-            return reject("rope_scaling", "set".to_owned(), "is not implemented");
-        }
-        if raw.sliding_window.is_some_and(|window| window < raw.max_position_embeddings) {
-            return reject("sliding_window", format!("{:?}", raw.sliding_window), "is not implemented");
-        }
-        let theta = raw.rope_theta.or(raw.rope_parameters.as_ref().and_then(|p| p.rope_theta)).unwrap_or(10_000.0);
-        Ok(Self {
-            hidden_size: raw.hidden_size,
-            intermediate_size: raw.intermediate_size,
-            num_layers: raw.num_hidden_layers,
-            num_heads: raw.num_attention_heads,
-            num_kv_heads,
-            head_dim,
-            vocab_size: raw.vocab_size,
-            max_position: raw.max_position_embeddings,
-            rms_norm_eps: raw.rms_norm_eps,
-            rope_theta: theta,
-            tie_word_embeddings: raw.tie_word_embeddings,
-        })
+        parse::parse(path, &bytes)
     }
 
     /// Number of weights, embeddings and norms included.
@@ -136,40 +183,98 @@ impl ModelConfig {
         (self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim)
     }
 
+    /// Factor on the scores of attention.
+    pub fn attention_scale(&self) -> f64 {
+        self.variant.attention_scale.unwrap_or_else(|| (self.head_dim as f64).sqrt().recip())
+    }
+
+    /// How many positions a token of this layer sees, its own among them; `None` where it sees all.
+    pub fn layer_window(&self, layer: usize) -> Option<usize> {
+        let local = self.variant.local.as_ref()?;
+        local.layers.binary_search(&layer).is_ok().then_some(local.window)
+    }
+
+    /// Whether this layer rotates by [`Self::local_frequencies`] rather than by [`Self::frequencies`].
+    pub fn layer_has_local_rope(&self, layer: usize) -> bool {
+        self.layer_window(layer).is_some() && self.local_frequencies().is_some()
+    }
+
+    /// Rotary frequencies.
+    pub fn frequencies(&self) -> RopeFrequencies {
+        self.variant.rope.frequencies(self.head_dim, self.rope_theta)
+    }
+
+    /// Rotary frequencies of windowed layers where these have their own.
+    pub fn local_frequencies(&self) -> Option<RopeFrequencies> {
+        let theta = self.variant.local.as_ref()?.rope_theta?;
+        let rope = Rope { scaling: RopeScaling::None, ..self.variant.rope };
+        Some(rope.frequencies(self.head_dim, theta))
+    }
+
     /// Every tensor that the weights must hold: Hugging Face name and shape.
     pub fn tensor_shapes(&self) -> Vec<(String, Vec<usize>)> {
-        let (hidden, inner) = (self.hidden_size, self.intermediate_size);
+        let hidden = self.hidden_size;
         let mut shapes = vec![("model.embed_tokens.weight".to_owned(), vec![self.vocab_size, hidden])];
         for layer in 0..self.num_layers {
-            let mut add =
-                |name: &str, shape: Vec<usize>| shapes.push((format!("model.layers.{layer}.{name}.weight"), shape));
-            for (name, (rows, columns)) in self.projection_shapes() {
-                add(name, vec![rows, columns]);
+            let mut add = |name: &str, shape: Vec<usize>| shapes.push((format!("model.layers.{layer}.{name}"), shape));
+            for projection in self.projections() {
+                let (rows, columns) = projection.shape;
+                add(&format!("{}.weight", projection.path), vec![rows, columns]);
+                if projection.has_bias {
+                    add(&format!("{}.bias", projection.path), vec![rows]);
+                }
             }
-            add("input_layernorm", vec![hidden]);
-            add("post_attention_layernorm", vec![hidden]);
+            for (name, width) in self.norms() {
+                add(&format!("{name}.weight"), vec![width]);
+            }
         }
         shapes.push(("model.norm.weight".to_owned(), vec![hidden]));
         if !self.tie_word_embeddings {
             shapes.push(("lm_head.weight".to_owned(), vec![self.vocab_size, hidden]));
         }
-        debug_assert!(inner > 0);
         shapes
     }
 
     /// Module path below the layer and (out, in) shape of every projection, in the order of the layer.
-    pub fn projection_shapes(&self) -> [(&'static str, (usize, usize)); 7] {
+    pub fn projection_shapes(&self) -> Vec<(&'static str, (usize, usize))> {
+        self.projections().into_iter().map(|projection| (projection.path, projection.shape)).collect()
+    }
+
+    /// The projections of a layer, in its order.
+    pub(crate) fn projections(&self) -> Vec<Projection> {
         let (hidden, inner) = (self.hidden_size, self.intermediate_size);
         let (query, key) = self.qkv_sizes();
-        [
-            ("self_attn.q_proj", (query, hidden)),
-            ("self_attn.k_proj", (key, hidden)),
-            ("self_attn.v_proj", (key, hidden)),
-            ("self_attn.o_proj", (hidden, query)),
-            ("mlp.gate_proj", (inner, hidden)),
-            ("mlp.up_proj", (inner, hidden)),
-            ("mlp.down_proj", (hidden, inner)),
+        let variant = &self.variant;
+        let attention = |path, rows| Projection { path, shape: (rows, hidden), has_bias: variant.qkv_bias };
+        let feed_forward = |path, shape| Projection { path, shape, has_bias: variant.mlp_bias };
+        let output = Projection { path: "self_attn.o_proj", shape: (hidden, query), has_bias: variant.output_bias };
+        let down = feed_forward("mlp.down_proj", (hidden, inner));
+        if variant.fused_projections {
+            let qkv = attention("self_attn.qkv_proj", query + 2 * key);
+            return vec![qkv, output, feed_forward("mlp.gate_up_proj", (2 * inner, hidden)), down];
+        }
+        vec![
+            attention("self_attn.q_proj", query),
+            attention("self_attn.k_proj", key),
+            attention("self_attn.v_proj", key),
+            output,
+            feed_forward("mlp.gate_proj", (inner, hidden)),
+            feed_forward("mlp.up_proj", (inner, hidden)),
+            down,
         ]
+    }
+
+    /// Module path below the layer and width of its norms.
+    pub(crate) fn norms(&self) -> Vec<(&'static str, usize)> {
+        let hidden = self.hidden_size;
+        let mut norms = vec![("input_layernorm", hidden), ("post_attention_layernorm", hidden)];
+        if self.variant.sandwich_norms {
+            norms.extend([("pre_feedforward_layernorm", hidden), ("post_feedforward_layernorm", hidden)]);
+        }
+        if self.variant.qk_norm {
+            norms.extend([("self_attn.q_norm", self.head_dim), ("self_attn.k_norm", self.head_dim)]);
+        }
+        norms
     }
 }
 
@@ -177,31 +282,24 @@ impl ModelConfig {
 mod tests {
     use super::*;
 
-    #[track_caller]
-    fn check(json: &str, code: &str) {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("config.json");
-        trex_fs::write_atomic(&path, json.as_bytes()).unwrap();
-        let found = ModelConfig::load(&path).map_or_else(|err| trex_domain::Problem::code(&err), |_| "ok");
-        assert_eq!(found, code, "{json}");
-    }
-
-    fn config(extra: &str) -> String {
-        format!(
-            r#"{{"hidden_size":8,"intermediate_size":16,"num_hidden_layers":1,"num_attention_heads":2,
-                "vocab_size":10,"max_position_embeddings":32{extra}}}"#
-        )
-    }
-
     #[test]
-    fn only_what_is_implemented_is_accepted() {
-        check(&config(r#","architectures":["LlamaForCausalLM"]"#), "ok");
-        check(&config(r#","model_type":"llama""#), "ok");
-        check(&config(r#","architectures":["MambaForCausalLM"]"#), "model.unknown_architecture");
-        check(&config(r#","model_type":"llama","num_key_value_heads":3"#), "model.inconsistent_config");
-        check(&config(r#","model_type":"llama","head_dim":3"#), "model.inconsistent_config");
-        check(&config(r#","model_type":"llama","rope_scaling":{"rope_type":"llama3"}"#), "model.inconsistent_config");
-        check("{", "model.bad_config");
-        check(r#"{"model_type":"llama"}"#, "model.bad_config");
+    fn a_plain_llama_is_written_as_before_there_were_variants() {
+        let config = ModelConfig {
+            hidden_size: 16,
+            intermediate_size: 24,
+            num_layers: 2,
+            num_heads: 4,
+            num_kv_heads: 2,
+            head_dim: 4,
+            vocab_size: 20,
+            max_position: 64,
+            rms_norm_eps: 1e-5,
+            rope_theta: 10_000.0,
+            tie_word_embeddings: true,
+            variant: Variant::default(),
+        };
+        let json = serde_json::to_value(&config).unwrap();
+        assert_eq!(json.as_object().unwrap().len(), 11);
+        assert_eq!(serde_json::from_value::<ModelConfig>(json).unwrap(), config);
     }
 }

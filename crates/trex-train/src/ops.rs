@@ -7,17 +7,17 @@
 mod attention;
 mod cross_entropy;
 mod frozen_linear;
+mod gated;
 pub(crate) mod kernels;
 mod rms_norm;
 mod rope;
-mod swiglu;
 
 pub(crate) use attention::{HeadShape, attention};
 pub(crate) use cross_entropy::cross_entropy;
 pub(crate) use frozen_linear::frozen_linear;
+pub(crate) use gated::gated;
 pub(crate) use rms_norm::rms_norm;
 pub(crate) use rope::{RopeTable, rope};
-pub(crate) use swiglu::swiglu;
 
 use candle_core::{CpuStorage, Layout, Result, Storage, Tensor};
 

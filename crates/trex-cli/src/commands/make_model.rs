@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::json;
 use trex_chat::{BUNDLED_CHAT_TEMPLATE, BUNDLED_SPECIAL_TOKENS, ChatModel, bundled_tokenizer_config_json, train_bpe};
 use trex_ftbench::{CorpusDoc, corpus, corpus_doc, practice_doc};
-use trex_train::{ModelConfig, PretrainProgress, PretrainSettings, TrainError, pretrain, write_hf_model};
+use trex_train::{ModelConfig, PretrainProgress, PretrainSettings, TrainError, Variant, pretrain, write_hf_model};
 
 use crate::args::MakeModelArgs;
 use crate::error::CliError;
@@ -105,6 +105,7 @@ fn settings(args: &MakeModelArgs, vocab_size: usize) -> PretrainSettings {
         rms_norm_eps: 1e-5,
         rope_theta: 10_000.0,
         tie_word_embeddings: true,
+        variant: Variant::default(),
     };
     PretrainSettings {
         config,

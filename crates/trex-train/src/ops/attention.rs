@@ -1,4 +1,5 @@
-//! Causal grouped-query attention over a [`crate::layout::TokenTree`], forward and backward.
+//! Causal grouped-query attention over a [`crate::layout::TokenTree`], forward and backward, with or without a sliding
+//! window.
 //!
 //! Scores of one head and one segment are computed, used and dropped; the backward pass computes them again, so no
 //! matrix of tokens × tokens is ever stored.
@@ -12,7 +13,7 @@ use super::kernels::{MatMut, MatRef, gemm};
 use super::{slice, with_slices};
 use crate::layout::Segment;
 
-/// Number and width of heads.
+/// Number and width of heads, and what they see.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HeadShape {
     /// Query heads.
@@ -21,6 +22,10 @@ pub(crate) struct HeadShape {
     pub(crate) num_kv_heads: usize,
     /// Width of a head.
     pub(crate) head_dim: usize,
+    /// Factor on the scores.
+    pub(crate) scale: f32,
+    /// How many positions a token sees, its own among them; `None` for all.
+    pub(crate) window: Option<usize>,
 }
 
 impl HeadShape {
@@ -36,8 +41,9 @@ impl HeadShape {
         head * self.num_kv_heads / self.num_heads
     }
 
-    fn scale(&self) -> f32 {
-        1.0 / (self.head_dim as f32).sqrt()
+    /// The first of the positions that the token at `position` sees.
+    pub(crate) fn first_seen(&self, position: usize) -> usize {
+        self.window.map_or(0, |window| (position + 1).saturating_sub(window))
     }
 }
 
@@ -46,10 +52,10 @@ struct Attention {
     shape: HeadShape,
 }
 
-/// Returns `softmax(Q Kᵀ / √d) V` per head, shape (tokens, heads · `head_dim`), for rotated Q and K.
+/// Returns `softmax(scale · Q Kᵀ) V` per head, shape (tokens, heads · `head_dim`), for rotated Q and K.
 ///
-/// A token sees the ancestors of its segment in full and its own segment up to itself. K and V are
-/// (tokens, kv heads · `head_dim`).
+/// A token sees the ancestors of its segment and its own segment up to itself, of these the last `window` positions.
+/// K and V are (tokens, kv heads · `head_dim`).
 pub(crate) fn attention(
     q: &Tensor,
     k: &Tensor,
@@ -74,28 +80,32 @@ fn composed(q: &Tensor, k: &Tensor, v: &Tensor, segments: &[Segment], shape: Hea
     };
     let q = heads(q, shape.num_heads)?;
     let (k, v) = (repeat(heads(k, shape.num_kv_heads)?)?, repeat(heads(v, shape.num_kv_heads)?)?);
-    let mask = Tensor::from_vec(dense_mask(tokens, segments), (1, tokens, tokens), q.device())?.to_dtype(q.dtype())?;
-    let scores = (q.matmul(&k.transpose(1, 2)?.contiguous()?)? * f64::from(shape.scale()))?.broadcast_add(&mask)?;
+    let mask =
+        Tensor::from_vec(dense_mask(tokens, segments, shape), (1, tokens, tokens), q.device())?.to_dtype(q.dtype())?;
+    let scores = (q.matmul(&k.transpose(1, 2)?.contiguous()?)? * f64::from(shape.scale))?.broadcast_add(&mask)?;
     let exp = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?.detach())?.exp()?;
     let probs = exp.broadcast_div(&exp.sum_keepdim(D::Minus1)?)?;
     probs.matmul(&v)?.transpose(0, 1)?.reshape((tokens, shape.query_width()))
 }
 
 /// 0 where a row may look, minus infinity elsewhere.
-fn dense_mask(tokens: usize, segments: &[Segment]) -> Vec<f32> {
+fn dense_mask(tokens: usize, segments: &[Segment], shape: HeadShape) -> Vec<f32> {
     let mut mask = vec![f32::NEG_INFINITY; tokens * tokens];
     for segment in segments {
-        for row in segment.start..segment.start + segment.len {
-            for ancestor in segment.ancestors.iter().map(|index| &segments[*index]) {
-                mask[row * tokens + ancestor.start..][..ancestor.len].fill(0.0);
+        // All rows of a sequence in order, so that a row's place is its position.
+        let sequence: Vec<usize> =
+            seen(segments, segment).into_iter().flat_map(|(start, len, _)| start..start + len).collect();
+        for position in sequence.len() - segment.len..sequence.len() {
+            for column in &sequence[shape.first_seen(position)..=position] {
+                mask[sequence[position] * tokens + column] = 0.0;
             }
-            mask[row * tokens + segment.start..=row * tokens + row].fill(0.0);
         }
     }
     mask
 }
 
-/// The rows that a segment sees: its ancestors', then its own, with their first column in the score matrix.
+/// The rows that a segment sees: its ancestors', then its own, with their first column in the score matrix. A column is
+/// the position of its token.
 fn seen(segments: &[Segment], segment: &Segment) -> Vec<(usize, usize, usize)> {
     let mut column = 0;
     let own = std::iter::once(segment);
@@ -124,11 +134,13 @@ fn probabilities(
     for (start, range_len, column) in ranges {
         let keys = MatRef::new(k, start * key_width + key_offset, key_width).transposed();
         let mut dst = MatMut { data: &mut scores, offset: *column, row_stride: columns };
-        gemm(&mut dst, q, keys, [len, *range_len, shape.head_dim], shape.scale(), false);
+        gemm(&mut dst, q, keys, [len, *range_len, shape.head_dim], shape.scale, false);
     }
     let before = columns - len;
     for (row, scores) in scores.chunks_mut(columns).enumerate() {
-        let (visible, hidden) = scores.split_at_mut(before + row + 1);
+        let position = before + row;
+        let (seen, later) = scores.split_at_mut(position + 1);
+        let (earlier, visible) = seen.split_at_mut(shape.first_seen(position));
         let top = visible.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let mut sum = 0.0;
         for x in visible.iter_mut() {
@@ -139,7 +151,8 @@ fn probabilities(
         for x in visible.iter_mut() {
             *x *= inverse;
         }
-        hidden.fill(0.0);
+        earlier.fill(0.0);
+        later.fill(0.0);
     }
     (scores, columns)
 }
@@ -201,9 +214,9 @@ impl Attention {
                 let weights = MatRef::new(&dscores, *column, columns);
                 let keys = MatRef::new(k, start * key_width + key_offset, key_width);
                 let mut dst = MatMut { data: &mut dq, offset: segment.start * dim, row_stride: dim };
-                gemm(&mut dst, weights, keys, [len, dim, *range_len], shape.scale(), index > 0);
+                gemm(&mut dst, weights, keys, [len, dim, *range_len], shape.scale, index > 0);
                 let mut dst = MatMut { data: &mut dk, offset: start * dim, row_stride: dim };
-                gemm(&mut dst, weights.transposed(), queries, [*range_len, dim, len], shape.scale(), true);
+                gemm(&mut dst, weights.transposed(), queries, [*range_len, dim, len], shape.scale, true);
             }
         }
         [dq, dk, dv]
@@ -307,20 +320,22 @@ mod tests {
     fn equals_masked_dense_attention() {
         let tree = sample_tree();
         let (segments, tokens) = (tree.segments(), tree.tokens().len());
-        let shape = HeadShape { num_heads: 4, num_kv_heads: 2, head_dim: 6 };
-        let inputs = [random(&[tokens, 24], "q"), random(&[tokens, 12], "k"), random(&[tokens, 12], "v")];
-        check_same(
-            &inputs,
-            |t| attention(&t[0], &t[1], &t[2], &segments, shape),
-            |t| composed(&t[0], &t[1], &t[2], &segments, shape),
-        );
+        for window in [None, Some(1), Some(3), Some(100)] {
+            let shape = HeadShape { num_heads: 4, num_kv_heads: 2, head_dim: 6, scale: 0.4, window };
+            let inputs = [random(&[tokens, 24], "q"), random(&[tokens, 12], "k"), random(&[tokens, 12], "v")];
+            check_same(
+                &inputs,
+                |t| attention(&t[0], &t[1], &t[2], &segments, shape),
+                |t| composed(&t[0], &t[1], &t[2], &segments, shape),
+            );
+        }
     }
 
     #[test]
     fn a_sibling_is_never_seen() {
         let tree = sample_tree();
         let (segments, tokens) = (tree.segments(), tree.tokens().len());
-        let shape = HeadShape { num_heads: 2, num_kv_heads: 1, head_dim: 4 };
+        let shape = HeadShape { num_heads: 2, num_kv_heads: 1, head_dim: 4, scale: 0.5, window: None };
         let (q, k, v) = (random(&[tokens, 8], "q"), random(&[tokens, 4], "k"), random(&[tokens, 4], "v"));
         let before = attention(&q, &k, &v, &segments, shape).unwrap();
         // Rows 6 to 8 are the second option; every row outside it must stay as it was.
@@ -330,5 +345,29 @@ mod tests {
         let after = attention(&q, &k, &changed, &segments, shape).unwrap();
         assert_close(&after.narrow(0, 0, 6).unwrap(), &before.narrow(0, 0, 6).unwrap(), "before");
         assert_close(&after.narrow(0, 9, tokens - 9).unwrap(), &before.narrow(0, 9, tokens - 9).unwrap(), "after");
+    }
+
+    #[test]
+    fn a_window_of_one_sees_its_own_value_only() {
+        let tree = sample_tree();
+        let (segments, tokens) = (tree.segments(), tree.tokens().len());
+        let shape = HeadShape { num_heads: 1, num_kv_heads: 1, head_dim: 4, scale: 0.5, window: Some(1) };
+        let (q, k, v) = (random(&[tokens, 4], "q"), random(&[tokens, 4], "k"), random(&[tokens, 4], "v"));
+        assert_close(&attention(&q, &k, &v, &segments, shape).unwrap(), &v, "value");
+    }
+
+    #[test]
+    fn a_window_counts_positions_of_the_sequence_not_rows_of_the_batch() {
+        let tree = sample_tree();
+        let shape = HeadShape { num_heads: 1, num_kv_heads: 1, head_dim: 2, scale: 1.0, window: Some(3) };
+        let tokens = tree.tokens().len();
+        let mask = dense_mask(tokens, &tree.segments(), shape);
+        let seen = |row: usize| -> Vec<usize> { (0..tokens).filter(|c| mask[row * tokens + c] == 0.0).collect() };
+        // Row 6 begins the second option: its sequence is rows 0 to 4, then 6.
+        assert_eq!(seen(6), [3, 4, 6]);
+        assert_eq!(seen(7), [4, 6, 7]);
+        // Row 9 begins the second item: its sequence is rows 0 to 2, then 9.
+        assert_eq!(seen(9), [1, 2, 9]);
+        assert_eq!(seen(12), [11, 12]);
     }
 }

@@ -6,27 +6,30 @@ use candle_core::{CpuStorage, CustomOp1, D, Device, Layout, Result, Shape, Tenso
 use rayon::prelude::*;
 
 use super::{single, slice};
+use crate::RopeFrequencies;
 
 /// Cosines and sines for the positions of one batch.
 #[derive(Clone, Debug)]
 pub(crate) struct RopeTable {
-    /// (tokens, `head_dim` / 2), row-major.
+    /// (tokens, pairs), row-major.
     cos: Arc<Vec<f32>>,
     /// Like `cos`.
     sin: Arc<Vec<f32>>,
-    half: usize,
+    /// Pairs of columns that are rotated; the columns of a head behind them stay as they are.
+    pairs: usize,
+    head_dim: usize,
 }
 
 impl RopeTable {
-    /// Computes `cos(p · theta^(-2i/d))` and the sines for every position p and pair i.
-    pub(crate) fn new(positions: &[usize], head_dim: usize, theta: f64) -> Self {
-        let half = head_dim / 2;
-        let inverse: Vec<f64> = (0..half).map(|i| theta.powf(-2.0 * i as f64 / head_dim as f64)).collect();
-        let angles = || positions.iter().flat_map(|p| inverse.iter().map(move |f| *p as f64 * f));
+    /// Computes `factor · cos(p · f_i)` and the sines for every position p and frequency f_i.
+    pub(crate) fn new(positions: &[usize], head_dim: usize, frequencies: &RopeFrequencies) -> Self {
+        let factor = frequencies.attention_factor;
+        let angles = || positions.iter().flat_map(|p| frequencies.inverse.iter().map(move |f| *p as f64 * f));
         Self {
-            cos: Arc::new(angles().map(|angle| single(angle.cos())).collect()),
-            sin: Arc::new(angles().map(|angle| single(angle.sin())).collect()),
-            half,
+            cos: Arc::new(angles().map(|angle| single(factor * angle.cos())).collect()),
+            sin: Arc::new(angles().map(|angle| single(factor * angle.sin())).collect()),
+            pairs: frequencies.inverse.len(),
+            head_dim,
         }
     }
 }
@@ -47,16 +50,20 @@ pub(crate) fn rope(x: &Tensor, table: &RopeTable) -> Result<Tensor> {
 
 fn composed(x: &Tensor, table: &RopeTable) -> Result<Tensor> {
     let (tokens, width) = x.dims2()?;
-    let half = table.half;
+    let (pairs, head_dim) = (table.pairs, table.head_dim);
     let part = |values: &Arc<Vec<f32>>, device: &Device| {
-        Tensor::from_slice(values, (tokens, 1, half), device)?.to_dtype(x.dtype())
+        Tensor::from_slice(values, (tokens, 1, pairs), device)?.to_dtype(x.dtype())
     };
     let (cos, sin) = (part(&table.cos, x.device())?, part(&table.sin, x.device())?);
-    let x = x.reshape((tokens, width / (2 * half), 2 * half))?;
-    let (a, b) = (x.narrow(D::Minus1, 0, half)?, x.narrow(D::Minus1, half, half)?);
+    let x = x.reshape((tokens, width / head_dim, head_dim))?;
+    let (a, b) = (x.narrow(D::Minus1, 0, pairs)?, x.narrow(D::Minus1, pairs, pairs)?);
     let first = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
     let second = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
-    Tensor::cat(&[first, second], D::Minus1)?.reshape((tokens, width))
+    let mut parts = vec![first, second];
+    if 2 * pairs < head_dim {
+        parts.push(x.narrow(D::Minus1, 2 * pairs, head_dim - 2 * pairs)?);
+    }
+    Tensor::cat(&parts, D::Minus1)?.reshape((tokens, width))
 }
 
 impl CustomOp1 for Rope {
@@ -67,19 +74,19 @@ impl CustomOp1 for Rope {
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let x = slice(storage, layout)?;
         let (tokens, width) = layout.shape().dims2()?;
-        let half = self.table.half;
-        if self.table.cos.len() != tokens * half || width % (2 * half) != 0 {
+        let (pairs, head_dim) = (self.table.pairs, self.table.head_dim);
+        if self.table.cos.len() != tokens * pairs || width % head_dim != 0 || 2 * pairs > head_dim {
             candle_core::bail!("rope: input ({tokens}, {width}), table for {} values", self.table.cos.len());
         }
-        let mut out = vec![0f32; x.len()];
+        let mut out = x.to_vec();
         out.par_chunks_mut(width).zip(x.par_chunks(width)).enumerate().for_each(|(token, (out, x))| {
-            let cos = &self.table.cos[token * half..(token + 1) * half];
-            let sin = &self.table.sin[token * half..(token + 1) * half];
-            for (out, x) in out.chunks_mut(2 * half).zip(x.chunks(2 * half)) {
-                for i in 0..half {
+            let cos = &self.table.cos[token * pairs..(token + 1) * pairs];
+            let sin = &self.table.sin[token * pairs..(token + 1) * pairs];
+            for (out, x) in out.chunks_mut(head_dim).zip(x.chunks(head_dim)) {
+                for i in 0..pairs {
                     let (c, s) = (cos[i], sin[i] * self.direction);
-                    out[i] = x[i] * c - x[half + i] * s;
-                    out[half + i] = x[half + i] * c + x[i] * s;
+                    out[i] = x[i] * c - x[pairs + i] * s;
+                    out[pairs + i] = x[pairs + i] * c + x[i] * s;
                 }
             }
         });
@@ -99,7 +106,11 @@ mod tests {
 
     #[test]
     fn equals_its_composition() {
-        let table = RopeTable::new(&[0, 1, 2, 7], 4, 10_000.0);
-        check_same(&[random(&[4, 12], "x")], |t| rope(&t[0], &table), |t| composed(&t[0], &table));
+        for (pairs, attention_factor) in [(3, 1.0), (2, 1.25)] {
+            let inverse = (0..pairs).map(|pair| 0.5f64.powi(pair)).collect();
+            let frequencies = RopeFrequencies { inverse, attention_factor };
+            let table = RopeTable::new(&[0, 1, 2, 7], 6, &frequencies);
+            check_same(&[random(&[4, 12], "x")], |t| rope(&t[0], &table), |t| composed(&t[0], &table));
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use trex_domain::{Example, Message, Origin, TrainConfig, TrainJob, WorkerEvent};
 use trex_fs::BlobStore;
-use trex_train::{EventSink, ModelConfig, PretrainSettings, pretrain, write_hf_model};
+use trex_train::{EventSink, ModelConfig, PretrainSettings, Variant, pretrain, write_hf_model};
 
 /// A folder with a model, blobs and scratch space.
 pub(crate) struct Fixture {
@@ -122,6 +122,7 @@ fn write_model(dir: &Path, steps: usize) {
         rms_norm_eps: 1e-5,
         rope_theta: 10_000.0,
         tie_word_embeddings: true,
+        variant: Variant::default(),
     };
     let settings = PretrainSettings {
         config: config.clone(),
