@@ -77,6 +77,46 @@ Interrupt at any time, even with kill -9: `trex resume` goes on and comes to the
     /// Make the bundled model from nothing.
     #[command(hide = true)]
     MakeModel(MakeModelArgs),
+    /// Time single parts of the program; for the benchmarks.
+    #[command(hide = true)]
+    Measure(MeasureArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MeasureArgs {
+    #[command(subcommand)]
+    pub(crate) command: MeasureCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MeasureCommand {
+    /// Optimiser steps on made-up tokens.
+    Steps {
+        /// Model folder.
+        #[arg(long)]
+        model: PathBuf,
+        /// Sequences of a batch.
+        #[arg(long, default_value_t = 4)]
+        batch: usize,
+        /// Tokens of a sequence.
+        #[arg(long, default_value_t = 256)]
+        seq: usize,
+        /// Optimiser steps.
+        #[arg(long, default_value_t = 5)]
+        steps: usize,
+        /// Rank of the adapters.
+        #[arg(long, default_value_t = 8)]
+        rank: usize,
+        /// Share of each sequence that carries loss.
+        #[arg(long, default_value_t = 0.25)]
+        supervised: f64,
+        /// Frozen weights in bfloat16.
+        #[arg(long)]
+        bf16: bool,
+        /// Automatic differentiation instead of the engine.
+        #[arg(long)]
+        autograd: bool,
+    },
 }
 
 #[derive(Debug, Args)]

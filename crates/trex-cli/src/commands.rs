@@ -5,6 +5,7 @@ pub(crate) mod data;
 pub(crate) mod doctor;
 pub(crate) mod init;
 pub(crate) mod make_model;
+pub(crate) mod measure;
 pub(crate) mod model;
 pub(crate) mod report;
 pub(crate) mod repro;

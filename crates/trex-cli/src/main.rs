@@ -46,6 +46,7 @@ fn dispatch(cli: Cli, output: &mut Output) -> Result<ExitCode, CliError> {
         Command::Doctor(args) => commands::doctor::run(&args, output)?,
         Command::Completions { shell } => commands::completions::run(shell, output)?,
         Command::Worker => return Ok(commands::worker::run()),
+        Command::Measure(args) => commands::measure::run(&args, output)?,
         Command::MakeModel(args) => commands::make_model::run(&args, output)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -40,6 +40,8 @@ pub enum Precision {
     /// 32-bit floats.
     #[default]
     F32,
+    /// Frozen weights, and what is multiplied with them, in bfloat16; sums, adapters and all else in 32-bit floats.
+    Bf16,
 }
 
 /// The linear layers that get an adapter.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{ContentHash, Cost, Metric, TrainConfig};
+use crate::{ContentHash, Cost, Metric, Precision, TrainConfig};
 
 /// What a worker process is asked to do; written to its standard input as one line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,6 +42,20 @@ pub struct TrainJob {
     pub checkpoint_every: usize,
     /// Threads.
     pub threads: usize,
+    /// Which implementation computes the steps.
+    #[serde(default)]
+    pub backend: Backend,
+}
+
+/// Which implementation of forward and backward pass computes the steps of a training.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Backend {
+    /// The hand-written engine of the device where it takes the model and the method, autograd otherwise.
+    #[default]
+    Auto,
+    /// Automatic differentiation, on any device.
+    Autograd,
 }
 
 /// How answers are obtained.
@@ -78,6 +92,12 @@ pub struct EvalJob {
     pub blobs_dir: PathBuf,
     /// Threads.
     pub threads: usize,
+    /// Which implementation computes the scores.
+    #[serde(default)]
+    pub backend: Backend,
+    /// Number format of the frozen weights.
+    #[serde(default)]
+    pub precision: Precision,
 }
 
 /// One prediction with its score.

@@ -33,7 +33,7 @@ pub use example::{Example, Message, Origin, Role};
 pub use hash::{ContentHash, canonical_json};
 pub use ids::{NodeId, RunId, VariantId};
 pub use job::{
-    EvalDone, EvalJob, EvalMode, FailureClass, ItemScore, Job, JobOutcome, MetricPoint, TrainDone, TrainJob,
+    Backend, EvalDone, EvalJob, EvalMode, FailureClass, ItemScore, Job, JobOutcome, MetricPoint, TrainDone, TrainJob,
     WorkerEvent,
 };
 pub use ports::{

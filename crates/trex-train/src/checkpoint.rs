@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use trex_domain::{ContentHash, LoraConfig, MetricPoint};
 
@@ -39,10 +39,10 @@ pub(crate) struct Checkpoint {
 pub(crate) fn to_bytes(header: &CheckpointHeader, optimizer: &AdamW) -> Result<Vec<u8>, TrainError> {
     let mut tensors = Vec::with_capacity(3 * optimizer.parameters.len());
     for parameter in &optimizer.parameters {
-        let (shape, device) = (parameter.var.shape(), parameter.var.device());
-        tensors.push((parameter.name.clone(), parameter.var.as_tensor().clone()));
-        tensors.push((format!("adam_m.{}", parameter.name), Tensor::from_slice(&parameter.m, shape, device)?));
-        tensors.push((format!("adam_v.{}", parameter.name), Tensor::from_slice(&parameter.v, shape, device)?));
+        let tensor = |values: &[f32]| Tensor::from_slice(values, parameter.shape.as_slice(), &Device::Cpu);
+        tensors.push((parameter.name.clone(), tensor(&parameter.values)?));
+        tensors.push((format!("adam_m.{}", parameter.name), tensor(&parameter.m)?));
+        tensors.push((format!("adam_v.{}", parameter.name), tensor(&parameter.v)?));
     }
     serialize(&tensors, (METADATA_KEY, &trex_domain::canonical_json(header)?))
 }

@@ -3,7 +3,6 @@
 //! [`ModelConfig`] says what a layer computes; nothing here asks for the family.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use candle_core::{DType, Device, Tensor, Var};
 use rand::Rng as _;
@@ -13,7 +12,7 @@ use trex_domain::seeded_rng;
 use crate::layout::TokenTree;
 use crate::lora::{Adapter, LoraPair};
 use crate::ops::{self, HeadShape, RopeTable};
-use crate::{ModelConfig, TrainError, weights};
+use crate::{ModelConfig, TrainError};
 
 /// Attention of one layer: takes layer number and rotated queries, rotated keys and values of the batch.
 pub(crate) type Attend<'a> = &'a mut dyn FnMut(usize, &Tensor, &Tensor, &Tensor) -> candle_core::Result<Tensor>;
@@ -102,9 +101,12 @@ pub(crate) struct Decoder {
 }
 
 impl Decoder {
-    /// Loads the frozen model of a folder.
-    pub(crate) fn load(dir: &Path, config: ModelConfig, device: &Device) -> Result<Self, TrainError> {
-        let tensors = weights::load(dir, &config, device)?;
+    /// A frozen model of loaded weights.
+    pub(crate) fn frozen(
+        config: ModelConfig,
+        tensors: BTreeMap<String, Tensor>,
+        device: &Device,
+    ) -> Result<Self, TrainError> {
         Self::from_tensors(config, tensors, device, true)
     }
 

@@ -1,17 +1,17 @@
 //! Scores a model on items: by log-likelihood where the answer space is closed, by greedy generation where it is open.
 
-use candle_core::Device;
+use std::cell::RefCell;
+
 use trex_chat::ChatModel;
 use trex_domain::{EvalDone, EvalJob, EvalMode, Example, ItemScore, WorkerEvent};
 use trex_fs::BlobStore;
 
 use crate::batch::{push_root, row, shared_len};
-use crate::decoder::Decoder;
+use crate::inference::Inference;
 use crate::layout::TokenTree;
-use crate::lora::Adapter;
 use crate::trainer::EventSink;
 use crate::usage::Meter;
-use crate::{ModelConfig, TrainError, generate, ops};
+use crate::{ModelConfig, TrainError, generate};
 
 /// Most tokens of one forward pass; bounds memory.
 const TOKENS_PER_PASS: usize = 2048;
@@ -19,7 +19,6 @@ const TOKENS_PER_PASS: usize = 2048;
 /// Scores items as the job says and stores the item scores as a blob.
 pub fn evaluate(job: &EvalJob, sink: &mut dyn EventSink) -> Result<EvalDone, TrainError> {
     let meter = Meter::start();
-    let device = Device::Cpu;
     let config = ModelConfig::load(&job.model_dir.join("config.json"))?;
     let tokenizer = ChatModel::load(&job.model_dir)?;
     tokenizer.check_fits(config.vocab_size)?;
@@ -28,11 +27,7 @@ pub fn evaluate(job: &EvalJob, sink: &mut dyn EventSink) -> Result<EvalDone, Tra
     if items.is_empty() {
         return Err(TrainError::NoRows { path: job.items.clone() });
     }
-    let adapter = job.adapter.as_ref().map(|path| Adapter::load(path, &config, &device)).transpose()?;
-    let mut model = Decoder::load(&job.model_dir, config, &device)?;
-    if let Some(adapter) = &adapter {
-        model.attach(adapter);
-    }
+    let model = RefCell::new(Inference::open(job, config, sink)?);
     let run = EvalRun { job, model: &model, tokenizer: &tokenizer, meter: &meter };
     let scores = match job.mode {
         EvalMode::Choice => run.choose(&items, sink)?,
@@ -44,7 +39,7 @@ pub fn evaluate(job: &EvalJob, sink: &mut dyn EventSink) -> Result<EvalDone, Tra
 
 struct EvalRun<'a> {
     job: &'a EvalJob,
-    model: &'a Decoder,
+    model: &'a RefCell<Inference>,
     tokenizer: &'a ChatModel,
     meter: &'a Meter,
 }
@@ -76,7 +71,7 @@ impl EvalRun<'_> {
     }
 
     fn check_length(&self, example: &Example, tokens: usize) -> Result<(), TrainError> {
-        let limit = self.model.config().max_position;
+        let limit = self.model.borrow().config().max_position;
         if tokens > limit {
             return Err(TrainError::TooLong { id: example.id.clone(), tokens, limit });
         }
@@ -131,9 +126,8 @@ impl EvalRun<'_> {
             }
             sums.push(options);
         }
-        let hidden = self.model.hidden(&tree, None)?;
         let needed: Vec<(usize, u32)> = sums.iter().flatten().flatten().copied().collect();
-        let log_probs = self.log_probs(&hidden, &rows, &needed)?;
+        let log_probs = self.model.borrow_mut().log_probs(&tree, &rows, &needed)?;
         let mut terms = log_probs.into_iter();
         let mut sum = |option: &Vec<(usize, u32)>| terms.by_ref().take(option.len()).sum::<f64>();
         let scored = items.iter().zip(&sums).map(|(item, options)| {
@@ -141,33 +135,6 @@ impl EvalRun<'_> {
             choice_score(item.example, &totals, self.job.metric)
         });
         Ok(scored.collect())
-    }
-
-    /// Log-probabilities of (row, token) pairs in nats.
-    fn log_probs(
-        &self,
-        hidden: &candle_core::Tensor,
-        rows: &[u32],
-        needed: &[(usize, u32)],
-    ) -> Result<Vec<f64>, TrainError> {
-        const ROWS_AT_ONCE: usize = 128;
-        let mut found = vec![0.0; needed.len()];
-        for (index, chunk) in rows.chunks(ROWS_AT_ONCE).enumerate() {
-            let logits = self.model.logits(hidden, chunk)?;
-            let classes = self.model.config().vocab_size;
-            let first = index * ROWS_AT_ONCE;
-            ops::with_slices([&logits], |[logits]| {
-                let log_z: Vec<f64> = logits.chunks(classes).map(log_sum_exp).collect();
-                for (place, (row, token)) in needed.iter().enumerate() {
-                    if (first..first + chunk.len()).contains(row) {
-                        let at = row - first;
-                        found[place] = f64::from(logits[at * classes + *token as usize]) - log_z[at];
-                    }
-                }
-                Ok(())
-            })?;
-        }
-        Ok(found)
     }
 
     fn generate(
@@ -184,7 +151,7 @@ impl EvalRun<'_> {
         }
         let mut scores = Vec::with_capacity(items.len());
         for (examples, prompts) in items.chunks(generate::BATCH).zip(prompts.chunks(generate::BATCH)) {
-            let answers = generate::greedy(self.model, prompts, max_new_tokens, self.tokenizer.eos_ids())?;
+            let answers = self.model.borrow_mut().greedy(prompts, max_new_tokens, self.tokenizer.eos_ids())?;
             for (example, tokens) in examples.iter().zip(answers) {
                 let predicted = self.tokenizer.decode(&tokens)?.trim().to_owned();
                 let score = trex_eval::score_item(self.job.metric, &predicted, &example.answer);
@@ -205,11 +172,6 @@ fn pass_len(items: &[ChoiceItem<'_>]) -> usize {
         tokens <= TOKENS_PER_PASS
     });
     fitting.count().max(1)
-}
-
-fn log_sum_exp(row: &[f32]) -> f64 {
-    let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    f64::from(top) + row.iter().map(|x| f64::from((x - top).exp())).sum::<f64>().ln()
 }
 
 /// The option with the highest total wins; the first of equal ones.

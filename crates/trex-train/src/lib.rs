@@ -4,20 +4,26 @@
 //! rayon pool (size: `RAYON_NUM_THREADS`). Runs inside a worker process ([`run_worker`]); [`model_facts`] and the
 //! [`ModelRegistry`] are cheap enough for the app itself. Knows no tree, no budget and no database.
 
+mod autograd;
+mod backend;
 mod batch;
 mod checkpoint;
 mod decoder;
+mod engine;
 mod error;
 mod evaluate;
 mod export;
 mod generate;
+mod inference;
 mod layout;
 mod lora;
+mod measure;
 mod model_config;
 mod models;
 mod ops;
 mod optimizer;
 mod pretrain;
+mod step;
 mod trainer;
 mod usage;
 mod weights;
@@ -26,6 +32,7 @@ mod worker;
 pub use error::TrainError;
 pub use evaluate::evaluate;
 pub use export::write_peft_folder;
+pub use measure::{StepPlan, StepTimes, measure_steps};
 pub use model_config::{
     Activation, Architecture, LocalLayers, ModelConfig, Rope, RopeFrequencies, RopeScaling, Variant,
 };

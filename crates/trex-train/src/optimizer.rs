@@ -1,24 +1,36 @@
 //! AdamW with decoupled weight decay (Loshchilov & Hutter, 2019) and clipping by the global norm. State is plain `f32`.
 
-use candle_core::backprop::GradStore;
-use candle_core::{Tensor, Var};
 use rayon::prelude::*;
 use trex_domain::TrainConfig;
 
-use crate::TrainError;
 use crate::ops::single;
 
-/// One trained tensor with Adam's moments.
-#[derive(Debug)]
+/// One trained tensor with Adam's moments, row-major `f32`.
+#[derive(Clone, Debug)]
 pub(crate) struct Parameter {
+    /// Tensor name: PEFT's for adapters, Hugging Face's for full training.
     pub(crate) name: String,
-    pub(crate) var: Var,
+    /// Extents.
+    pub(crate) shape: Vec<usize>,
+    /// The weights themselves.
+    pub(crate) values: Vec<f32>,
     /// First moment.
     pub(crate) m: Vec<f32>,
     /// Second moment.
     pub(crate) v: Vec<f32>,
-    /// Whether weight decay applies: matrices yes, norms no.
-    decays: bool,
+}
+
+impl Parameter {
+    /// A parameter with moments at zero.
+    pub(crate) fn new(name: String, shape: Vec<usize>, values: Vec<f32>) -> Self {
+        let count = values.len();
+        Self { name, shape, values, m: vec![0.0; count], v: vec![0.0; count] }
+    }
+
+    /// Whether weight decay applies: matrices yes, norms and biases no.
+    fn decays(&self) -> bool {
+        self.shape.len() > 1
+    }
 }
 
 /// The optimiser over a list of parameters in a fixed order.
@@ -30,40 +42,19 @@ pub(crate) struct AdamW {
 /// Gradients of all parameters, summed over micro-batches, in the order of the parameters.
 #[derive(Debug)]
 pub(crate) struct Gradients {
-    values: Vec<Vec<f32>>,
+    /// Row-major like the parameters.
+    pub(crate) values: Vec<Vec<f32>>,
 }
 
 impl AdamW {
-    /// Moments start at zero. The order of `vars` is the order of everything.
-    pub(crate) fn new(vars: Vec<(String, Var)>) -> Self {
-        let parameters = vars
-            .into_iter()
-            .map(|(name, var)| {
-                let count = var.elem_count();
-                let decays = var.dims().len() > 1;
-                Parameter { name, var, m: vec![0.0; count], v: vec![0.0; count], decays }
-            })
-            .collect();
+    /// The order of `parameters` is the order of everything.
+    pub(crate) fn new(parameters: Vec<Parameter>) -> Self {
         Self { parameters }
     }
 
     /// Zero gradients.
     pub(crate) fn zero_gradients(&self) -> Gradients {
-        Gradients { values: self.parameters.iter().map(|p| vec![0.0; p.m.len()]).collect() }
-    }
-
-    /// Adds the gradients of one micro-batch. A parameter without a gradient is a defect and an error.
-    pub(crate) fn accumulate(&self, sums: &mut Gradients, grads: &GradStore) -> Result<(), TrainError> {
-        for (parameter, sum) in self.parameters.iter().zip(&mut sums.values) {
-            let Some(grad) = grads.get(&parameter.var) else {
-                return Err(candle_core::Error::Msg(format!("{} got no gradient", parameter.name)).into());
-            };
-            crate::ops::with_slices([grad], |[grad]| {
-                sum.iter_mut().zip(grad).for_each(|(sum, g)| *sum += g);
-                Ok(())
-            })?;
-        }
-        Ok(())
+        Gradients { values: self.parameters.iter().map(|p| vec![0.0; p.values.len()]).collect() }
     }
 
     /// One step with bias correction; `step` counts from 1. Returns the gradient norm before clipping.
@@ -71,11 +62,11 @@ impl AdamW {
     /// `m ← β₁m + (1−β₁)g`, `v ← β₂v + (1−β₂)g²`, `θ ← θ − lr·(m̂/(√v̂ + ε) + λθ)`.
     pub(crate) fn step(
         &mut self,
-        mut gradients: Gradients,
+        gradients: &mut Gradients,
         config: &TrainConfig,
         learning_rate: f64,
         step: usize,
-    ) -> Result<f64, TrainError> {
+    ) -> f64 {
         let norm = gradients.norm();
         if config.max_grad_norm > 0.0 && norm > config.max_grad_norm {
             gradients.scale(config.max_grad_norm / (norm + 1e-6));
@@ -84,8 +75,7 @@ impl AdamW {
         let correct1 = 1.0 - config.adam_beta1.powi(exponent);
         let correct2 = 1.0 - config.adam_beta2.powi(exponent);
         for (parameter, grad) in self.parameters.iter_mut().zip(&gradients.values) {
-            let decay = if parameter.decays { config.weight_decay * learning_rate } else { 0.0 };
-            let mut values: Vec<f32> = parameter.var.flatten_all()?.to_vec1()?;
+            let decay = if parameter.decays() { config.weight_decay * learning_rate } else { 0.0 };
             let update = Update {
                 beta1: single(config.adam_beta1),
                 beta2: single(config.adam_beta2),
@@ -94,10 +84,9 @@ impl AdamW {
                 epsilon: single(config.adam_epsilon),
                 keep: single(1.0 - decay),
             };
-            update.apply(&mut values, &mut parameter.m, &mut parameter.v, grad);
-            parameter.var.set(&Tensor::from_vec(values, parameter.var.shape(), parameter.var.device())?)?;
+            update.apply(&mut parameter.values, &mut parameter.m, &mut parameter.v, grad);
         }
-        Ok(norm)
+        norm
     }
 }
 
@@ -138,29 +127,23 @@ impl Gradients {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
-
     use super::*;
 
     /// PyTorch 2: `torch.optim.AdamW([p], lr=0.1, weight_decay=0.01)` on `p = [[1, -2]]` with `loss = (p * [[3, 0.5]]).sum()`,
     /// three steps: the gradient is constant, so Adam moves by lr in the direction of its sign.
     #[test]
     fn follows_the_definition() {
-        let var = Var::new(&[[1f32, -2.0]], &Device::Cpu).unwrap();
-        let weights = Tensor::new(&[[3f32, 0.5]], &Device::Cpu).unwrap();
-        let mut adam = AdamW::new(vec![("p".into(), var.clone())]);
+        let mut adam = AdamW::new(vec![Parameter::new("p".into(), vec![1, 2], vec![1.0, -2.0])]);
         let config = TrainConfig { weight_decay: 0.01, max_grad_norm: 0.0, ..TrainConfig::default() };
         let mut expected = [1f64, -2.0];
         for step in 1..=3 {
-            let loss = (var.as_tensor() * &weights).unwrap().sum_all().unwrap();
-            let mut gradients = adam.zero_gradients();
-            adam.accumulate(&mut gradients, &loss.backward().unwrap()).unwrap();
-            let norm = adam.step(gradients, &config, 0.1, step).unwrap();
+            let mut gradients = Gradients { values: vec![vec![3.0, 0.5]] };
+            let norm = adam.step(&mut gradients, &config, 0.1, step);
             assert!((norm - 9.25f64.sqrt()).abs() < 1e-6);
             expected = expected.map(|x| x * (1.0 - 0.001) - 0.1);
         }
-        let found: Vec<Vec<f32>> = var.to_vec2().unwrap();
-        assert!(found[0].iter().zip(expected).all(|(a, b)| (f64::from(*a) - b).abs() < 1e-5), "{found:?} {expected:?}");
+        let found = &adam.parameters[0].values;
+        assert!(found.iter().zip(expected).all(|(a, b)| (f64::from(*a) - b).abs() < 1e-5), "{found:?} {expected:?}");
     }
 
     #[test]

@@ -6,16 +6,19 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{Device, Tensor};
 use half::bf16;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::json;
 use trex_domain::{SchedulerType, TrainConfig};
 
+use crate::autograd::{Autograd, parameter};
+use crate::batch::TrainBatch;
 use crate::decoder::{Decoder, initial_weights};
 use crate::layout::TokenTree;
-use crate::optimizer::AdamW;
-use crate::{ModelConfig, TrainError, ops};
+use crate::optimizer::{AdamW, Parameter};
+use crate::step::{Objective, TrainStep as _};
+use crate::{ModelConfig, TrainError};
 
 /// How a pre-training runs.
 #[derive(Clone, Debug)]
@@ -58,9 +61,11 @@ pub fn pretrain(
         Some(dir) => crate::weights::load(dir, &settings.config, &device)?,
         None => initial_weights(&settings.config, settings.seed, &device)?,
     };
+    let parameters: Vec<Parameter> =
+        initial.iter().map(|(name, tensor)| parameter(name.clone(), tensor)).collect::<Result<_, _>>()?;
     let (model, vars) = Decoder::trainable(settings.config.clone(), initial, &device)?;
-    let handles: Vec<(String, Var)> = vars.clone();
-    let mut optimizer = AdamW::new(vars);
+    let mut backend = Autograd::with_all_weights(model, vars.into_iter().map(|(_, var)| var).collect());
+    let mut optimizer = AdamW::new(parameters);
     let schedule = TrainConfig {
         learning_rate: settings.learning_rate,
         lr_scheduler_type: SchedulerType::WarmupStableDecay,
@@ -72,31 +77,28 @@ pub fn pretrain(
     };
     let mut tokens = 0;
     for step in 0..settings.steps {
-        let (tree, rows, targets) = next_batch(documents, settings.tokens_per_step)?;
-        let hidden = model.hidden(&tree, None)?;
-        let losses = ops::cross_entropy(&model.logits(&hidden, &rows)?, &Arc::new(targets), 0.0)?;
-        let loss = losses.mean_all()?;
+        let batch = next_batch(documents, settings.tokens_per_step)?;
+        let objective = Objective { divisor: batch.rows.len() as f64, label_smoothing: 0.0 };
         let mut gradients = optimizer.zero_gradients();
-        optimizer.accumulate(&mut gradients, &loss.backward()?)?;
+        let loss = backend.accumulate(&batch, objective, None, &mut gradients)?;
         let rate = schedule.learning_rate_at(step, settings.steps);
-        optimizer.step(gradients, &schedule, rate, step + 1)?;
-        tokens += tree.tokens().len();
-        let loss = f64::from(loss.to_scalar::<f32>()?);
+        optimizer.step(&mut gradients, &schedule, rate, step + 1);
+        backend.set_parameters(&optimizer.parameters)?;
+        tokens += batch.tree.tokens().len();
         if !loss.is_finite() {
             return Err(TrainError::Diverged { step: step + 1, loss });
         }
         progress(PretrainProgress { step: step + 1, loss, tokens });
     }
-    Ok(handles.into_iter().map(|(name, var)| (name, var.as_tensor().clone())).collect())
+    let tensor = |p: Parameter| Ok((p.name, Tensor::from_vec(p.values, p.shape.as_slice(), &device)?));
+    optimizer.parameters.into_iter().map(tensor).collect()
 }
 
-type Batch = (TokenTree, Vec<u32>, Vec<u32>);
-
-/// Takes documents until the batch is full: the tree, the rows that predict, and what they predict.
+/// Takes documents until the batch is full.
 fn next_batch(
     documents: &mut dyn Iterator<Item = Result<Vec<u32>, TrainError>>,
     size: usize,
-) -> Result<Batch, TrainError> {
+) -> Result<TrainBatch, TrainError> {
     let mut tree = TokenTree::default();
     let (mut rows, mut targets) = (Vec::new(), Vec::new());
     while tree.tokens().len() < size {
@@ -113,7 +115,7 @@ fn next_batch(
     if rows.is_empty() {
         return Err(TrainError::NoRows { path: "documents".into() });
     }
-    Ok((tree, rows, targets))
+    Ok(TrainBatch { tree, rows, targets: Arc::new(targets) })
 }
 
 /// Writes weights (bfloat16) and `config.json` in the plain Hugging Face layout.

@@ -2,21 +2,24 @@
 //!
 //! Data order, dropout and initialisation depend on the seed and the step only, so a resumed training writes the same bytes as one that was never interrupted.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use candle_core::{Device, Var};
+use candle_core::{Device, Tensor};
 use rand::Rng as _;
 use trex_chat::{ChatModel, Encoded};
 use trex_domain::{ContentHash, Example, MetricPoint, TrainDone, TrainJob, WorkerEvent, seeded_rng};
 use trex_fs::BlobStore;
 
+use crate::autograd::adapter_parameters;
 use crate::batch::train_batch;
 use crate::checkpoint::{self, Checkpoint, CheckpointHeader};
-use crate::decoder::{Decoder, Dropout};
-use crate::lora::{Adapter, LoraPair};
+use crate::decoder::Dropout;
+use crate::lora::Adapter;
 use crate::optimizer::AdamW;
+use crate::step::{Objective, TrainStep};
 use crate::usage::{Meter, peak_rss_bytes};
-use crate::{ModelConfig, TrainError, ops};
+use crate::{ModelConfig, TrainError, backend};
 
 /// A mean loss above this multiple of the first step's counts as divergence.
 const DIVERGENCE_FACTOR: f64 = 4.0;
@@ -35,14 +38,14 @@ pub trait EventSink {
 
 /// Trains as the job says and stores adapter and checkpoint as blobs.
 pub fn train(job: &TrainJob, sink: &mut dyn EventSink) -> Result<TrainDone, TrainError> {
-    Trainer::new(job)?.run(sink)
+    Trainer::new(job, sink)?.run(sink)
 }
 
 struct Trainer<'a> {
     job: &'a TrainJob,
     id: ContentHash,
-    model: Decoder,
-    adapter: Adapter,
+    config: ModelConfig,
+    backend: Box<dyn TrainStep>,
     optimizer: AdamW,
     examples: Vec<Encoded>,
     header: CheckpointHeader,
@@ -52,7 +55,7 @@ struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    fn new(job: &'a TrainJob) -> Result<Self, TrainError> {
+    fn new(job: &'a TrainJob, sink: &mut dyn EventSink) -> Result<Self, TrainError> {
         let meter = Meter::start();
         job.config.validate()?;
         let device = Device::Cpu;
@@ -66,17 +69,15 @@ impl<'a> Trainer<'a> {
             Some((path, checkpoint)) => checkpoint.adapter(path, &config)?,
             None => Adapter::new(&config, &job.config.lora, job.seed, &device)?,
         };
-        let (adapter, vars) = trained(adapter)?;
-        let mut optimizer = AdamW::new(vars);
+        let mut optimizer = AdamW::new(adapter_parameters(&adapter)?);
         let mut header =
             CheckpointHeader { job: id, step: 0, curve: Vec::new(), first_loss: None, lora: job.config.lora.clone() };
         if let Some((path, checkpoint)) = restored {
             checkpoint.restore(&path, &mut optimizer)?;
             header = checkpoint.header;
         }
-        let mut model = Decoder::load(&job.model_dir, config, &device)?;
-        model.attach(&adapter);
-        Ok(Self { job, id, model, adapter, optimizer, examples, header, tokens: 0, supervised_tokens: 0, meter })
+        let backend = backend::open(job, &config, &adapter, &optimizer.parameters, sink)?;
+        Ok(Self { job, id, config, backend, optimizer, examples, header, tokens: 0, supervised_tokens: 0, meter })
     }
 
     fn run(mut self, sink: &mut dyn EventSink) -> Result<TrainDone, TrainError> {
@@ -107,25 +108,21 @@ impl<'a> Trainer<'a> {
         let config = &self.job.config;
         let indices = batch_indices(self.examples.len(), config.effective_batch_size(), step, self.job.seed);
         let supervised: usize = indices.iter().map(|index| self.examples[*index].completion.len()).sum();
+        let objective = Objective { divisor: supervised as f64, label_smoothing: config.label_smoothing_factor };
         let mut gradients = self.optimizer.zero_gradients();
         let mut loss_sum = 0.0;
         for (micro, chunk) in indices.chunks(config.per_device_train_batch_size).enumerate() {
             let examples: Vec<&Encoded> = chunk.iter().map(|index| &self.examples[*index]).collect();
             let batch = train_batch(&examples);
-            let mut dropout = Dropout::new(self.job.seed, step, micro, config.lora.lora_dropout);
-            let hidden = self.model.hidden(&batch.tree, dropout.as_mut())?;
-            let logits = self.model.logits(&hidden, &batch.rows)?;
-            let losses = ops::cross_entropy(&logits, &batch.targets, config.label_smoothing_factor)?;
-            // Divided by the tokens of the whole effective batch: accumulation equals the big batch to rounding.
-            let loss = (losses.sum_all()? / supervised as f64)?;
-            loss_sum += f64::from(loss.to_scalar::<f32>()?);
+            let dropout = Dropout::new(self.job.seed, step, micro, config.lora.lora_dropout);
+            loss_sum += self.backend.accumulate(&batch, objective, dropout, &mut gradients)?;
             self.tokens += batch.tree.tokens().len() as u64;
-            self.optimizer.accumulate(&mut gradients, &loss.backward()?)?;
         }
         self.supervised_tokens += supervised as u64;
         self.check_divergence(step, loss_sum)?;
         let learning_rate = config.learning_rate_at(step, self.job.total_steps);
-        let grad_norm = self.optimizer.step(gradients, config, learning_rate, step + 1)?;
+        let grad_norm = self.optimizer.step(&mut gradients, config, learning_rate, step + 1);
+        self.backend.set_parameters(&self.optimizer.parameters)?;
         if !grad_norm.is_finite() {
             return Err(TrainError::Diverged { step: step + 1, loss: loss_sum });
         }
@@ -155,11 +152,21 @@ impl<'a> Trainer<'a> {
         Ok(trex_fs::write_atomic(&scratch_path(self.job), &bytes)?)
     }
 
+    /// The adapter as it is now.
+    fn adapter(&self) -> Result<Adapter, TrainError> {
+        let mut tensors = BTreeMap::new();
+        for parameter in &self.optimizer.parameters {
+            let tensor = Tensor::from_slice(&parameter.values, parameter.shape.as_slice(), &Device::Cpu)?;
+            tensors.insert(parameter.name.clone(), tensor);
+        }
+        Adapter::from_tensors(&scratch_path(self.job), &self.config, self.job.config.lora.clone(), &tensors)
+    }
+
     fn finish(self) -> Result<TrainDone, TrainError> {
         let blobs = BlobStore::new(&self.job.blobs_dir);
         debug_assert_eq!(self.id, self.header.job);
         let checkpoint = blobs.put(&checkpoint::to_bytes(&self.header, &self.optimizer)?)?;
-        let adapter = blobs.put(&self.adapter.to_bytes()?)?;
+        let adapter = blobs.put(&self.adapter()?.to_bytes()?)?;
         Ok(TrainDone {
             adapter,
             checkpoint,
@@ -174,23 +181,13 @@ impl<'a> Trainer<'a> {
     }
 }
 
-/// Replaces an adapter's tensors by variables and returns those sorted by name.
-fn trained(adapter: Adapter) -> Result<(Adapter, Vec<(String, Var)>), TrainError> {
-    let mut vars = Vec::new();
-    let names = adapter.named_tensors();
-    let mut pairs = adapter.pairs;
-    for (pair, names) in pairs.values_mut().zip(names.chunks(2)) {
-        let (a, b) = (Var::from_tensor(&pair.a)?, Var::from_tensor(&pair.b)?);
-        *pair = LoraPair { a: a.as_tensor().clone(), b: b.as_tensor().clone() };
-        vars.extend([(names[0].0.clone(), a), (names[1].0.clone(), b)]);
-    }
-    Ok((Adapter { config: adapter.config, pairs }, vars))
-}
-
 /// Names a job by everything that decides its bytes, up to where it stops.
 fn job_id(job: &TrainJob, config: &ModelConfig) -> Result<ContentHash, TrainError> {
     let data = job.data.file_name().map(|name| name.to_string_lossy().into_owned());
-    Ok(ContentHash::of_value("trex.train-job.v1", &(data, &job.config, job.seed, job.total_steps, config))?)
+    Ok(ContentHash::of_value(
+        "trex.train-job.v2",
+        &(data, &job.config, job.seed, job.total_steps, config, job.backend),
+    )?)
 }
 
 fn scratch_path(job: &TrainJob) -> PathBuf {

@@ -182,6 +182,8 @@ fn a_worker_answers_garbage_with_a_failure() {
         seed: 0,
         blobs_dir: program.path("blobs"),
         threads: 1,
+        backend: trex_domain::Backend::Auto,
+        precision: trex_domain::Precision::F32,
     });
     check_worker(&program, &serde_json::to_string(&job).unwrap(), "fs.not_found");
     assert!(!program.path("blobs").exists());

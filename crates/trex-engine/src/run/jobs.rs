@@ -103,6 +103,8 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
             seed: scoring.seed,
             blobs_dir: self.blobs.root().to_owned(),
             threads: self.settings.threads,
+            backend: trex_domain::Backend::Auto,
+            precision: task.train.precision,
         });
         let mut attempt = 1;
         let done = loop {
@@ -256,6 +258,7 @@ pub(crate) fn train_job(
         blobs_dir: blobs.root().to_owned(),
         checkpoint_every: settings.checkpoint_every,
         threads: settings.threads,
+        backend: trex_domain::Backend::Auto,
     })
 }
 

@@ -28,6 +28,7 @@ fn job() -> Job {
         blobs_dir: "blobs".into(),
         checkpoint_every: 5,
         threads: 3,
+        backend: trex_domain::Backend::Auto,
     })
 }
 

@@ -37,7 +37,8 @@ impl HeadShape {
         self.num_kv_heads * self.head_dim
     }
 
-    fn kv_head(&self, head: usize) -> usize {
+    /// The key-value head of a query head.
+    pub(crate) fn kv_head(&self, head: usize) -> usize {
         head * self.num_kv_heads / self.num_heads
     }
 

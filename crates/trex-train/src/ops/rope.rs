@@ -32,6 +32,16 @@ impl RopeTable {
             head_dim,
         }
     }
+
+    /// Cosines and sines, each (tokens, pairs), row-major.
+    pub(crate) fn values(&self) -> (&[f32], &[f32]) {
+        (&self.cos, &self.sin)
+    }
+
+    /// Pairs of columns of a head that are rotated: column i with column i + pairs.
+    pub(crate) fn pairs(&self) -> usize {
+        self.pairs
+    }
 }
 
 struct Rope {

@@ -97,6 +97,7 @@ impl Fixture {
             blobs_dir: self.blobs().root().to_owned(),
             checkpoint_every: 3,
             threads: 2,
+            backend: trex_domain::Backend::Auto,
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Training, evaluation and the worker protocol.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 
-use trex_domain::{EvalJob, EvalMode, Job, JobOutcome, Metric, TrainDone, TrainJob, WorkerEvent};
+use trex_domain::{Backend, EvalJob, EvalMode, Job, JobOutcome, Metric, TrainDone, TrainJob, WorkerEvent};
 use trex_train::{evaluate, train};
 
 use crate::fixture::{Fixture, Sink, animals};
@@ -23,6 +24,8 @@ fn eval_job(fixture: &Fixture, adapter: Option<&TrainDone>, mode: EvalMode) -> E
         seed: 0,
         blobs_dir: fixture.blobs().root().to_owned(),
         threads: 2,
+        backend: trex_domain::Backend::Auto,
+        precision: trex_domain::Precision::F32,
     }
 }
 
@@ -124,6 +127,48 @@ fn accumulation_equals_the_big_batch() {
     for (big, small) in big.curve.iter().zip(&small.curve) {
         assert!((big.loss - small.loss).abs() < 1e-4 * big.loss, "{} against {}", big.loss, small.loss);
     }
+}
+
+#[test]
+fn the_engine_follows_autograd_step_by_step() {
+    let fixture = Fixture::new();
+    let run_with = |backend, scratch: &str| {
+        let mut job = fixture.train_job(scratch, 20);
+        (job.total_steps, job.backend) = (20, backend);
+        run(&job)
+    };
+    let (fast, slow) = (run_with(Backend::Auto, "fast"), run_with(Backend::Autograd, "slow"));
+    for (fast, slow) in fast.curve.iter().zip(&slow.curve) {
+        assert!((fast.loss - slow.loss).abs() < 1e-4 * slow.loss, "{} against {}", fast.loss, slow.loss);
+    }
+    let tensors = |done: &TrainDone| {
+        let bytes = trex_fs::read(&fixture.blobs().path(&done.adapter)).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let floats = |bytes: &[u8]| -> Vec<f32> {
+            bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+        };
+        file.tensors().into_iter().map(|(name, view)| (name, floats(view.data()))).collect::<BTreeMap<_, _>>()
+    };
+    let (fast, slow) = (tensors(&fast), tensors(&slow));
+    assert_eq!(fast.len(), 28);
+    for (name, fast) in fast {
+        let slow = &slow[&name];
+        let top = slow.iter().fold(0f32, |top, x| top.max(x.abs()));
+        let off = fast.iter().zip(slow).fold(0f32, |off, (a, b)| off.max((a - b).abs()));
+        assert!(top > 0.0 && off < 1e-3 * top, "{name}: {off} of {top}");
+    }
+}
+
+#[test]
+fn dropout_is_left_to_autograd_and_said() {
+    let fixture = Fixture::new();
+    let mut job = fixture.train_job("dropout", 1);
+    job.config.lora.lora_dropout = 0.1;
+    let mut sink = Sink::default();
+    train(&job, &mut sink).unwrap();
+    let said =
+        |event: &WorkerEvent| matches!(event, WorkerEvent::Warning { message } if message.contains("lora_dropout"));
+    assert!(sink.events.iter().any(said));
 }
 
 #[test]

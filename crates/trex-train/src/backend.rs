@@ -1,0 +1,67 @@
+//! Chooses who computes the steps of a training, and says why where it is not the fastest.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+use trex_domain::{Backend, Precision, TrainJob, WorkerEvent};
+
+use crate::autograd::Autograd;
+use crate::decoder::Decoder;
+use crate::engine::{CpuEngine, Level};
+use crate::lora::Adapter;
+use crate::optimizer::Parameter;
+use crate::step::TrainStep;
+use crate::trainer::EventSink;
+use crate::{ModelConfig, TrainError, weights};
+
+/// Loads the frozen model of a job and puts the adapters that are trained on it.
+pub(crate) fn open(
+    job: &TrainJob,
+    config: &ModelConfig,
+    adapter: &Adapter,
+    parameters: &[Parameter],
+    sink: &mut dyn EventSink,
+) -> Result<Box<dyn TrainStep>, TrainError> {
+    let bf16 = job.config.precision == Precision::Bf16;
+    let tensors = load_weights(&job.model_dir, config, bf16, job.backend)?;
+    if let Some(why) = refusal(config, job.config.lora.lora_dropout, job.backend) {
+        say(sink, job.backend, &why);
+        let model = Decoder::frozen(config.clone(), tensors, &Device::Cpu)?;
+        return Ok(Box::new(Autograd::with_adapter(model, adapter)?));
+    }
+    let scale = job.config.lora.scale();
+    Ok(Box::new(CpuEngine::new(config.clone(), tensors, parameters, scale, bf16)?))
+}
+
+/// Why the engine is not used; `None` where it is.
+pub(crate) fn refusal(config: &ModelConfig, lora_dropout: f64, backend: Backend) -> Option<String> {
+    match backend {
+        Backend::Auto => CpuEngine::refusal(config, lora_dropout),
+        Backend::Autograd => Some("autograd was asked for".to_owned()),
+    }
+}
+
+/// Tells the parent that the slower path is taken, unless it asked for it.
+pub(crate) fn say(sink: &mut dyn EventSink, backend: Backend, why: &str) {
+    if backend == Backend::Auto {
+        sink.send(WorkerEvent::Warning { message: format!("autograd computes this, which is slower: {why}") });
+    }
+}
+
+/// Reads the weights of a model as single precision, rounded to bfloat16 where that is asked for and not done later.
+pub(crate) fn load_weights(
+    dir: &Path,
+    config: &ModelConfig,
+    bf16: bool,
+    backend: Backend,
+) -> Result<BTreeMap<String, Tensor>, TrainError> {
+    let mut tensors = weights::load(dir, config, &Device::Cpu)?;
+    let packs = Level::detect().has_bf16() && backend == Backend::Auto;
+    if bf16 && !packs {
+        for (_, tensor) in tensors.iter_mut().filter(|(name, _)| name.contains("_proj.weight")) {
+            *tensor = tensor.to_dtype(DType::BF16)?.to_dtype(DType::F32)?;
+        }
+    }
+    Ok(tensors)
+}

@@ -1,0 +1,204 @@
+//! The hand-written CPU engine: forward and backward pass over reused buffers, for what people train on CPUs.
+//!
+//! It takes plain Llama-shaped decoders with low-rank adapters; [`CpuEngine::refusal`] says why it leaves anything else
+//! to [`crate::autograd`], against which the tests hold it. Work is shared out in blocks of rows, heads and columns that
+//! depend on the batch alone, and every sum has a fixed order, so the number of threads changes no bit. All buffers
+//! are kept between steps.
+
+mod adapters;
+mod attention;
+mod backward;
+mod blocks;
+mod forward;
+mod frozen;
+mod head;
+mod inference;
+mod math;
+mod model;
+mod pack;
+mod product;
+mod simd;
+
+use std::collections::BTreeMap;
+
+use candle_core::Tensor;
+
+use self::attention::{Scene, TreeRange};
+use self::backward::Buffers;
+use self::blocks::{Pool, room};
+use self::forward::{Rooms, Setting, Trace};
+use self::head::{Head, HeadBuffers, PackedHead};
+pub(crate) use self::inference::greedy;
+use self::model::{LayerAdapters, Weights};
+pub(crate) use self::simd::Level;
+use crate::batch::TrainBatch;
+use crate::decoder::Dropout;
+use crate::layout::Segment;
+use crate::ops::{HeadShape, RopeTable, single};
+use crate::optimizer::{Gradients, Parameter};
+use crate::step::{Objective, TrainStep};
+use crate::{Architecture, ModelConfig, Rope, TrainError, Variant};
+
+/// A frozen model with adapters, ready for steps.
+#[derive(Debug)]
+pub(crate) struct CpuEngine {
+    config: ModelConfig,
+    level: Level,
+    weights: Weights,
+    packed_head: Option<PackedHead>,
+    adapters: Vec<LayerAdapters>,
+    rooms: Rooms,
+    traces: Vec<Trace>,
+    buffers: Buffers,
+    head_buffers: HeadBuffers,
+    pool: Pool,
+}
+
+impl CpuEngine {
+    /// Why the engine leaves a job to autograd; `None` when it takes it.
+    pub(crate) fn refusal(config: &ModelConfig, lora_dropout: f64) -> Option<String> {
+        if lora_dropout > 0.0 {
+            return Some("lora_dropout is above 0".to_owned());
+        }
+        (!is_plain_llama(config)).then(|| "the model is not a plain Llama".to_owned())
+    }
+
+    /// Takes the weights of a model and the adapters that are trained, named as in PEFT and scaled by `scale`.
+    pub(crate) fn new(
+        config: ModelConfig,
+        tensors: BTreeMap<String, Tensor>,
+        parameters: &[Parameter],
+        scale: f64,
+        bf16: bool,
+    ) -> Result<Self, TrainError> {
+        let level = Level::detect();
+        let packs = bf16 && level.has_bf16();
+        let weights = Weights::new(&config, tensors, packs)?;
+        let packed_head = packs.then(|| PackedHead::new(weights.head(), config.vocab_size, config.hidden_size));
+        let adapters = model::layer_adapters(&config, parameters, single(scale));
+        let traces = (0..config.num_layers).map(|_| Trace::default()).collect();
+        Ok(Self {
+            config,
+            level,
+            weights,
+            packed_head,
+            adapters,
+            rooms: Rooms::default(),
+            traces,
+            buffers: Buffers::default(),
+            head_buffers: HeadBuffers::default(),
+            pool: Pool::default(),
+        })
+    }
+
+    /// The shape of the model.
+    pub(crate) fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Bytes that the frozen weights take.
+    pub(crate) fn weights_bytes(&self) -> usize {
+        self.weights.size_bytes()
+    }
+}
+
+fn scene<'a>(
+    config: &ModelConfig,
+    level: Level,
+    segments: &'a [Segment],
+    trees: &'a [TreeRange],
+    tokens: usize,
+) -> Scene<'a> {
+    let shape = HeadShape {
+        num_heads: config.num_heads,
+        num_kv_heads: config.num_kv_heads,
+        head_dim: config.head_dim,
+        scale: single(config.attention_scale()),
+        window: None,
+    };
+    Scene { level, shape, segments, trees, tokens }
+}
+
+fn rope_table(config: &ModelConfig, positions: &[usize]) -> RopeTable {
+    RopeTable::new(positions, config.head_dim, &config.frequencies())
+}
+
+/// Fills the input of the first layer.
+fn embed(weights: &Weights, config: &ModelConfig, tokens: &[u32], trace: &mut Trace) {
+    let hidden = config.hidden_size;
+    let x = room(&mut trace.x, tokens.len() * hidden);
+    for (token, row) in tokens.iter().zip(x.chunks_mut(hidden)) {
+        let at = *token as usize * hidden;
+        row.copy_from_slice(&weights.embedding[at..at + hidden]);
+    }
+}
+
+fn head<'a>(weights: &'a Weights, packed: Option<&'a PackedHead>, config: &ModelConfig) -> Head<'a> {
+    Head { norm: &weights.norm, weight: weights.head(), packed, vocabulary: config.vocab_size }
+}
+
+/// Whether nothing but the stock Llama block is asked for; how projections are cut and positions rotated is free.
+fn is_plain_llama(config: &ModelConfig) -> bool {
+    let variant = config.variant.clone();
+    let free = Variant {
+        architecture: Architecture::default(),
+        fused_projections: false,
+        attention_scale: None,
+        rope: Rope::default(),
+        ..variant
+    };
+    free == Variant::default()
+}
+
+impl TrainStep for CpuEngine {
+    fn accumulate(
+        &mut self,
+        batch: &TrainBatch,
+        objective: Objective,
+        _dropout: Option<Dropout>,
+        gradients: &mut Gradients,
+    ) -> Result<f64, TrainError> {
+        let segments = batch.tree.segments();
+        let trees = attention::trees(&segments);
+        let rope = rope_table(&self.config, batch.tree.positions());
+        let scene = scene(&self.config, self.level, &segments, &trees, batch.tree.tokens().len());
+        let setting = Setting::new(&self.config, &rope, scene, &self.pool);
+        embed(&self.weights, &self.config, batch.tree.tokens(), &mut self.traces[0]);
+        let wanted: Vec<usize> = batch.rows.iter().map(|row| *row as usize).collect();
+        debug_assert!(wanted.is_sorted_by(|a, b| a < b), "rows of a batch are in order, each once");
+        let last = forward::layers(
+            &setting,
+            &self.weights,
+            &self.adapters,
+            &mut self.rooms,
+            &mut self.traces,
+            &wanted,
+            &mut |_, trace| forward::mix_trees(&setting, trace),
+        )?;
+        let head = head(&self.weights, self.packed_head.as_ref(), &self.config);
+        let mut grad = vec![0.0; last.len()];
+        let loss = head::loss(&setting, &head, &last, &batch.targets, objective, &mut self.head_buffers, &mut grad);
+        backward::layers(
+            &setting,
+            &self.weights,
+            &self.adapters,
+            &mut self.rooms,
+            &self.traces,
+            &wanted,
+            grad,
+            &mut self.buffers,
+            gradients,
+        )?;
+        Ok(loss)
+    }
+
+    fn set_parameters(&mut self, parameters: &[Parameter]) -> Result<(), TrainError> {
+        for layer in &mut self.adapters {
+            layer.take(parameters);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,296 @@
+//! Backward pass of the CPU engine: gradients of the adapters, layer by layer from the last to the first.
+//!
+//! Gradients of adapters are sums over rows. Each block of rows writes its own sums, and those are added in the order of
+//! the blocks, so the number of threads changes no bit.
+
+use rayon::prelude::*;
+
+use super::adapters::{GradientRows, StackAdapters};
+use super::attention::Kept;
+use super::blocks::{block_rows, room};
+use super::forward::{Applied, Rooms, Setting, Trace, activate, norm_rows, rotate};
+use super::frozen::Input;
+use super::math;
+use super::model::{Layer, LayerAdapters, Weights};
+use super::product::Out;
+use super::simd::Level;
+use crate::TrainError;
+use crate::optimizer::Gradients;
+
+/// Buffers that live as long as the engine.
+#[derive(Debug, Default)]
+pub(super) struct Buffers {
+    /// Gradient of mixed values, of some rows and of all.
+    dmixed_rows: Vec<f32>,
+    dmixed: Vec<f32>,
+    /// Gradient of the residual stream, (tokens, hidden).
+    grad: Vec<f32>,
+    /// (heads, tokens, 3 · `head_dim`).
+    heads: Vec<f32>,
+    /// Sums of the blocks of one part of a layer.
+    partial: Vec<f32>,
+    sums: Vec<f32>,
+}
+
+impl Applied<'_> {
+    /// Gradient of the stack's input: `dx = g W + adapters`; `thin` receives `s · g B`.
+    fn back(&self, level: Level, g: &[f32], pairs: &mut Vec<u32>, thin: &mut Vec<f32>, dx: &mut [f32]) {
+        let (inner, width) = (self.stack.inner, self.stack.out());
+        let rows = g.len() / width;
+        let thin = room(thin, rows * self.adapters.width());
+        self.adapters.back_down(level, g, width, rows, thin);
+        let input = Input::new(level, &self.ready, g, width, pairs);
+        let mut out = Out { data: dx, offset: 0, row: inner, rows, columns: inner, add: false };
+        self.ready.backward(level, self.stack, &input, self.adapters.back_up(thin), &mut out);
+    }
+}
+
+/// Runs all layers backwards. `grad` is the gradient of the rows `wanted` of the last layer's output.
+#[expect(clippy::too_many_arguments, reason = "one call; the parts are borrowed apart from each other")]
+pub(super) fn layers(
+    setting: &Setting<'_>,
+    weights: &Weights,
+    adapters: &[LayerAdapters],
+    rooms: &mut Rooms,
+    traces: &[Trace],
+    wanted: &[usize],
+    mut grad: Vec<f32>,
+    buffers: &mut Buffers,
+    gradients: &mut Gradients,
+) -> Result<(), TrainError> {
+    let tokens = setting.scene.tokens;
+    let all: Vec<usize> = (0..tokens).collect();
+    let mut skip = vec![true; tokens];
+    for row in wanted {
+        skip[*row] = false;
+    }
+    for number in (0..weights.layers.len()).rev() {
+        let is_last = number + 1 == weights.layers.len();
+        let rows: &[usize] = if is_last { wanted } else { &all };
+        let (layer, own, trace) = (&weights.layers[number], &adapters[number], &traces[number]);
+        feed_forward(setting, layer, own, rooms, trace, rows, &mut grad, buffers, gradients)?;
+        if is_last {
+            grad = spread(setting.hidden, tokens, rows, &grad);
+            buffers.dmixed = spread(setting.query_width(), tokens, rows, &buffers.dmixed_rows);
+        } else {
+            std::mem::swap(&mut buffers.dmixed, &mut buffers.dmixed_rows);
+            skip.fill(false);
+        }
+        attend(setting, layer, own, rooms, trace, &skip, number == 0, &mut grad, buffers, gradients)?;
+    }
+    buffers.grad = grad;
+    Ok(())
+}
+
+/// Puts rows where they belong among zeros.
+fn spread(width: usize, tokens: usize, rows: &[usize], values: &[f32]) -> Vec<f32> {
+    let mut out = vec![0.0; tokens * width];
+    for (row, values) in rows.iter().zip(values.chunks(width)) {
+        out[row * width..(row + 1) * width].copy_from_slice(values);
+    }
+    out
+}
+
+/// Feed-forward part and output projection. `grad` becomes the gradient of the stream between the two parts.
+#[expect(clippy::too_many_arguments, reason = "as `layers`")]
+fn feed_forward(
+    setting: &Setting<'_>,
+    layer: &Layer,
+    adapters: &LayerAdapters,
+    rooms: &mut Rooms,
+    trace: &Trace,
+    rows: &[usize],
+    grad: &mut [f32],
+    buffers: &mut Buffers,
+    gradients: &mut Gradients,
+) -> Result<(), TrainError> {
+    let (hidden, inner, level) = (setting.hidden, setting.inner, setting.level);
+    let query_width = setting.query_width();
+    let [_, o_room, gate_up_room, down_room] = rooms;
+    let o = Applied { stack: &layer.o, ready: layer.o.ready(o_room, false)?, adapters: &adapters.o };
+    let gate_up = Applied {
+        stack: &layer.gate_up,
+        ready: layer.gate_up.ready(gate_up_room, false)?,
+        adapters: &adapters.gate_up,
+    };
+    let down = Applied { stack: &layer.down, ready: layer.down.ready(down_room, false)?, adapters: &adapters.down };
+    let block = block_rows(rows.len());
+    let parts = [&adapters.o, &adapters.gate_up, &adapters.down];
+    let lens = parts.map(StackAdapters::gradient_len);
+    let len = lens.iter().sum::<usize>().max(1);
+    let blocks = rows.len().div_ceil(block);
+    let partial = room(&mut buffers.partial, blocks * len);
+    let [_, thin_o, thin_gate_up, thin_down] = &trace.thin;
+    let widths = parts.map(StackAdapters::width);
+    let dmixed = room(&mut buffers.dmixed_rows, rows.len() * query_width);
+    let chunks = grad[..rows.len() * hidden]
+        .par_chunks_mut(block * hidden)
+        .zip(dmixed.par_chunks_mut(block * query_width))
+        .zip(partial.par_chunks_mut(len))
+        .zip(trace.middle[..rows.len() * hidden].par_chunks(block * hidden))
+        .zip(trace.gate_up[..rows.len() * 2 * inner].par_chunks(block * 2 * inner))
+        .zip(thin_o[..rows.len() * widths[0]].par_chunks(block * widths[0]))
+        .zip(thin_gate_up[..rows.len() * widths[1]].par_chunks(block * widths[1]))
+        .zip(thin_down[..rows.len() * widths[2]].par_chunks(block * widths[2]));
+    chunks.zip(rows.par_chunks(block)).for_each(
+        |((((((((grad, dmixed), partial), middle), gates), thin_o), thin_gate_up), thin_down), rows)| {
+            setting.pool.with(|scratch| {
+                let [active, dactive, dgates, normed, dnormed, thin] = &mut scratch.floats;
+                let count = rows.len();
+                let (sums_o, sums) = partial.split_at_mut(lens[0]);
+                let (sums_gate_up, sums_down) = sums.split_at_mut(lens[1]);
+                let active = room(active, count * inner);
+                let dactive = room(dactive, count * inner);
+                let dgates = room(dgates, count * 2 * inner);
+                // Down: y = active · Wᵀ.
+                down.back(level, grad, &mut scratch.pairs, thin, dactive);
+                activate(level, inner, gates, active);
+                let of =
+                    GradientRows { x: active, g: grad, g_width: hidden, forward: thin_down, backward: thin, count };
+                adapters.down.gradient(level, &of, sums_down);
+                // The activation.
+                let triples = gates.chunks(2 * inner).zip(dactive.chunks(inner)).zip(dgates.chunks_mut(2 * inner));
+                for ((gates, dactive), dgates) in triples {
+                    let ((gate, up), (dgate, dup)) = (gates.split_at(inner), dgates.split_at_mut(inner));
+                    math::swiglu_backward(level, gate, up, dactive, dgate, dup);
+                }
+                // Gate and up.
+                let normed = room(normed, count * hidden.max(query_width));
+                let dnormed = room(dnormed, count * hidden);
+                gate_up.back(level, dgates, &mut scratch.pairs, thin, dnormed);
+                norm_rows(setting, &layer.post_norm, middle, &mut normed[..count * hidden]);
+                let of = GradientRows {
+                    x: normed,
+                    g: dgates,
+                    g_width: 2 * inner,
+                    forward: thin_gate_up,
+                    backward: thin,
+                    count,
+                };
+                adapters.gate_up.gradient(level, &of, sums_gate_up);
+                norm_backward(setting, &layer.post_norm, middle, dnormed, grad);
+                // Output projection.
+                o.back(level, grad, &mut scratch.pairs, thin, dmixed);
+                for (row, values) in rows.iter().zip(normed.chunks_mut(query_width)) {
+                    setting.gather_mixed(&trace.mixed, *row, values);
+                }
+                let of = GradientRows { x: normed, g: grad, g_width: hidden, forward: thin_o, backward: thin, count };
+                adapters.o.gradient(level, &of, sums_o);
+            });
+        },
+    );
+    add_blocks(&buffers.partial[..blocks * len], len, &mut buffers.sums);
+    let mut rest = buffers.sums.as_slice();
+    for (part, len) in parts.into_iter().zip(lens) {
+        part.hand_over(&rest[..len], gradients);
+        rest = &rest[len..];
+    }
+    Ok(())
+}
+
+/// Adds the gradient through a norm to the gradient of its input.
+fn norm_backward(setting: &Setting<'_>, weight: &[f32], x: &[f32], dnormed: &[f32], grad: &mut [f32]) {
+    let hidden = setting.hidden;
+    for ((x, dnormed), grad) in x.chunks(hidden).zip(dnormed.chunks(hidden)).zip(grad.chunks_mut(hidden)) {
+        math::rms_norm_backward(setting.level, x, weight, setting.eps, dnormed, grad);
+    }
+}
+
+/// Sums the blocks in their order.
+fn add_blocks(partial: &[f32], len: usize, sums: &mut Vec<f32>) {
+    const CHUNK: usize = 16 * 1024;
+    room(sums, len).par_chunks_mut(CHUNK).enumerate().for_each(|(index, sums)| {
+        sums.fill(0.0);
+        for block in partial.chunks(len) {
+            let block = &block[index * CHUNK..index * CHUNK + sums.len()];
+            sums.iter_mut().zip(block).for_each(|(sum, x)| *sum += x);
+        }
+    });
+}
+
+/// Attention, rotation, projections and the first norm.
+#[expect(clippy::too_many_arguments, reason = "as `layers`")]
+fn attend(
+    setting: &Setting<'_>,
+    layer: &Layer,
+    adapters: &LayerAdapters,
+    rooms: &mut Rooms,
+    trace: &Trace,
+    skip: &[bool],
+    is_first: bool,
+    grad: &mut [f32],
+    buffers: &mut Buffers,
+    gradients: &mut Gradients,
+) -> Result<(), TrainError> {
+    let (tokens, hidden, level) = (setting.scene.tokens, setting.hidden, setting.level);
+    let width = setting.qkv_width();
+    let kept = Kept { qkv: &trace.qkv, mixed: &trace.mixed, log_z: &trace.log_z };
+    let heads = room(&mut buffers.heads, tokens * 3 * setting.query_width());
+    setting.scene.backward(&kept, &buffers.dmixed, skip, heads);
+    let heads = &*heads;
+    let qkv = Applied { stack: &layer.qkv, ready: layer.qkv.ready(&mut rooms[0], false)?, adapters: &adapters.qkv };
+    let block = block_rows(tokens);
+    let len = adapters.qkv.gradient_len().max(1);
+    let blocks = tokens.div_ceil(block);
+    let thin_width = adapters.qkv.width();
+    let chunks = grad[..tokens * hidden]
+        .par_chunks_mut(block * hidden)
+        .zip(room(&mut buffers.partial, blocks * len).par_chunks_mut(len))
+        .zip(trace.x[..tokens * hidden].par_chunks(block * hidden))
+        .zip(trace.thin[0][..tokens * thin_width].par_chunks(block * thin_width));
+    chunks.enumerate().for_each(|(index, (((grad, sums), x), thin_forward))| {
+        setting.pool.with(|scratch| {
+            let [dqkv, normed, dnormed, thin, ..] = &mut scratch.floats;
+            let count = x.len() / hidden;
+            let dqkv = room(dqkv, count * width);
+            for (row, dqkv) in dqkv.chunks_mut(width).enumerate() {
+                collect_heads(setting, heads, index * block + row, dqkv);
+                rotate(setting, dqkv, index * block + row, -1.0);
+            }
+            let normed = room(normed, count * hidden);
+            norm_rows(setting, &layer.input_norm, x, normed);
+            let dnormed = room(dnormed, count * hidden);
+            if is_first {
+                let thin = room(thin, count * thin_width);
+                qkv.adapters.back_down(level, dqkv, width, count, thin);
+            } else {
+                qkv.back(level, dqkv, &mut scratch.pairs, thin, dnormed);
+                norm_backward(setting, &layer.input_norm, x, dnormed, grad);
+            }
+            let of = GradientRows { x: normed, g: dqkv, g_width: width, forward: thin_forward, backward: thin, count };
+            adapters.qkv.gradient(level, &of, sums);
+        });
+    });
+    add_blocks(&buffers.partial[..blocks * len], len, &mut buffers.sums);
+    adapters.qkv.hand_over(&buffers.sums[..adapters.qkv.gradient_len()], gradients);
+    Ok(())
+}
+
+/// Gradients of the queries, keys and values of one token, summed over the query heads that share a key.
+fn collect_heads(setting: &Setting<'_>, heads: &[f32], token: usize, dqkv: &mut [f32]) {
+    let (dim, tokens) = (setting.shape.head_dim, setting.scene.tokens);
+    let (query_width, kv_width) = (setting.query_width(), setting.kv_width());
+    dqkv[query_width..].fill(0.0);
+    for head in 0..setting.shape.num_heads {
+        let grads = &heads[(head * tokens + token) * 3 * dim..][..3 * dim];
+        dqkv[head * dim..(head + 1) * dim].copy_from_slice(&grads[..dim]);
+        let key = query_width + setting.shape.kv_head(head) * dim;
+        math::add(setting.level, &mut dqkv[key..key + dim], &grads[dim..2 * dim]);
+        let value = key + kv_width;
+        math::add(setting.level, &mut dqkv[value..value + dim], &grads[2 * dim..]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_added_in_order() {
+        let partial = [1.0, 2.0, 10.0, 20.0, 100.0, 200.0];
+        let mut sums = vec![7.0; 2];
+        add_blocks(&partial, 2, &mut sums);
+        assert_eq!(sums, [111.0, 222.0]);
+        assert_eq!(spread(1, 3, &[2, 0], &[5.0, 6.0]), [6.0, 0.0, 5.0]);
+    }
+}

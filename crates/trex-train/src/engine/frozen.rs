@@ -1,0 +1,246 @@
+//! The frozen weights of the CPU engine, in the form in which its products read them.
+//!
+//! In single precision one row-major copy is kept; the forward order is packed one layer at a time into a workspace. In
+//! bfloat16 both orders are kept packed, which takes the same room. Quantised weights stay as they are in the file and
+//! are expanded one layer at a time.
+
+use std::sync::Arc;
+
+use candle_core::quantized::QTensor;
+use candle_core::{Device, Tensor};
+use rayon::prelude::*;
+
+use super::pack::{fill_transposed_panel, pair_panels, panels_len, transposed_pair_panels};
+use super::product::{Factors, Left, Out, PairRows, Right, multiply, multiply_bf16};
+use super::simd::{Level, PANEL};
+use crate::TrainError;
+
+/// Number of weight stacks of a layer.
+pub(super) const STACKS: usize = 4;
+
+/// Linear layers that share their input, one below the other.
+#[derive(Debug)]
+pub(super) struct Stack {
+    /// Inputs.
+    pub(super) inner: usize,
+    /// Outputs of each linear layer.
+    pub(super) outs: Vec<usize>,
+    store: Store,
+}
+
+#[derive(Debug)]
+enum Store {
+    /// Row-major, (out, inner).
+    F32(Vec<f32>),
+    /// Packed in pairs for `x Wᵀ`, one part after the other, and for `g W`.
+    Bf16 { forward: Vec<Vec<u32>>, backward: Vec<u32> },
+    /// One per linear layer.
+    Quantised(Vec<Arc<QTensor>>),
+}
+
+/// What a linear layer is made from.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// `f32`, (out, inner).
+    Tensor(Tensor),
+    /// As it lies in a GGUF file.
+    #[expect(dead_code, reason = "the loader hands out single precision so far")]
+    Quantised(Arc<QTensor>),
+}
+
+impl Source {
+    fn dims(&self) -> Result<(usize, usize), TrainError> {
+        match self {
+            Self::Tensor(tensor) => Ok(tensor.dims2()?),
+            Self::Quantised(tensor) => Ok(tensor.shape().dims2()?),
+        }
+    }
+}
+
+impl Stack {
+    /// Takes linear layers of equal input width.
+    pub(super) fn new(sources: Vec<Source>, bf16: bool) -> Result<Self, TrainError> {
+        let dims: Vec<_> = sources.iter().map(Source::dims).collect::<Result<_, _>>()?;
+        let inner = dims.first().map_or(0, |(_, inner)| *inner);
+        let outs: Vec<usize> = dims.iter().map(|(out, _)| *out).collect();
+        let mut quantised = Vec::new();
+        let mut natural = Vec::new();
+        for source in sources {
+            match source {
+                Source::Quantised(tensor) => quantised.push(tensor),
+                Source::Tensor(tensor) => natural.extend(tensor.flatten_all()?.to_vec1::<f32>()?),
+            }
+        }
+        if quantised.len() == outs.len() {
+            return Ok(Self { inner, outs, store: Store::Quantised(quantised) });
+        }
+        let store = if bf16 { pack_pairs(&natural, &outs, inner) } else { Store::F32(natural) };
+        Ok(Self { inner, outs, store })
+    }
+
+    /// Outputs of all its linear layers.
+    pub(super) fn out(&self) -> usize {
+        self.outs.iter().sum()
+    }
+
+    /// Bytes that the weights take.
+    pub(super) fn size_bytes(&self) -> usize {
+        match &self.store {
+            Store::F32(values) => 4 * values.len(),
+            Store::Bf16 { forward, backward } => 4 * (forward.iter().map(Vec::len).sum::<usize>() + backward.len()),
+            Store::Quantised(tensors) => tensors.iter().map(|tensor| tensor.storage_size_in_bytes()).sum(),
+        }
+    }
+
+    /// Makes the weights ready for a pass; `room` keeps what has to be expanded or packed.
+    pub(super) fn ready<'a>(&'a self, room: &'a mut Room, forward: bool) -> Result<Ready<'a>, TrainError> {
+        let natural: &[f32] = match &self.store {
+            Store::Bf16 { forward: panels, backward } => {
+                return Ok(if forward { Ready::PairPanels(panels) } else { Ready::Pairs(backward) });
+            }
+            Store::F32(values) => values,
+            Store::Quantised(tensors) => {
+                expand(tensors, self.inner, &mut room.natural)?;
+                &room.natural
+            }
+        };
+        if !forward {
+            return Ok(Ready::Natural(natural));
+        }
+        let mut first_row = 0;
+        let mut offset = 0;
+        room.panels.resize(self.outs.iter().map(|out| panels_len(*out, self.inner)).sum(), 0.0);
+        for out in &self.outs {
+            let len = panels_len(*out, self.inner);
+            let rows = &natural[first_row * self.inner..(first_row + out) * self.inner];
+            room.panels[offset..offset + len]
+                .par_chunks_mut(self.inner * PANEL)
+                .zip(rows.par_chunks(self.inner * PANEL))
+                .for_each(|(panel, rows)| fill_transposed_panel(panel, rows, self.inner));
+            first_row += out;
+            offset += len;
+        }
+        Ok(Ready::Panels(&room.panels))
+    }
+}
+
+fn pack_pairs(natural: &[f32], outs: &[usize], inner: usize) -> Store {
+    let mut first = 0;
+    let mut forward = Vec::with_capacity(outs.len());
+    for out in outs {
+        forward.push(transposed_pair_panels(&natural[first * inner..(first + out) * inner], *out, inner));
+        first += out;
+    }
+    Store::Bf16 { forward, backward: pair_panels(natural, first, inner) }
+}
+
+fn expand(tensors: &[Arc<QTensor>], inner: usize, natural: &mut Vec<f32>) -> Result<(), TrainError> {
+    natural.clear();
+    for tensor in tensors {
+        let values = tensor.dequantize(&Device::Cpu)?.flatten_all()?;
+        crate::ops::with_slices([&values], |[values]| {
+            natural.extend_from_slice(values);
+            Ok(())
+        })?;
+    }
+    debug_assert_eq!(natural.len() % inner.max(1), 0);
+    Ok(())
+}
+
+/// Where one stack of the current layer is expanded and packed.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    natural: Vec<f32>,
+    panels: Vec<f32>,
+}
+
+/// Weights of a stack as one pass reads them.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Ready<'a> {
+    /// Forward: packed, part after part.
+    Panels(&'a [f32]),
+    /// Forward in bfloat16, part by part.
+    PairPanels(&'a [Vec<u32>]),
+    /// Backward: row-major.
+    Natural(&'a [f32]),
+    /// Backward in bfloat16.
+    Pairs(&'a [u32]),
+}
+
+/// Rows that go into a product, with room for their rounded form.
+#[derive(Debug)]
+pub(super) struct Input<'a> {
+    /// Row-major, (rows, width).
+    rows: &'a [f32],
+    width: usize,
+    pairs: &'a [u32],
+}
+
+impl<'a> Input<'a> {
+    /// Prepares rows; they are rounded only where the weights are.
+    pub(super) fn new(level: Level, ready: &Ready<'_>, rows: &'a [f32], width: usize, pairs: &'a mut Vec<u32>) -> Self {
+        if matches!(ready, Ready::PairPanels(_) | Ready::Pairs(_)) {
+            let words = width.div_ceil(2);
+            pairs.resize(rows.len() / width * words, 0);
+            for (out, row) in pairs.chunks_mut(words).zip(rows.chunks(width)) {
+                super::math::round_to_pairs(level, row, out);
+            }
+        }
+        Self { rows, width, pairs }
+    }
+}
+
+impl Ready<'_> {
+    /// `out = x Wᵀ + extra` for part `part` of a stack (forward forms).
+    pub(super) fn forward(
+        &self,
+        level: Level,
+        stack: &Stack,
+        part: usize,
+        x: &Input<'_>,
+        extra: Option<Factors<'_>>,
+        out: &mut Out<'_>,
+    ) {
+        match self {
+            Self::PairPanels(panels) => with_pairs(level, x, &panels[part], extra, out),
+            Self::Panels(panels) => {
+                let before: usize = stack.outs[..part].iter().map(|out| panels_len(*out, stack.inner)).sum();
+                let right = Right::Panels(&panels[before..]);
+                with_floats(level, x, right, extra, out);
+            }
+            Self::Natural(_) | Self::Pairs(_) => unreachable!("weights were made ready for the other direction"),
+        }
+    }
+
+    /// `out = g W + extra` over the whole stack (backward forms).
+    pub(super) fn backward(
+        &self,
+        level: Level,
+        stack: &Stack,
+        g: &Input<'_>,
+        extra: Option<Factors<'_>>,
+        out: &mut Out<'_>,
+    ) {
+        match self {
+            Self::Pairs(panels) => with_pairs(level, g, panels, extra, out),
+            Self::Natural(data) => {
+                let right = Right::Natural { data, offset: 0, row: stack.inner };
+                with_floats(level, g, right, extra, out);
+            }
+            Self::Panels(_) | Self::PairPanels(_) => unreachable!("weights were made ready for the other direction"),
+        }
+    }
+}
+
+fn with_floats(level: Level, x: &Input<'_>, right: Right<'_>, extra: Option<Factors<'_>>, out: &mut Out<'_>) {
+    let main = Factors { left: Left::rows(x.rows, 0, x.width), right, len: x.width };
+    match extra {
+        Some(extra) => multiply(level, out, &[main, extra]),
+        None => multiply(level, out, &[main]),
+    }
+}
+
+fn with_pairs(level: Level, x: &Input<'_>, panels: &[u32], extra: Option<Factors<'_>>, out: &mut Out<'_>) {
+    let pairs = PairRows { data: x.pairs, row: x.width.div_ceil(2) };
+    multiply_bf16(level, out, pairs, panels, extra);
+}

@@ -1,0 +1,131 @@
+//! The weights of a model as the CPU engine keeps them, and which models it takes.
+
+use std::collections::BTreeMap;
+
+use candle_core::Tensor;
+
+use super::adapters::{Module, StackAdapters, index_by_module};
+use super::frozen::{Source, Stack};
+use crate::optimizer::Parameter;
+use crate::{ModelConfig, TrainError};
+
+/// One block: what is frozen.
+#[derive(Debug)]
+pub(super) struct Layer {
+    pub(super) input_norm: Vec<f32>,
+    pub(super) post_norm: Vec<f32>,
+    pub(super) qkv: Stack,
+    pub(super) o: Stack,
+    pub(super) gate_up: Stack,
+    pub(super) down: Stack,
+}
+
+/// One block: what is trained.
+#[derive(Clone, Debug)]
+pub(super) struct LayerAdapters {
+    pub(super) qkv: StackAdapters,
+    pub(super) o: StackAdapters,
+    pub(super) gate_up: StackAdapters,
+    pub(super) down: StackAdapters,
+}
+
+impl LayerAdapters {
+    fn all(&mut self) -> [&mut StackAdapters; 4] {
+        [&mut self.qkv, &mut self.o, &mut self.gate_up, &mut self.down]
+    }
+
+    /// Takes new values.
+    pub(super) fn take(&mut self, parameters: &[Parameter]) {
+        self.all().into_iter().for_each(|adapters| adapters.take(parameters));
+    }
+}
+
+/// All frozen weights.
+#[derive(Debug)]
+pub(super) struct Weights {
+    /// Row-major, (vocabulary, hidden).
+    pub(super) embedding: Vec<f32>,
+    pub(super) layers: Vec<Layer>,
+    pub(super) norm: Vec<f32>,
+    /// The output projection where it is not the embedding.
+    pub(super) head: Option<Vec<f32>>,
+}
+
+impl Weights {
+    /// Takes the tensors of a model; `quantised` layers stay as they are in the file.
+    pub(super) fn new(
+        config: &ModelConfig,
+        mut tensors: BTreeMap<String, Tensor>,
+        bf16: bool,
+    ) -> Result<Self, TrainError> {
+        let mut take = |name: &str| {
+            let missing = || TrainError::MissingTensor { path: "weights".into(), name: name.to_owned() };
+            tensors.remove(name).ok_or_else(missing)
+        };
+        let floats = |tensor: Tensor| -> Result<Vec<f32>, TrainError> { Ok(tensor.flatten_all()?.to_vec1()?) };
+        let embedding = floats(take("model.embed_tokens.weight")?)?;
+        let mut layers = Vec::with_capacity(config.num_layers);
+        for layer in 0..config.num_layers {
+            let mut stack = |names: &[(&str, (usize, usize))]| -> Result<Stack, TrainError> {
+                let mut sources = Vec::with_capacity(names.len());
+                for (name, _) in names {
+                    sources.push(Source::Tensor(take(&format!("model.layers.{layer}.{name}.weight"))?));
+                }
+                Stack::new(sources, bf16)
+            };
+            let [qkv, o, gate_up, down] = stacks(config);
+            let (qkv, o, gate_up, down) = (stack(&qkv)?, stack(&o)?, stack(&gate_up)?, stack(&down)?);
+            let input_norm = floats(take(&format!("model.layers.{layer}.input_layernorm.weight"))?)?;
+            let post_norm = floats(take(&format!("model.layers.{layer}.post_attention_layernorm.weight"))?)?;
+            layers.push(Layer { input_norm, post_norm, qkv, o, gate_up, down });
+        }
+        let norm = floats(take("model.norm.weight")?)?;
+        let head = if config.tie_word_embeddings { None } else { Some(floats(take("lm_head.weight")?)?) };
+        Ok(Self { embedding, layers, norm, head })
+    }
+
+    /// The output projection, row-major (vocabulary, hidden).
+    pub(super) fn head(&self) -> &[f32] {
+        self.head.as_deref().unwrap_or(&self.embedding)
+    }
+
+    /// Bytes of all weights.
+    pub(super) fn size_bytes(&self) -> usize {
+        let layer = |layer: &Layer| {
+            [&layer.qkv, &layer.o, &layer.gate_up, &layer.down].map(Stack::size_bytes).iter().sum::<usize>()
+        };
+        4 * (self.embedding.len() + self.head.as_ref().map_or(0, Vec::len))
+            + self.layers.iter().map(layer).sum::<usize>()
+    }
+}
+
+/// The adapters of all layers.
+pub(super) fn layer_adapters(config: &ModelConfig, parameters: &[Parameter], scale: f32) -> Vec<LayerAdapters> {
+    let index = index_by_module(parameters);
+    let layer = |number: usize| {
+        let [qkv, o, gate_up, down] = stacks(config).map(|projections| {
+            let inner = projections.first().map_or(0, |(_, (_, inner))| *inner);
+            let module = |(path, (out, _)): &(&str, (usize, usize))| Module {
+                out: *out,
+                parameter: index.get(&format!("model.layers.{number}.{path}")).copied(),
+            };
+            StackAdapters::new(inner, &projections.iter().map(module).collect::<Vec<_>>(), parameters, scale)
+        });
+        LayerAdapters { qkv, o, gate_up, down }
+    };
+    (0..config.num_layers).map(layer).collect()
+}
+
+/// Module path and (out, in) of the projections of each stack of a layer.
+fn stacks(config: &ModelConfig) -> [Vec<(&'static str, (usize, usize))>; 4] {
+    let shapes = config.projection_shapes();
+    let of = |names: &[&str]| {
+        shapes.iter().filter(|(path, _)| names.iter().any(|name| path.ends_with(name))).copied().collect()
+    };
+    [
+        of(&[".q_proj", ".k_proj", ".v_proj", ".qkv_proj"]),
+        of(&[".o_proj"]),
+        of(&[".gate_proj", ".up_proj", ".gate_up_proj"]),
+        of(&[".down_proj"]),
+    ]
+}

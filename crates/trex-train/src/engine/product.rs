@@ -1,0 +1,341 @@
+//! Matrix products of the CPU engine: bounds-checked, single-threaded, without temporary copies.
+//!
+//! A product is a sum of terms that are accumulated in registers before anything is stored, so a low-rank adapter
+//! costs `r` more steps of the inner loop and no pass over memory. Threads are the caller's business: it cuts rows or
+//! columns.
+
+#[cfg(target_arch = "x86_64")]
+use super::simd::{Bf16Term, tile_bf16};
+use super::simd::{Level, PANEL, TILE_ROWS, Target, Term, tile};
+
+/// Inner steps that are done before the next panel when an operand is not packed: keeps its rows in the second cache.
+const NATURAL_BLOCK: usize = 256;
+
+/// The left operand: element (i, k) is `data[offset + i · row + k · step]`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Left<'a> {
+    data: &'a [f32],
+    offset: usize,
+    row: usize,
+    step: usize,
+}
+
+impl<'a> Left<'a> {
+    /// Rows of a row-major matrix of width `row`, from column `offset` on.
+    pub(super) fn rows(data: &'a [f32], offset: usize, row: usize) -> Self {
+        Self { data, offset, row, step: 1 }
+    }
+
+    /// The transpose of a row-major matrix of width `step`, from column `offset` on.
+    pub(super) fn transposed(data: &'a [f32], offset: usize, step: usize) -> Self {
+        Self { data, offset, row: 1, step }
+    }
+}
+
+/// The right operand.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Right<'a> {
+    /// Panels of [`PANEL`] columns, the last one padded: element (k, j) of panel p is `data[(p · len + k) · PANEL + j]`.
+    Panels(&'a [f32]),
+    /// Row-major: element (k, j) is `data[offset + k · row + j]`.
+    Natural {
+        /// The elements.
+        data: &'a [f32],
+        /// Index of element (0, 0).
+        offset: usize,
+        /// Distance between rows.
+        row: usize,
+    },
+}
+
+/// One product of a sum.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Factors<'a> {
+    /// (rows, len).
+    pub(super) left: Left<'a>,
+    /// (len, columns).
+    pub(super) right: Right<'a>,
+    /// Inner extent.
+    pub(super) len: usize,
+}
+
+/// Where a product is written: row-major, `row` apart.
+#[derive(Debug)]
+pub(super) struct Out<'a> {
+    pub(super) data: &'a mut [f32],
+    /// Index of element (0, 0).
+    pub(super) offset: usize,
+    /// Distance between rows.
+    pub(super) row: usize,
+    /// Rows.
+    pub(super) rows: usize,
+    /// Columns.
+    pub(super) columns: usize,
+    /// Whether the sum starts from what is there.
+    pub(super) add: bool,
+}
+
+fn last(offset: usize, rows: usize, row: usize, columns: usize, column: usize) -> usize {
+    offset + (rows - 1) * row + (columns - 1) * column
+}
+
+impl Factors<'_> {
+    fn check(&self, rows: usize, columns: usize) {
+        let left = self.left;
+        assert!(last(left.offset, rows, left.row, self.len, left.step) < left.data.len(), "left operand is too short");
+        match self.right {
+            Right::Panels(data) => {
+                assert!(columns.div_ceil(PANEL) * self.len * PANEL <= data.len(), "packed operand is too short");
+            }
+            Right::Natural { data, offset, row } => {
+                assert!(last(offset, self.len, row, columns, 1) < data.len(), "right operand is too short");
+            }
+        }
+    }
+
+    /// The term of one panel and of the rows from `first_row` on, for inner steps `from..to`.
+    fn term(&self, panel: usize, first_row: usize, from: usize, to: usize) -> Term {
+        let a = self.left.data[self.left.offset + first_row * self.left.row + from * self.left.step..].as_ptr();
+        let (b, b_step) = match self.right {
+            Right::Panels(data) => (data[(panel * self.len + from) * PANEL..].as_ptr(), PANEL),
+            Right::Natural { data, offset, row } => (data[offset + from * row + panel * PANEL..].as_ptr(), row),
+        };
+        Term { a, a_row: self.left.row, a_step: self.left.step, b, b_step, len: to - from }
+    }
+}
+
+/// Heights of the tiles of `rows` rows, as even as possible.
+fn tiles(rows: usize) -> impl Iterator<Item = (usize, usize)> + Clone {
+    let count = rows.div_ceil(TILE_ROWS).max(1);
+    (0..count).map(move |index| {
+        let (first, end) = (index * rows / count, (index + 1) * rows / count);
+        (first, end - first)
+    })
+}
+
+/// Computes `out = Σ left · right` (or adds to `out`) over the terms.
+///
+/// # Panics
+/// When a matrix does not lie inside its slice: a defect of the caller, never of input.
+pub(super) fn multiply(level: Level, out: &mut Out<'_>, terms: &[Factors<'_>]) {
+    if out.rows == 0 || out.columns == 0 {
+        return;
+    }
+    assert!(last(out.offset, out.rows, out.row, out.columns, 1) < out.data.len(), "the result is too short");
+    assert!(out.rows == 1 || out.row >= out.columns, "rows of the result overlap");
+    let used = terms.iter().filter(|term| term.len > 0);
+    used.clone().for_each(|term| term.check(out.rows, out.columns));
+    let blocked = matches!(terms, [Factors { right: Right::Natural { .. }, len, .. }, ..] if *len > NATURAL_BLOCK);
+    if blocked {
+        multiply_blocked(level, out, terms);
+        return;
+    }
+    for panel in 0..out.columns.div_ceil(PANEL) {
+        for (row, height) in tiles(out.rows) {
+            let mut list = [EMPTY; 3];
+            let mut count = 0;
+            for term in terms.iter().filter(|term| term.len > 0) {
+                list[count] = term.term(panel, row, 0, term.len);
+                count += 1;
+            }
+            store(level, out, &list[..count], panel, (row, height), out.add);
+        }
+    }
+}
+
+const EMPTY: Term = Term { a: std::ptr::null(), a_row: 0, a_step: 0, b: std::ptr::null(), b_step: 0, len: 0 };
+
+/// The first term in blocks of inner steps, over all panels each; then the other terms.
+fn multiply_blocked(level: Level, out: &mut Out<'_>, terms: &[Factors<'_>]) {
+    let Some((first, rest)) = terms.split_first() else { return };
+    let panels = out.columns.div_ceil(PANEL);
+    for from in (0..first.len).step_by(NATURAL_BLOCK) {
+        let to = (from + NATURAL_BLOCK).min(first.len);
+        for panel in 0..panels {
+            for (row, height) in tiles(out.rows) {
+                let add = out.add || from > 0;
+                store(level, out, &[first.term(panel, row, from, to)], panel, (row, height), add);
+            }
+        }
+    }
+    for term in rest.iter().filter(|term| term.len > 0) {
+        for panel in 0..panels {
+            for (row, height) in tiles(out.rows) {
+                store(level, out, &[term.term(panel, row, 0, term.len)], panel, (row, height), true);
+            }
+        }
+    }
+}
+
+fn target(out: &mut Out<'_>, panel: usize, row: usize, add: bool) -> Target {
+    let columns = (out.columns - panel * PANEL).min(PANEL);
+    let c = out.data[out.offset + row * out.row + panel * PANEL..].as_mut_ptr();
+    Target { c, c_row: out.row, columns, add }
+}
+
+fn store(level: Level, out: &mut Out<'_>, terms: &[Term], panel: usize, (row, height): (usize, usize), add: bool) {
+    let target = target(out, panel, row, add);
+    #[expect(unsafe_code, reason = "calls a numeric kernel")]
+    // SAFETY: `multiply` has checked that every operand and the result lie inside their slices for all rows, columns
+    // and steps; `out` is borrowed mutably, so nothing else touches it; the level was detected.
+    unsafe {
+        tile(level, height, terms, target);
+    }
+}
+
+/// Rows as pairs of bfloat16 along the inner dimension.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PairRows<'a> {
+    /// Row-major.
+    pub(super) data: &'a [u32],
+    /// Pairs in a row.
+    pub(super) row: usize,
+}
+
+/// Like [`multiply`] with a first term in bfloat16, accumulated in `f32`: `pairs` is (rows, len), `panels` are packed.
+///
+/// # Panics
+/// As [`multiply`], and on a processor without AVX512-BF16.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn multiply_bf16(
+    level: Level,
+    out: &mut Out<'_>,
+    pairs: PairRows<'_>,
+    panels: &[u32],
+    extra: Option<Factors<'_>>,
+) {
+    assert!(level.has_bf16(), "this processor has no products of bfloat16");
+    if out.rows == 0 || out.columns == 0 {
+        return;
+    }
+    let len = pairs.row;
+    let extra = extra.filter(|term| term.len > 0);
+    assert!(last(out.offset, out.rows, out.row, out.columns, 1) < out.data.len(), "the result is too short");
+    assert!(out.rows == 1 || out.row >= out.columns, "rows of the result overlap");
+    assert!(out.rows * len <= pairs.data.len(), "left operand is too short");
+    assert!(out.columns.div_ceil(PANEL) * len * PANEL <= panels.len(), "packed operand is too short");
+    if let Some(term) = &extra {
+        term.check(out.rows, out.columns);
+    }
+    for panel in 0..out.columns.div_ceil(PANEL) {
+        for (row, height) in tiles(out.rows) {
+            let first = Bf16Term {
+                a: pairs.data[row * len..].as_ptr(),
+                a_row: len,
+                b: panels[panel * len * PANEL..].as_ptr(),
+                len,
+            };
+            let term = extra.as_ref().map(|term| term.term(panel, row, 0, term.len));
+            let target = target(out, panel, row, out.add);
+            #[expect(unsafe_code, reason = "calls a numeric kernel")]
+            // SAFETY: the assertions above keep every element inside its slice, and the level was checked.
+            unsafe {
+                tile_bf16(height, first, term.as_slice(), target);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn levels() -> Vec<Level> {
+        let best = Level::detect();
+        let mut levels = vec![Level::Portable];
+        if best != Level::Portable {
+            levels.push(Level::Avx2);
+        }
+        if matches!(best, Level::Avx512 | Level::Avx512Bf16) {
+            levels.push(Level::Avx512);
+        }
+        levels
+    }
+
+    fn ramp(count: usize, seed: usize) -> Vec<f32> {
+        (0..count).map(|i| ((i * 37 + seed * 11) % 17) as f32 / 8.0 - 1.0).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+        #[test]
+        fn every_level_equals_the_plain_sum(
+            rows in 1usize..30, columns in 1usize..70, len in 1usize..300, extra in 0usize..5, add in any::<bool>(),
+        ) {
+            let (a, b) = (ramp(rows * len, 1), ramp(len * columns, 2));
+            let (t, u) = (ramp(rows * extra.max(1), 3), ramp(extra.max(1) * columns, 4));
+            let panels = super::super::pack::transposed_panels(&transpose(&b, len, columns), columns, len);
+            for level in levels() {
+                for packed in [false, true] {
+                    let mut data = vec![0.5; rows * columns];
+                    let right = if packed {
+                        Right::Panels(&panels)
+                    } else {
+                        Right::Natural { data: &b, offset: 0, row: columns }
+                    };
+                    let terms = [
+                        Factors { left: Left::rows(&a, 0, len), right, len },
+                        Factors {
+                            left: Left::transposed(&t, 0, rows),
+                            right: Right::Natural { data: &u, offset: 0, row: columns },
+                            len: extra,
+                        },
+                    ];
+                    let mut out = Out { data: &mut data, offset: 0, row: columns, rows, columns, add };
+                    multiply(level, &mut out, &terms);
+                    for row in 0..rows {
+                        for column in 0..columns {
+                            let mut sum = if add { 0.5f64 } else { 0.0 };
+                            for k in 0..len {
+                                sum += f64::from(a[row * len + k]) * f64::from(b[k * columns + column]);
+                            }
+                            for k in 0..extra {
+                                sum += f64::from(t[k * rows + row]) * f64::from(u[k * columns + column]);
+                            }
+                            let found = f64::from(data[row * columns + column]);
+                            prop_assert!((found - sum).abs() < 1e-3, "{level:?} {packed} {found} {sum}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn transpose(x: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+        (0..rows * columns).map(|at| x[at % rows * columns + at / rows]).collect()
+    }
+
+    #[test]
+    #[should_panic(expected = "right operand is too short")]
+    fn an_operand_outside_its_slice_panics() {
+        let mut data = [0.0; 4];
+        let mut out = Out { data: &mut data, offset: 0, row: 2, rows: 2, columns: 2, add: false };
+        let right = Right::Natural { data: &[1.0; 3], offset: 0, row: 2 };
+        multiply(Level::Portable, &mut out, &[Factors { left: Left::rows(&[1.0; 4], 0, 2), right, len: 2 }]);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn bfloat16_products_are_those_of_rounded_operands() {
+        use half::bf16;
+        let level = Level::detect();
+        if !level.has_bf16() {
+            return;
+        }
+        let (rows, columns, len) = (17, 40, 30);
+        let (a, w) = (ramp(rows * len, 5), ramp(columns * len, 6));
+        let pairs = super::super::pack::pairs_of_rows(&a, rows, len);
+        let panels = super::super::pack::transposed_pair_panels(&w, columns, len);
+        let mut data = vec![0.0; rows * columns];
+        let mut out = Out { data: &mut data, offset: 0, row: columns, rows, columns, add: false };
+        multiply_bf16(level, &mut out, PairRows { data: &pairs, row: len / 2 }, &panels, None);
+        let round = |x: f32| f64::from(bf16::from_f32(x).to_f32());
+        for (at, found) in data.iter().enumerate() {
+            let (row, column) = (at / columns, at % columns);
+            let sum: f64 = (0..len).map(|k| round(a[row * len + k]) * round(w[column * len + k])).sum();
+            assert!((f64::from(*found) - sum).abs() < 1e-4, "{found} {sum}");
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The engine against autograd: the same loss and the same gradients.
+
+use std::sync::Arc;
+
+use candle_core::Device;
+use trex_domain::{LoraConfig, TargetModules};
+
+use super::*;
+use crate::autograd::{Autograd, adapter_parameters};
+use crate::decoder::{Decoder, initial_weights};
+use crate::layout::TokenTree;
+use crate::lora::Adapter;
+use crate::ops::testing::random;
+use crate::optimizer::AdamW;
+
+fn config() -> ModelConfig {
+    ModelConfig {
+        hidden_size: 24,
+        intermediate_size: 40,
+        num_layers: 3,
+        num_heads: 4,
+        num_kv_heads: 2,
+        head_dim: 6,
+        vocab_size: 300,
+        max_position: 512,
+        rms_norm_eps: 1e-5,
+        rope_theta: 10_000.0,
+        tie_word_embeddings: true,
+        variant: Variant::default(),
+    }
+}
+
+fn adapter(config: &ModelConfig, lora: &LoraConfig) -> Adapter {
+    let mut adapter = Adapter::new(config, lora, 5, &Device::Cpu).unwrap();
+    for (module, pair) in &mut adapter.pairs {
+        pair.b = (random(pair.b.dims(), module) * 0.1).unwrap();
+    }
+    adapter
+}
+
+fn weights(config: &ModelConfig) -> BTreeMap<String, Tensor> {
+    let weights = initial_weights(config, 3, &Device::Cpu).unwrap();
+    weights.into_iter().map(|(name, w)| (name, (w * 4.0).unwrap())).collect()
+}
+
+/// A batch of unrelated rows, some of them long, and one whose rows share a beginning.
+fn batches(vocab: usize) -> Vec<TrainBatch> {
+    let token = |i: usize| crate::batch::row((i * 7919 + 13) % vocab);
+    let tokens = |first: usize, len: usize| (first..first + len).map(token).collect::<Vec<_>>();
+    let mut apart = TokenTree::default();
+    apart.push(None, &tokens(0, 120));
+    apart.push(None, &tokens(7, 60));
+    apart.push(None, &tokens(3, 1));
+    let mut shared = TokenTree::default();
+    let root = shared.push(None, &tokens(1, 50));
+    let item = shared.push(Some(root), &tokens(60, 9));
+    shared.push(Some(item), &tokens(90, 3));
+    shared.push(Some(item), &tokens(95, 55));
+    shared.push(Some(root), &tokens(200, 70));
+    let batch = |tree: TokenTree, rows: Vec<u32>| {
+        let targets = (0..rows.len()).map(|i| token(1000 + i)).collect();
+        TrainBatch { tree, rows, targets: Arc::new(targets) }
+    };
+    vec![batch(apart, (0..181).filter(|row| row % 3 == 1).collect()), batch(shared, vec![49, 58, 59, 61, 80, 150, 186])]
+}
+
+fn engine(config: &ModelConfig, lora: &LoraConfig, parameters: &[Parameter], bf16: bool) -> CpuEngine {
+    CpuEngine::new(config.clone(), weights(config), parameters, lora.scale(), bf16).unwrap()
+}
+
+/// Largest difference over the largest value of each parameter's gradient.
+fn worst(found: &Gradients, expected: &Gradients, names: &[Parameter]) -> (f32, String) {
+    let mut worst = (0.0, String::new());
+    for ((found, expected), parameter) in found.values.iter().zip(&expected.values).zip(names) {
+        let top = expected.iter().fold(1e-6f32, |top, x| top.max(x.abs()));
+        let off = found.iter().zip(expected).fold(0f32, |off, (a, b)| off.max((a - b).abs())) / top;
+        if off > worst.0 {
+            worst = (off, parameter.name.clone());
+        }
+    }
+    worst
+}
+
+#[track_caller]
+fn check(config: &ModelConfig, lora: &LoraConfig, smoothing: f64, bf16: bool, tolerance: f32) {
+    let adapter = adapter(config, lora);
+    let optimizer = AdamW::new(adapter_parameters(&adapter).unwrap());
+    let model = Decoder::frozen(config.clone(), weights(config), &Device::Cpu).unwrap();
+    let mut oracle = Autograd::with_adapter(model, &adapter).unwrap();
+    let mut engine = engine(config, lora, &optimizer.parameters, bf16);
+    for batch in batches(config.vocab_size) {
+        let objective = Objective { divisor: 7.0, label_smoothing: smoothing };
+        let (mut expected, mut found) = (optimizer.zero_gradients(), optimizer.zero_gradients());
+        let loss = oracle.accumulate(&batch, objective, None, &mut expected).unwrap();
+        let ours = engine.accumulate(&batch, objective, None, &mut found).unwrap();
+        assert!((loss - ours).abs() < f64::from(tolerance) * loss, "loss {ours}, expected {loss}");
+        let (off, name) = worst(&found, &expected, &optimizer.parameters);
+        assert!(off < tolerance * 5.0, "{name} is off by {off}");
+    }
+}
+
+#[test]
+fn loss_and_gradients_are_those_of_autograd() {
+    let all = LoraConfig { r: 3, lora_alpha: 5, ..LoraConfig::default() };
+    let some = LoraConfig {
+        r: 2,
+        target_modules: TargetModules::List(vec!["q_proj".into(), "v_proj".into(), "up_proj".into()]),
+        use_rslora: true,
+        ..LoraConfig::default()
+    };
+    check(&config(), &all, 0.0, false, 2e-5);
+    check(&config(), &all, 0.1, false, 2e-5);
+    check(&config(), &some, 0.0, false, 2e-5);
+    check(&ModelConfig { tie_word_embeddings: false, num_kv_heads: 4, ..config() }, &all, 0.0, false, 2e-5);
+    check(&ModelConfig { hidden_size: 64, head_dim: 32, num_kv_heads: 1, ..config() }, &all, 0.0, false, 2e-5);
+}
+
+#[test]
+fn bfloat16_is_near_single_precision() {
+    if Level::detect().has_bf16() {
+        let lora = LoraConfig { r: 3, lora_alpha: 5, ..LoraConfig::default() };
+        check(&config(), &lora, 0.0, true, 2e-2);
+    }
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    let (config, lora) = (config(), LoraConfig::default());
+    let adapter = adapter(&config, &lora);
+    let optimizer = AdamW::new(adapter_parameters(&adapter).unwrap());
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let mut gradients = optimizer.zero_gradients();
+            let mut engine = engine(&config, &lora, &optimizer.parameters, false);
+            let objective = Objective { divisor: 3.0, label_smoothing: 0.0 };
+            let losses = batches(config.vocab_size)
+                .iter()
+                .map(|batch| engine.accumulate(batch, objective, None, &mut gradients).unwrap())
+                .collect::<Vec<_>>();
+            (losses, gradients.values)
+        })
+    };
+    let one = run(1);
+    assert_eq!(one, run(2));
+    assert_eq!(one, run(5));
+}
+
+#[test]
+fn generation_and_scores_are_those_of_candle() {
+    let (config, lora) = (config(), LoraConfig { r: 2, ..LoraConfig::default() });
+    let adapter = adapter(&config, &lora);
+    let parameters = adapter_parameters(&adapter).unwrap();
+    let mut model = Decoder::frozen(config.clone(), weights(&config), &Device::Cpu).unwrap();
+    model.attach(&adapter);
+    let mut engine = engine(&config, &lora, &parameters, false);
+    let prompts = vec![vec![1, 2, 3, 4, 5, 6], vec![1, 2, 3, 4, 5, 9, 10, 11], vec![1, 2, 3, 4, 5, 7, 8]];
+    let expected = crate::generate::greedy(&model, &prompts, 12, &[0]).unwrap();
+    assert_eq!(greedy(&mut engine, &prompts, 12, &[0]).unwrap(), expected);
+    let lens: Vec<usize> = greedy(&mut engine, &prompts, 3, &[0]).unwrap().iter().map(Vec::len).collect();
+    assert!(lens.iter().all(|len| *len <= 3), "{lens:?}");
+
+    let batch = &batches(config.vocab_size)[1];
+    let needed = [(0, 5), (3, 299), (6, 255), (6, 256)];
+    let ours = engine.log_probs(&batch.tree, &batch.rows, &needed).unwrap();
+    let hidden = model.hidden(&batch.tree, None).unwrap();
+    let logits: Vec<Vec<f32>> = model.logits(&hidden, &batch.rows).unwrap().to_vec2().unwrap();
+    for ((row, token), ours) in needed.into_iter().zip(ours) {
+        let logits = &logits[row];
+        let z = logits.iter().map(|x| f64::from(*x).exp()).sum::<f64>().ln();
+        let expected = f64::from(logits[token as usize]) - z;
+        assert!((ours - expected).abs() < 1e-4, "{ours} against {expected}");
+    }
+}

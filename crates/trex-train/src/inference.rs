@@ -1,0 +1,110 @@
+//! Who computes a score or an answer: the hand-written engine of the CPU where it takes the model, candle otherwise.
+
+use candle_core::Device;
+use trex_domain::{EvalJob, Precision};
+
+use crate::autograd::adapter_parameters;
+use crate::decoder::Decoder;
+use crate::engine::{self, CpuEngine};
+use crate::layout::TokenTree;
+use crate::lora::Adapter;
+use crate::trainer::EventSink;
+use crate::{ModelConfig, TrainError, backend, generate, ops};
+
+/// Rows whose logits candle computes at the same time.
+const ROWS_AT_ONCE: usize = 128;
+
+/// A model that is only run.
+#[derive(Debug)]
+pub(crate) enum Inference {
+    /// On candle.
+    Decoder(Box<Decoder>),
+    /// On the CPU engine.
+    Engine(Box<CpuEngine>),
+}
+
+impl Inference {
+    /// Loads the model of a job with its adapter.
+    pub(crate) fn open(job: &EvalJob, config: ModelConfig, sink: &mut dyn EventSink) -> Result<Self, TrainError> {
+        let device = Device::Cpu;
+        let adapter = job.adapter.as_ref().map(|path| Adapter::load(path, &config, &device)).transpose()?;
+        let bf16 = job.precision == Precision::Bf16;
+        let tensors = backend::load_weights(&job.model_dir, &config, bf16, job.backend)?;
+        if let Some(why) = backend::refusal(&config, 0.0, job.backend) {
+            backend::say(sink, job.backend, &why);
+            let mut model = Decoder::frozen(config, tensors, &device)?;
+            if let Some(adapter) = &adapter {
+                model.attach(adapter);
+            }
+            return Ok(Self::Decoder(Box::new(model)));
+        }
+        let parameters = adapter.as_ref().map(adapter_parameters).transpose()?.unwrap_or_default();
+        let scale = adapter.as_ref().map_or(1.0, |adapter| adapter.config.scale());
+        Ok(Self::Engine(Box::new(CpuEngine::new(config, tensors, &parameters, scale, bf16)?)))
+    }
+
+    /// The shape of the model.
+    pub(crate) fn config(&self) -> &ModelConfig {
+        match self {
+            Self::Decoder(model) => model.config(),
+            Self::Engine(engine) => engine.config(),
+        }
+    }
+
+    /// Log-probabilities in nats of tokens after rows of a tree: `needed` are (place among `rows`, token).
+    pub(crate) fn log_probs(
+        &mut self,
+        tree: &TokenTree,
+        rows: &[u32],
+        needed: &[(usize, u32)],
+    ) -> Result<Vec<f64>, TrainError> {
+        match self {
+            Self::Decoder(model) => decoder_log_probs(model, tree, rows, needed),
+            Self::Engine(engine) => engine.log_probs(tree, rows, needed),
+        }
+    }
+
+    /// Generates up to `max_new_tokens` tokens per prompt, always the most likely one; stops at `eos` (not returned).
+    pub(crate) fn greedy(
+        &mut self,
+        prompts: &[Vec<u32>],
+        max_new_tokens: usize,
+        eos: &[u32],
+    ) -> Result<Vec<Vec<u32>>, TrainError> {
+        match self {
+            Self::Decoder(model) => generate::greedy(model, prompts, max_new_tokens, eos),
+            Self::Engine(engine) => engine::greedy(engine, prompts, max_new_tokens, eos),
+        }
+    }
+}
+
+fn decoder_log_probs(
+    model: &Decoder,
+    tree: &TokenTree,
+    rows: &[u32],
+    needed: &[(usize, u32)],
+) -> Result<Vec<f64>, TrainError> {
+    let hidden = model.hidden(tree, None)?;
+    let mut found = vec![0.0; needed.len()];
+    for (index, chunk) in rows.chunks(ROWS_AT_ONCE).enumerate() {
+        let logits = model.logits(&hidden, chunk)?;
+        let classes = model.config().vocab_size;
+        let first = index * ROWS_AT_ONCE;
+        ops::with_slices([&logits], |[logits]| {
+            let log_z: Vec<f64> = logits.chunks(classes).map(log_sum_exp).collect();
+            for (place, (row, token)) in needed.iter().enumerate() {
+                if (first..first + chunk.len()).contains(row) {
+                    let at = row - first;
+                    found[place] = f64::from(logits[at * classes + *token as usize]) - log_z[at];
+                }
+            }
+            Ok(())
+        })?;
+    }
+    Ok(found)
+}
+
+fn log_sum_exp(row: &[f32]) -> f64 {
+    let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    f64::from(top) + row.iter().map(|x| f64::from((x - top).exp())).sum::<f64>().ln()
+}
