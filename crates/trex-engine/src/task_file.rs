@@ -117,8 +117,6 @@ pub enum TaskFileError {
         nearest: Option<String>,
         /// All keys of that table.
         known: Vec<String>,
-        /// Where the key is an everyday name: what to write instead.
-        instead: Option<String>,
     },
     /// One setting under two of its names.
     #[error("{place}: {key} says the same as {canonical}, which is there too")]
@@ -225,9 +223,7 @@ impl Problem for TaskFileError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::UnknownKey { instead: Some(instead), .. } => Some(instead.clone()),
-            Self::UnknownKey { nearest: Some(nearest), .. } => Some(format!("did you mean {nearest:?}?")),
-            Self::UnknownKey { known, .. } => Some(format!("known keys here: {}", known.join(", "))),
+            Self::UnknownKey { key, nearest, known, .. } => Some(unknown_key_hint(key, nearest.as_deref(), known)),
             Self::KeyTwice { key, .. } => Some(format!("remove {key}")),
             Self::MissingKey { key, .. } => Some(format!("add {key}")),
             Self::UnknownWord { found, allowed, .. } => {
@@ -246,6 +242,14 @@ impl Problem for TaskFileError {
                 Some("compare the line with examples/sst2.toml, a task file with comments".to_owned())
             }
         }
+    }
+}
+
+fn unknown_key_hint(key: &str, nearest: Option<&str>, known: &[String]) -> String {
+    match (instead_of(key), nearest) {
+        (Some(instead), _) => instead,
+        (None, Some(nearest)) => format!("did you mean {nearest:?}?"),
+        (None, None) => format!("known keys here: {}", known.join(", ")),
     }
 }
 

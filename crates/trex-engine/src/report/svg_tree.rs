@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use trex_domain::{NodeReport, NodeState, Report, VariantReport};
 
 use super::html::escape;
-use super::text::{diff_text, effect_text, effect_word, known_score, put, score_interval, short_diff, state_text};
+use super::text::{
+    diff_text, effect_text, effect_word, known_score, put, score_interval, short_diff, state_text, state_word,
+};
 
 const CARD_WIDTH: f64 = 252.0;
 const CARD_HEIGHT: f64 = 46.0;
@@ -69,7 +71,7 @@ pub(super) fn tree_legend(report: &Report) -> String {
             "<span class=\"key\"><svg width=\"18\" height=\"18\" viewBox=\"-9 -9 18 18\" aria-hidden=\"true\" \
              class=\"ink\">{}</svg>{}</span>",
             state_shape(state),
-            state.as_str()
+            state_word(report, state)
         );
     }
     out.push_str(

@@ -122,10 +122,15 @@ pub(super) fn processor_text(cost: &Cost) -> String {
 
 /// The state of a variant in a word. One whose run was interrupted only seems to be running.
 pub(super) fn state_text(report: &Report, variant: &VariantReport) -> &'static str {
-    if variant.state == NodeState::Running && report.status == INTERRUPTED {
+    state_word(report, variant.state)
+}
+
+/// The same for any variant in this state.
+pub(super) fn state_word(report: &Report, state: NodeState) -> &'static str {
+    if state == NodeState::Running && report.status == INTERRUPTED {
         return INTERRUPTED;
     }
-    variant.state.as_str()
+    state.as_str()
 }
 
 /// Why the best model is not the variant with the highest select score, in a sentence; `None` where it is.

@@ -6,7 +6,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use trex_domain::nearest;
 
-use super::{Source, TaskFileError, instead_of};
+use super::{Source, TaskFileError};
 
 /// Checks the whole file; the first complaint in order of the file is returned.
 pub(super) fn check_root(
@@ -61,7 +61,6 @@ impl<'a> Checker<'a> {
             table: path.to_owned(),
             nearest: nearest(name, known.iter().map(String::as_str)).map(str::to_owned),
             known,
-            instead: instead_of(name),
         }
     }
 
