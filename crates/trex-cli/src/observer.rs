@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use trex_domain::{Event, Phase, RunState, Score, StopReason, StoredEvent, Verdict, WorkerEvent};
-use trex_engine::{BudgetUse, Observer, progress_line, tree_text};
+use trex_engine::{BudgetUse, Observer, TreeLook, progress_line, tree_text};
 
 use crate::output::Output;
 use crate::system;
@@ -36,7 +36,8 @@ impl<'a> LiveObserver<'a> {
     }
 
     fn show_tree(&mut self, state: &RunState) {
-        let tree = tree_text(state, WIDTH, self.output.is_terminal());
+        let look = TreeLook { width: WIDTH, colour: self.output.is_terminal(), at_work: true };
+        let tree = tree_text(state, look);
         if tree != self.last_tree {
             self.say(&format!("\n{}", tree.trim_end()));
             self.last_tree = tree;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use trex_data::{DataError, DataService};
 use trex_domain::{
-    DataPort, DataSource, ErrorClass, Exporter, ImportRequest, ImportedData, ModelFacts, PreparedData, PreparedRequest,
-    Problem,
+    ContentHash, DataPort, DataSource, ErrorClass, Exporter, ImportRequest, ImportedData, ModelFacts, PreparedData,
+    PreparedRequest, Problem, SplitSource,
 };
 use trex_engine::{RunSettings, WorkerProcesses};
 use trex_ftbench::{FtBenchError, mini_task};
@@ -48,6 +48,8 @@ pub(crate) enum DataPortError {
     Data(#[from] DataError),
     #[error(transparent)]
     FtBench(#[from] FtBenchError),
+    #[error("{key} and {other} have the same content: {}", path.display())]
+    SameFile { key: &'static str, other: &'static str, path: PathBuf },
 }
 
 impl Problem for DataPortError {
@@ -55,6 +57,7 @@ impl Problem for DataPortError {
         match self {
             Self::Data(err) => err.code(),
             Self::FtBench(err) => err.code(),
+            Self::SameFile { .. } => "data.same_file",
         }
     }
 
@@ -62,6 +65,10 @@ impl Problem for DataPortError {
         match self {
             Self::Data(err) => err.hint(),
             Self::FtBench(err) => err.hint(),
+            Self::SameFile { key, .. } => Some(format!(
+                "a model must be scored on rows that it was not trained or chosen on: give {key} a file of its own, or leave \
+                 it out, and rows are held out of data.train"
+            )),
         }
     }
 
@@ -69,6 +76,7 @@ impl Problem for DataPortError {
         match self {
             Self::Data(err) => err.class(),
             Self::FtBench(err) => err.class(),
+            Self::SameFile { .. } => ErrorClass::Permanent,
         }
     }
 }
@@ -78,6 +86,7 @@ impl DataPort for DataPorts {
 
     fn import(&self, request: ImportRequest<'_>) -> Result<ImportedData, DataPortError> {
         let DataSource::Builtin { name } = &request.task.data else {
+            refuse_same_files(&request.task.data)?;
             return Ok(self.service.import_files(&request)?);
         };
         let data = mini_task(name)?.generate(request.seed);
@@ -92,6 +101,33 @@ impl DataPort for DataPorts {
 
     fn prepare(&self, request: PreparedRequest<'_>) -> Result<PreparedData, DataPortError> {
         Ok(self.service.prepare(request)?)
+    }
+}
+
+/// Refuses two sources of rows that are one file, whatever their paths look like. The import itself says which file is
+/// missing or empty.
+fn refuse_same_files(data: &DataSource) -> Result<(), DataPortError> {
+    let DataSource::Files { train, dev, test, .. } = data else {
+        return Ok(());
+    };
+    let sources = [("data.train", Some(train)), ("data.dev", file_of(dev)), ("data.test", file_of(test))];
+    let mut seen: Vec<(&'static str, ContentHash)> = Vec::new();
+    for (key, path) in sources {
+        let Some(path) = path else { continue };
+        let Ok(content) = trex_fs::read(path) else { continue };
+        let hash = ContentHash::of_bytes(&content);
+        if let Some((other, _)) = seen.iter().find(|(_, known)| *known == hash && !content.is_empty()) {
+            return Err(DataPortError::SameFile { key, other, path: path.clone() });
+        }
+        seen.push((key, hash));
+    }
+    Ok(())
+}
+
+fn file_of(source: &SplitSource) -> Option<&PathBuf> {
+    match source {
+        SplitSource::File(path) => Some(path),
+        SplitSource::HeldOut => None,
     }
 }
 

@@ -51,6 +51,12 @@ pub struct DuplicateCounts {
 pub struct SeedNoise {
     /// `base`, or the variant that was repeated.
     pub of: String,
+    /// Split that was scored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<String>,
+    /// Items of each score.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n: Option<usize>,
     /// Score by seed.
     pub scores: Vec<f64>,
     /// Standard deviation.
@@ -137,7 +143,7 @@ pub struct Report {
     pub seed: u64,
     /// Version of this program.
     pub version: String,
-    /// `running`, `finished`.
+    /// `running`, `interrupted` (no verdict, and no program was at work when the report was made), `finished`.
     pub status: String,
     /// When the run began.
     pub started: Millis,

@@ -13,8 +13,10 @@ mod verifier;
 mod worker_process;
 
 pub use error::{EngineError, PortError};
-pub use live::{BudgetUse, progress_line, tree_text};
-pub use report::{REPORT_SCHEMA, build_report, report_html, report_markdown, report_schema};
+pub use live::{BudgetUse, TreeLook, progress_line, tree_text};
+pub use report::{
+    REPORT_SCHEMA, build_report, mark_interrupted, report_html, report_markdown, report_schema, why_best,
+};
 pub use repro::{Reproduction, reproduce};
 pub use run::{NewRun, Observer, Ports, RunSettings, resume_run, start_run};
 pub use task_file::{FilePlace, TaskFileError, parse_task_file, task_schema};

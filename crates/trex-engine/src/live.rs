@@ -31,11 +31,23 @@ impl BudgetUse {
     }
 }
 
-/// The tree as text, one node or variant per line, no line longer than `width` characters.
+/// How a tree is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TreeLook {
+    /// Characters of the longest line.
+    pub width: usize,
+    /// Adds ANSI colours; the glyphs say the same without them.
+    pub colour: bool,
+    /// Whether a program works on the run. Where none does, what has begun is interrupted, not running.
+    pub at_work: bool,
+}
+
+/// The tree as text, one node or variant per line.
 ///
 /// A variant's line shows its state as glyph and word, its rung, its last search score, its select score, and a star
-/// where it is the best so far. `colour` adds ANSI colours; the glyphs say the same without them.
-pub fn tree_text(state: &RunState, width: usize, colour: bool) -> String {
+/// where it is the best so far.
+pub fn tree_text(state: &RunState, look: TreeLook) -> String {
+    let TreeLook { width, colour, at_work } = look;
     let mut lines = vec![base_line(state)];
     let strategies: Vec<_> = state.strategies().map(|(id, ..)| id).collect();
     for (index, strategy) in strategies.iter().enumerate() {
@@ -47,12 +59,12 @@ pub fn tree_text(state: &RunState, width: usize, colour: bool) -> String {
             let before = trunk(last_strategy);
             lines.push(Line {
                 lead: format!("{before}{}", branch(last_experiment)),
-                style: if node.finished { Style::Plain } else { Style::Active },
-                text: format!("{id} {}{}", one_line(&node.title), if node.finished { "" } else { " …" }),
+                style: if node.finished || !at_work { Style::Plain } else { Style::Active },
+                text: format!("{id} {}{}", one_line(&node.title), if node.finished || !at_work { "" } else { " …" }),
             });
             for (index, variant) in node.variants.iter().enumerate() {
                 let lead = format!("{before}{}{}", trunk(last_experiment), branch(index + 1 == node.variants.len()));
-                lines.extend(variant_line(state, variant, lead));
+                lines.extend(variant_line(state, variant, lead, at_work));
             }
         }
     }
@@ -168,11 +180,13 @@ fn strategy_line(state: &RunState, id: &NodeId, lead: &str) -> Line {
     Line { lead: lead.to_owned(), style: Style::Plain, text: format!("{id} {title} ({kind}){best}") }
 }
 
-fn variant_line(state: &RunState, id: &VariantId, lead: String) -> Option<Line> {
+fn variant_line(state: &RunState, id: &VariantId, lead: String, at_work: bool) -> Option<Line> {
     let record = state.variants.get(id)?;
     let is_best = state.incumbent.as_ref() == Some(id);
-    let (glyph, style) = look(record.state);
-    let mut text = format!("{glyph} {id} {}", record.state.as_str());
+    let is_interrupted = record.state == NodeState::Running && !at_work;
+    let (glyph, style) = if is_interrupted { ('‖', Style::Dim) } else { glyph_of(record.state) };
+    let word = if is_interrupted { "interrupted" } else { record.state.as_str() };
+    let mut text = format!("{glyph} {id} {word}");
     let measured = record.duplicate_of.as_ref().unwrap_or(id);
     if let Some((rung, score)) = last_search_score(state, measured) {
         text = format!("{text} r{rung}");
@@ -212,7 +226,7 @@ fn format_score(split: &str, score: &Score) -> String {
     format!(" {split} {:.3} [{:.3}, {:.3}]", score.value, score.ci95[0], score.ci95[1])
 }
 
-fn look(state: NodeState) -> (char, Style) {
+fn glyph_of(state: NodeState) -> (char, Style) {
     match state {
         NodeState::Proposed => ('·', Style::Dim),
         NodeState::Verified => ('○', Style::Plain),
@@ -237,9 +251,13 @@ mod tests {
 
     use super::*;
 
+    fn plain(state: &RunState, width: usize) -> String {
+        tree_text(state, TreeLook { width, colour: false, at_work: true })
+    }
+
     #[test]
     fn a_finished_tree_reads_like_this() {
-        let text = tree_text(&sample_state(), 100, false);
+        let text = plain(&sample_state(), 100);
         let expected = "\
 base search 0.510 [0.455, 0.565] select 0.520 [0.472, 0.568]
 ├─ s1 Find the learning rate (adjust_training) best 0.790
@@ -258,17 +276,20 @@ base search 0.510 [0.455, 0.565] select 0.520 [0.472, 0.568]
 
     #[test]
     fn a_running_variant_is_marked() {
-        let text = tree_text(&running_state(), 100, false);
+        let text = plain(&running_state(), 100);
         assert!(text.contains("   └─ s2.e1 Stricter cleaning …\n"), "{text}");
         assert!(text.contains("▶ s2.e1.a running r0 learning_rate=0.001 lora.r=16\n"), "{text}");
+        let left = tree_text(&running_state(), TreeLook { width: 100, colour: false, at_work: false });
+        assert!(left.contains("   └─ s2.e1 Stricter cleaning\n"), "{left}");
+        assert!(left.contains("‖ s2.e1.a interrupted r0 learning_rate=0.001 lora.r=16\n"), "{left}");
     }
 
     #[test]
     fn no_line_is_wider_than_the_terminal_and_colour_adds_no_width() {
         for width in [0, 1, 5, 20, 60] {
-            let plain = tree_text(&sample_state(), width, false);
+            let plain = plain(&sample_state(), width);
             assert!(plain.lines().all(|line| line.chars().count() <= width), "{plain}");
-            let coloured = tree_text(&sample_state(), width, true);
+            let coloured = tree_text(&sample_state(), TreeLook { width, colour: true, at_work: true });
             let mut stripped = coloured;
             for code in ["0", "1;36", "33", "36", "31", "2"] {
                 stripped = stripped.replace(&format!("\u{1b}[{code}m"), "");
@@ -279,7 +300,7 @@ base search 0.510 [0.455, 0.565] select 0.520 [0.472, 0.568]
 
     #[test]
     fn an_empty_run_shows_the_base_alone() {
-        assert_eq!(tree_text(&RunState::default(), 80, false), "base ★\n");
+        assert_eq!(plain(&RunState::default(), 80), "base ★\n");
     }
 
     #[track_caller]

@@ -26,9 +26,17 @@ pub(crate) use schema::check_committed;
 pub use schema::report_schema;
 pub(crate) use schema::schema_text;
 pub(crate) use text::duration;
+pub use text::why_best;
 
 /// Version of the report's schema.
 pub const REPORT_SCHEMA: &str = "trex.report.v1";
+
+/// Says of an unfinished report that no program works on its run, which the events alone cannot tell.
+pub fn mark_interrupted(report: &mut Report) {
+    if report.verdict.is_none() {
+        text::INTERRUPTED.clone_into(&mut report.status);
+    }
+}
 
 /// Builds the report of a run as far as it has come; `files` are the deliverables by kind, relative to the workspace.
 ///
@@ -73,8 +81,16 @@ pub fn build_report(state: &RunState, run: RunId, files: BTreeMap<String, String
 }
 
 fn noise(state: &RunState) -> Vec<SeedNoise> {
-    let entries = state.noise.iter();
-    entries.map(|(of, scores, sd)| SeedNoise { of: of.clone(), scores: scores.clone(), sd: *sd }).collect()
+    let entries = state.noise.iter().map(|(of, scores, sd)| {
+        // The base is repeated on the split that drives the search, a variant on the one that re-scores winners.
+        let score = match of.parse::<VariantId>() {
+            Ok(variant) => state.select_score(Some(&variant)),
+            Err(_) => state.base_scores.get(&("search".to_owned(), 0)),
+        };
+        let (split, n) = score.map(|score| (score.split.clone(), score.n)).unzip();
+        SeedNoise { of: of.clone(), split, n, scores: scores.clone(), sd: *sd }
+    });
+    entries.collect()
 }
 
 fn rows(state: &RunState) -> BTreeMap<String, usize> {

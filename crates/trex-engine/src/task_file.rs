@@ -45,6 +45,28 @@ const TRAIN_ALIASES: [(&str, &[&str]); 18] = [
     ("use_rslora", &["lora", "use_rslora"]),
 ];
 
+/// Everyday names of settings that we do not have under that name, the name that does it, and what differs.
+const MISNOMERS: [(&[&str], &str, &str); 10] = [
+    (
+        &["epochs", "epoch", "num_epochs", "max_epochs", "num_train_epochs", "n_epochs"],
+        "train.max_steps",
+        "there are no epochs: write rows × epochs ÷ per_device_train_batch_size ÷ gradient_accumulation_steps",
+    ),
+    (&["steps", "num_steps", "num_train_steps", "max_iters", "iterations"], "train.max_steps", ""),
+    (&["lr", "learn_rate", "max_lr"], "train.learning_rate", ""),
+    (
+        &["batch_size", "batch", "bs", "train_batch_size"],
+        "train.per_device_train_batch_size",
+        "times gradient_accumulation_steps it is the batch of one optimiser step",
+    ),
+    (&["grad_accum", "gradient_accumulation", "accumulation_steps"], "train.gradient_accumulation_steps", ""),
+    (&["max_len", "seq_len", "seq_length", "context_length", "block_size"], "train.max_length", ""),
+    (&["warmup", "warmup_proportion"], "train.warmup_ratio", "it is a fraction of max_steps"),
+    (&["scheduler", "lr_schedule", "schedule"], "train.lr_scheduler_type", ""),
+    (&["clip", "grad_clip", "max_norm", "gradient_clipping"], "train.max_grad_norm", ""),
+    (&["rank", "alpha", "dropout"], "train.lora", "its keys are r, lora_alpha and lora_dropout"),
+];
+
 /// A place in a file; line and column count from 1, columns in characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilePlace {
@@ -201,8 +223,7 @@ impl Problem for TaskFileError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::UnknownKey { nearest: Some(nearest), .. } => Some(format!("did you mean {nearest:?}?")),
-            Self::UnknownKey { known, .. } => Some(format!("known keys here: {}", known.join(", "))),
+            Self::UnknownKey { key, nearest, known, .. } => Some(unknown_key_hint(key, nearest.as_deref(), known)),
             Self::KeyTwice { key, .. } => Some(format!("remove {key}")),
             Self::MissingKey { key, .. } => Some(format!("add {key}")),
             Self::UnknownWord { found, allowed, .. } => {
@@ -222,6 +243,22 @@ impl Problem for TaskFileError {
             }
         }
     }
+}
+
+fn unknown_key_hint(key: &str, nearest: Option<&str>, known: &[String]) -> String {
+    match (instead_of(key), nearest) {
+        (Some(instead), _) => instead,
+        (None, Some(nearest)) => format!("did you mean {nearest:?}?"),
+        (None, None) => format!("known keys here: {}", known.join(", ")),
+    }
+}
+
+/// What to write for an everyday name such as `lr`.
+fn instead_of(key: &str) -> Option<String> {
+    let (_, ours, remark) = MISNOMERS.iter().find(|(names, ..)| names.contains(&key))?;
+    let (table, name) = ours.split_once('.')?;
+    let place = if *ours == "train.lora" { "[train.lora]".to_owned() } else { format!("{name} in [{table}]") };
+    Some(if remark.is_empty() { format!("write {place}") } else { format!("write {place}; {remark}") })
 }
 
 fn inside(table: &str) -> String {

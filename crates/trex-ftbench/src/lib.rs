@@ -16,6 +16,7 @@
 //!
 //! Evaluation splits are clean. Everything is a pure function of the seed: no clock, no files, no threads.
 
+mod chance;
 mod corpus;
 mod dirt;
 mod draw;
@@ -27,6 +28,7 @@ mod task;
 mod tasks;
 mod words;
 
+pub use chance::{Chance, Scoring};
 pub use corpus::{Corpus, CorpusDoc, corpus, corpus_doc};
 pub use dirt::{DirtKind, DirtLedger, DirtRates};
 pub use error::FtBenchError;

@@ -5,6 +5,7 @@ use trex_domain::{
     TrainConfig,
 };
 
+use crate::chance::{self, Chance, Scoring};
 use crate::dirt::{DirtKind, DirtLedger, DirtRates};
 use crate::draw::{Sizes, Split, draw_splits};
 use crate::error::FtBenchError;
@@ -87,6 +88,12 @@ impl MiniTask {
     /// Whether `answer` is right for the example, worked out from its prompt; the example's own answer is not looked at.
     pub fn check(&self, example: &Example, answer: &str) -> bool {
         self.entry.generator.check(example.question(), answer)
+    }
+
+    /// What guessers score on these items of the task, such as one of its splits, under its own metric.
+    pub fn chance(&self, items: &[Example], scoring: Scoring) -> Chance {
+        let info = self.entry.generator.info();
+        chance::chance(info.kind, info.metric, items, scoring)
     }
 
     /// The task as it is run: the bundled model, short trials, splits as generated.

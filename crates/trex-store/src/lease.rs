@@ -4,6 +4,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Write as _};
 use std::path::Path;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use trex_domain::{Clock, Millis};
@@ -12,6 +13,11 @@ use trex_fs::FsError;
 use crate::StoreError;
 
 const FILE_NAME: &str = "workspace.lock";
+
+/// How often the lock is tried, because [`is_held`] holds it for a moment.
+const TRIES: usize = 5;
+/// Time between two tries.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Who holds a workspace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,7 +48,7 @@ impl Lease {
         };
         let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let mut file = opened.map_err(fs_error("open"))?;
-        match file.try_lock() {
+        match try_lock(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(StoreError::Locked { path: dir.to_owned(), owner: owner_from_file(&mut file) });
@@ -61,6 +67,28 @@ impl Drop for Lease {
         // Closing the file does the same; a failure here has no other consequence.
         self.file.unlock().ok();
     }
+}
+
+/// Whether a process holds the lease of a workspace folder. Needs no right to write; takes a shared lock for a moment.
+pub(crate) fn is_held(dir: &Path) -> bool {
+    // Without the file nobody has ever written.
+    let Ok(file) = File::open(dir.join(FILE_NAME)) else {
+        return false;
+    };
+    // Unlocked with the file; where locks are not to be had, nobody has one.
+    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+}
+
+fn try_lock(file: &File) -> Result<(), TryLockError> {
+    let mut tried = file.try_lock();
+    for _ in 1..TRIES {
+        if !matches!(tried, Err(TryLockError::WouldBlock)) {
+            break;
+        }
+        std::thread::sleep(PAUSE);
+        tried = file.try_lock();
+    }
+    tried
 }
 
 /// What the holder wrote; `None` while it is writing, or where a locked file cannot be read.
@@ -109,7 +137,9 @@ mod tests {
         assert!(err.hint().unwrap().contains("trex watch"));
         assert!(err.to_string().contains(&format!("process {}", std::process::id())), "{err}");
         assert!(matches!(err, StoreError::Locked { owner: Some(owner), .. } if owner.since == START));
+        assert!(is_held(folder.path()));
         drop(lease);
+        assert!(!is_held(folder.path()));
         Lease::acquire(folder.path(), &clock).unwrap();
     }
 

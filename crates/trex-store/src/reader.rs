@@ -3,6 +3,7 @@
 use trex_domain::{RunId, RunState, StoredEvent};
 
 use crate::database::Database;
+use crate::lease::is_held;
 use crate::{RunSummary, StoreError, Workspace};
 
 /// A workspace that is open for reading.
@@ -20,6 +21,11 @@ impl Reader {
     /// The folder.
     pub fn workspace(&self) -> &Workspace {
         &self.workspace
+    }
+
+    /// Whether a program is writing at this moment. A run without a verdict that nobody writes to is interrupted.
+    pub fn has_writer(&self) -> bool {
+        is_held(self.workspace.dir())
     }
 
     /// All runs, the newest first.

@@ -20,6 +20,9 @@ fn profile_text(profile: &DataProfile) -> String {
         "{}\nformat: {} ({})\nschema: {}\nrows: {} in, {} kept, {} quarantined\n",
         profile.name, profile.format, profile.format_reason, profile.schema, rows.input, rows.kept, rows.quarantined
     );
+    if profile.schema.starts_with("unknown") {
+        text.push_str("hint: say in a task file, under [data.fields], which columns are input and answer\n");
+    }
     let counts = [
         ("exact duplicates", profile.exact_duplicates),
         ("near duplicates", profile.near_duplicates),

@@ -79,9 +79,11 @@ fn models() -> Finding {
 fn workspace(args: &DoctorArgs) -> Finding {
     let dir = &args.workspace.workspace;
     match Workspace::open_reader(dir).and_then(|reader| reader.runs()) {
-        Ok(runs) => {
-            Finding { what: "workspace", ok: true, detail: format!("{} with {} runs", dir.display(), runs.len()) }
-        }
+        Ok(runs) => Finding {
+            what: "workspace",
+            ok: true,
+            detail: format!("{}, number of runs: {}", dir.display(), runs.len()),
+        },
         Err(err) => Finding { what: "workspace", ok: false, detail: CliError::from(err).text() },
     }
 }

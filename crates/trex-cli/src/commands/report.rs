@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use trex_domain::{Report, ReportScore, RunId, RunState, Verdict};
-use trex_engine::{build_report, report_html, report_markdown};
+use trex_engine::{build_report, mark_interrupted, report_html, report_markdown};
 use trex_store::Workspace;
 
 use crate::args::{ReportArgs, WorkspaceArgs};
@@ -12,19 +12,50 @@ use crate::error::{CliError, CommandError};
 use crate::output::Output;
 
 pub(crate) fn run(args: &ReportArgs, output: &mut Output) -> Result<(), CliError> {
-    let (run, state) = latest(&args.workspace)?;
-    let report = build_report(&state, run, files(&args.workspace.workspace, run, &state));
+    let latest = latest(&args.workspace)?;
+    let report = latest.report(files(&args.workspace.workspace, latest.run, &latest.state));
     if args.html && !output.is_json() {
         return output.line(&report_html(&report));
     }
     output.result(&report, || report_markdown(&report))
 }
 
-/// The latest run of a workspace with its folded state; opens the workspace for reading only.
-pub(crate) fn latest(args: &WorkspaceArgs) -> Result<(RunId, RunState), CliError> {
+/// The latest run of a workspace.
+pub(crate) struct Latest {
+    pub(crate) run: RunId,
+    /// Folded from its events.
+    pub(crate) state: RunState,
+    /// Whether a program works on it.
+    pub(crate) at_work: bool,
+}
+
+impl Latest {
+    /// `running`, `interrupted` or `finished`.
+    pub(crate) fn status(&self) -> &'static str {
+        match (self.state.verdict, self.at_work) {
+            (Some(_), _) => "finished",
+            (None, true) => "running",
+            (None, false) => "interrupted",
+        }
+    }
+
+    /// Its report, which also says whether it was interrupted.
+    pub(crate) fn report(&self, files: BTreeMap<String, String>) -> Report {
+        let mut report = build_report(&self.state, self.run, files);
+        if !self.at_work {
+            mark_interrupted(&mut report);
+        }
+        report
+    }
+}
+
+/// Opens the workspace for reading only.
+pub(crate) fn latest(args: &WorkspaceArgs) -> Result<Latest, CliError> {
     let reader = Workspace::open_reader(&args.workspace)?;
-    let run = reader.latest_run()?.ok_or_else(|| CommandError::NoRun { path: args.workspace.clone() })?;
-    Ok((run.id, reader.state(run.id)?))
+    let run = reader.latest_run()?.ok_or_else(|| CommandError::NoRun { path: args.workspace.clone() })?.id;
+    // Looked at before the events are read: a run that ends in between is not called interrupted.
+    let at_work = reader.has_writer();
+    Ok(Latest { run, state: reader.state(run)?, at_work })
 }
 
 /// Writes `report.json`, `report.md` and `report.html` beside the exports of the run.

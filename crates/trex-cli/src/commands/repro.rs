@@ -11,7 +11,7 @@ use crate::output::Output;
 use crate::wiring;
 
 pub(crate) fn run(args: &NodeArgs, output: &mut Output) -> Result<ExitCode, CliError> {
-    let (_, state) = latest(&args.workspace)?;
+    let state = latest(&args.workspace)?.state;
     let model = wiring::find_model(&state.task()?.model.0)?;
     let machine = MachineArgs { threads: None, reserve_bytes: 0 };
     let dir = &args.workspace.workspace;

@@ -1,8 +1,10 @@
 //! `trex show NODE`: why a node exists, what was expected, what happened, what it cost.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
-use trex_domain::{CandidateNumbers, NodeReport, RunState, VariantReport};
-use trex_engine::build_report;
+use trex_domain::{CandidateNumbers, NodeReport, NodeState, RunState, VariantReport};
+use trex_engine::why_best;
 
 use crate::args::NodeArgs;
 use crate::commands::report::latest;
@@ -10,12 +12,14 @@ use crate::error::{CliError, CommandError};
 use crate::output::Output;
 
 pub(crate) fn run(args: &NodeArgs, output: &mut Output) -> Result<(), CliError> {
-    let (run, state) = latest(&args.workspace)?;
-    let report = build_report(&state, run, std::collections::BTreeMap::new());
+    let latest = latest(&args.workspace)?;
+    let report = latest.report(BTreeMap::new());
+    let view = View { at_work: latest.at_work, state: &latest.state, why_best: why_best(&report) };
+    let state = view.state;
     if let Some(node) = report.nodes.iter().find(|node| node.id.as_str() == args.node) {
         let decision = state.nodes.get(&node.id).and_then(|record| record.decision.clone());
         let value = json!({"node": node, "decision": decision});
-        return output.result(&value, || node_text(node, &state));
+        return output.result(&value, || node_text(node, &view));
     }
     let variants = report.nodes.iter().flat_map(|node| &node.variants);
     let Some(variant) = variants.into_iter().find(|variant| variant.id.as_str() == args.node) else {
@@ -23,10 +27,35 @@ pub(crate) fn run(args: &NodeArgs, output: &mut Output) -> Result<(), CliError> 
     };
     let whole = state.variants.get(&variant.id).map(|record| &record.variant);
     let value = json!({"variant": variant, "recipe": whole.map(|v| &v.recipe), "config": whole.map(|v| &v.config)});
-    output.result(&value, || variant_text(variant, &state))
+    output.result(&value, || {
+        let why = view.why_best_of(variant).map(|why| format!("\n  {why}")).unwrap_or_default();
+        variant_text(variant, &view) + &why
+    })
 }
 
-fn node_text(node: &NodeReport, state: &RunState) -> String {
+/// What the texts of nodes and variants look up.
+struct View<'a> {
+    state: &'a RunState,
+    at_work: bool,
+    why_best: Option<String>,
+}
+
+impl View<'_> {
+    /// Why the variant is not the best although it has the highest score, or is the best although it has not.
+    fn why_best_of(&self, variant: &VariantReport) -> Option<&str> {
+        let why = self.why_best.as_deref()?;
+        let is_best = self.state.incumbent.as_ref() == Some(&variant.id);
+        let is_highest = why.split(' ').next() == Some(variant.id.as_str());
+        (is_best || is_highest).then_some(why)
+    }
+
+    fn state_of(&self, variant: &VariantReport) -> &'static str {
+        let is_interrupted = variant.state == NodeState::Running && !self.at_work;
+        if is_interrupted { "interrupted" } else { variant.state.as_str() }
+    }
+}
+
+fn node_text(node: &NodeReport, view: &View<'_>) -> String {
     let mut lines = vec![format!("{}: {}", node.id, node.title)];
     if let Some(strategy) = &node.strategy {
         lines.push(format!("kind: {}", strategy.kind.as_str()));
@@ -35,7 +64,7 @@ fn node_text(node: &NodeReport, state: &RunState) -> String {
         lines.extend(strategy.evidence.iter().map(|fact| format!("evidence: {fact}")));
         lines.push(format!("expected effect: {:+.3}, prior {:.2}", strategy.expected_effect, strategy.prior));
     }
-    if let Some((because, candidates)) = state.nodes.get(&node.id).and_then(|record| record.decision.as_ref()) {
+    if let Some((because, candidates)) = view.state.nodes.get(&node.id).and_then(|record| record.decision.as_ref()) {
         lines.push(format!("why now: {because}"));
         let shown = |one: &CandidateNumbers| {
             let CandidateNumbers { node, visits, value, prior, rank } = one;
@@ -52,13 +81,15 @@ fn node_text(node: &NodeReport, state: &RunState) -> String {
         let diff = comparison.effect.diff;
         lines.push(format!("against the incumbent: {diff:+.3} [{low:+.3}, {high:+.3}], {verdict}"));
     }
-    lines.extend(node.variants.iter().map(|variant| format!("\n{}", variant_text(variant, state))));
+    lines.extend(node.variants.iter().map(|variant| format!("\n{}", variant_text(variant, view))));
+    let concerned = node.parent.is_none() || node.variants.iter().any(|variant| view.why_best_of(variant).is_some());
+    lines.extend(view.why_best.iter().filter(|_| concerned).map(|why| format!("\n{why}")));
     lines.push(format!("cost: {:.1} s wall, {:.1} s processor", node.cost.wall_s, node.cost.cpu_s));
     lines.join("\n")
 }
 
-fn variant_text(variant: &VariantReport, state: &RunState) -> String {
-    let mut lines = vec![format!("{} ({})", variant.id, variant.state.as_str()), format!("  why: {}", variant.why)];
+fn variant_text(variant: &VariantReport, view: &View<'_>) -> String {
+    let mut lines = vec![format!("{} ({})", variant.id, view.state_of(variant)), format!("  why: {}", variant.why)];
     lines.extend(variant.diff.iter().map(|(setting, (from, to))| format!("  {setting}: {from} → {to}")));
     for score in [&variant.search, &variant.select].into_iter().flatten() {
         let [low, high] = score.ci95;
@@ -71,7 +102,7 @@ fn variant_text(variant: &VariantReport, state: &RunState) -> String {
     for step in variant.ledger.iter().flat_map(|ledger| &ledger.steps) {
         lines.push(format!("  {}: {} → {} rows, {} changed", step.operator, step.rows_in, step.rows_out, step.changed));
     }
-    let warnings = state.variants.get(&variant.id).into_iter().flat_map(|record| &record.warnings);
+    let warnings = view.state.variants.get(&variant.id).into_iter().flat_map(|record| &record.warnings);
     lines.extend(warnings.map(|warning| format!("  warning: {warning}")));
     lines.extend(variant.note.iter().map(|note| format!("  note: {note}")));
     lines.join("\n")

@@ -1,10 +1,11 @@
 //! `trex status`, `trex watch` and `trex tree`: look at a run without disturbing it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::json;
 use trex_domain::{Event, RunState};
-use trex_engine::{build_report, tree_text};
+use trex_engine::{TreeLook, tree_text, why_best};
 use trex_store::Workspace;
 
 use crate::args::{WatchArgs, WorkspaceArgs};
@@ -20,14 +21,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const WIDTH: usize = 120;
 
 pub(crate) fn status(args: &WorkspaceArgs, output: &mut Output) -> Result<(), CliError> {
-    let (run, state) = latest(args)?;
+    let latest = latest(args)?;
+    let (run, status, state) = (latest.run, latest.status(), &latest.state);
     let task = state.task()?;
     let phase = state.phase.map_or("none", trex_domain::Phase::as_str);
-    let finished = state.verdict.is_some();
     let value = json!({
         "run": run,
         "task": task.name,
-        "status": if finished { "finished" } else { "unfinished" },
+        "status": status,
         "phase": phase,
         "seed": state.seed,
         "trials": {"started": state.trials.len(), "budget": task.budget.trials},
@@ -37,21 +38,20 @@ pub(crate) fn status(args: &WorkspaceArgs, output: &mut Output) -> Result<(), Cl
         "events": state.seq,
         "resumed": state.resumed,
     });
-    output.result(&value, || status_text(&state, finished, phase))
+    output.result(&value, || status_text(state, status, phase))
 }
 
-fn status_text(state: &RunState, finished: bool, phase: &str) -> String {
+fn status_text(state: &RunState, status: &str, phase: &str) -> String {
     let name = state.task.as_ref().map_or("", |task| &task.name);
     let budget = state.task.as_ref().map_or(0, |task| task.budget.trials);
     let incumbent = state.incumbent.as_ref().map_or("the untouched base", |id| id.as_str());
-    let next = if finished {
-        "see `trex report`"
-    } else {
-        "`trex watch` follows it, `trex resume` goes on where nobody works on it"
+    let next = match status {
+        "finished" => "see `trex report`",
+        "running" => "`trex watch` follows it",
+        _ => "nobody works on it, `trex resume` goes on",
     };
     format!(
-        "{name}: {} in phase {phase}, {} of {budget} trials, best so far {incumbent}, {:.0} s; {next}",
-        if finished { "finished" } else { "unfinished" },
+        "{name}: {status} in phase {phase}, {} of {budget} trials, best so far {incumbent}, {:.0} s; {next}",
         state.trials.len(),
         state.cost.wall_s
     )
@@ -82,9 +82,17 @@ pub(crate) fn watch(args: &WatchArgs, output: &mut Output) -> Result<(), CliErro
 }
 
 pub(crate) fn tree(args: &WorkspaceArgs, output: &mut Output) -> Result<(), CliError> {
-    let (run, state) = latest(args)?;
-    let colour = output.is_terminal();
-    let nodes = build_report(&state, run, std::collections::BTreeMap::new()).nodes;
-    output
-        .result(&json!({"run": run, "incumbent": state.incumbent, "nodes": nodes}), || tree_text(&state, WIDTH, colour))
+    let latest = latest(args)?;
+    let report = latest.report(BTreeMap::new());
+    let value = json!({
+        "run": latest.run,
+        "status": latest.status(),
+        "incumbent": latest.state.incumbent,
+        "nodes": report.nodes,
+    });
+    let look = TreeLook { width: WIDTH, colour: output.is_terminal(), at_work: latest.at_work };
+    output.result(&value, || {
+        let why = why_best(&report).map(|why| format!("\n{why}\n")).unwrap_or_default();
+        tree_text(&latest.state, look) + &why
+    })
 }

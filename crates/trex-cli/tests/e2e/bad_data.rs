@@ -128,6 +128,22 @@ fn labels_and_splits_that_do_not_fit_are_refused() {
     check_data(&program, "\"train.csv\"", "\"train.csv\"", "data.empty_split", "more rows");
 }
 
+/// By path, by another path to the same file, and by content.
+#[test]
+fn a_file_that_serves_twice_is_refused() {
+    let program = program();
+    let train = "\"train.csv\"";
+    for dev in ["train.csv", "./train.csv", "copy.csv"] {
+        program.write("copy.csv", rows(60));
+        check_data(&program, train, &format!("{train}\ndev = {dev:?}"), "data.same_file", "data.dev and data.train");
+    }
+    check_data(&program, train, &format!("{train}\ntest = \"copy.csv\""), "data.same_file", "data.test and data.train");
+    program.write("dev.csv", rows(40));
+    program.write("test.csv", rows(40));
+    let both = format!("{train}\ndev = \"dev.csv\"\ntest = \"test.csv\"");
+    check_data(&program, train, &both, "data.same_file", "data.test and data.dev");
+}
+
 /// After the mistake is mended the same command works: a run that never got its data is in nobody's way.
 #[test]
 fn a_mended_task_runs_in_the_same_workspace() {

@@ -128,6 +128,32 @@ fn a_folder_that_may_not_be_written_is_refused() {
     assert!(files_below(&dir).is_empty());
 }
 
+/// A copy of the database alone, as it lies on read-only media: it can be looked at, not written to.
+#[test]
+#[cfg(unix)]
+fn a_workspace_that_may_not_be_written_can_be_read() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let program = with_begun_run();
+    let events = program.events("w");
+    program.write("copy/workspace.db", fs::read(program.path("w/workspace.db")).unwrap());
+    program.write("copy/workspace.db-wal", fs::read(program.path("w/workspace.db-wal")).unwrap_or_default());
+    let dir = program.path("copy");
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o555)).unwrap();
+    let binds = fs::write(dir.join("probe"), "").is_err();
+    let before = files_below(&dir);
+    for command in READERS.iter().filter(|command| command[0] != "show") {
+        program.succeed(&[command, &["--workspace", "copy"][..]].concat());
+    }
+    assert_eq!(program.events("copy"), events);
+    if !binds {
+        println!("skipped in part: permissions do not bind this user");
+        return;
+    }
+    program.refused(&["resume", "--workspace", "copy"], 3, "store.read_only");
+    assert!(files_below(&dir) == before);
+}
+
 /// A second writer is told so; who only looks is not disturbed.
 #[test]
 fn a_locked_workspace_can_be_read_only() {

@@ -7,6 +7,7 @@ use trex_domain::Report;
 
 use crate::outcome::check_log;
 use crate::program::{Done, Program};
+use crate::schema::check_schema;
 
 #[test]
 fn a_run_and_everything_that_shows_it() {
@@ -53,6 +54,7 @@ fn check_score(score: &Value, split: &str, n: u64) {
 #[track_caller]
 fn check_report(program: &Program) {
     let report = program.json(&["report", "--workspace", "w"]);
+    check_schema(&report);
     check_score(&report["base"], "final", 40);
     check_score(&report["final"], "final", 40);
     assert!(["gain", "no_real_gain"].contains(&report["verdict"].as_str().unwrap()));
@@ -182,7 +184,10 @@ fn commands_without_a_run() {
 
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         let script = program.succeed(&["completions", shell]).stdout;
-        assert!(script.contains("resume") && script.contains("trex"), "{shell}");
+        assert!(script.contains("resume") && script.contains("trex") && script.contains("no-follow"), "{shell}");
+        for hidden in ["make-model", "practice-steps", "one job from standard input"] {
+            assert!(!script.contains(hidden), "{shell} completes {hidden}");
+        }
     }
 
     program.write("rows.csv", "text,label\ngood,1\nbad,0\ngood,1\n");

@@ -13,6 +13,7 @@ use trex_domain::seeded_rng;
 use crate::life::{Life, is_alive};
 use crate::outcome::Outcome;
 use crate::program::{Program, TINY};
+use crate::schema::check_schema;
 
 /// Kills in all.
 const KILLS: usize = 50;
@@ -274,6 +275,19 @@ fn a_trial_whose_workers_always_die_is_given_up_and_the_run_goes_on() {
     assert!(refusal.hint.contains("trex tree"), "{refusal:?}");
 }
 
+/// What was running when the program died is nowhere called running any more.
+#[track_caller]
+fn check_interrupted(program: &Program) {
+    let commands: [&[&str]; 5] = [&["status"], &["tree"], &["show", "s1.e1"], &["report"], &["report", "--html"]];
+    for command in commands {
+        let text = program.succeed(&[command, &["--workspace", "w"]].concat()).stdout;
+        assert!(text.contains("interrupted") && !text.contains("running"), "{command:?}: {text}");
+    }
+    let report = program.json(&["report", "--workspace", "w"]);
+    assert_eq!(report["status"], "interrupted");
+    check_schema(&report);
+}
+
 /// While one program works on a run, others may look and not write; a worker whose program is killed ends by itself.
 #[test]
 fn one_program_writes_and_others_look() {
@@ -290,10 +304,10 @@ fn one_program_writes_and_others_look() {
         assert!(refusal.message.contains("trex run"), "{refusal:?}");
     }
     let status = program.json(&["status", "--workspace", "w"]);
-    assert_eq!((&status["status"], &status["phase"]), (&"unfinished".into(), &"search".into()));
-    assert!(program.succeed(&["status", "--workspace", "w"]).stdout.contains("unfinished in phase search"));
-    program.succeed(&["tree", "--workspace", "w"]);
-    program.succeed(&["report", "--workspace", "w"]);
+    assert_eq!((&status["status"], &status["phase"]), (&"running".into(), &"search".into()));
+    assert!(program.succeed(&["status", "--workspace", "w"]).stdout.contains("running in phase search"));
+    assert!(program.succeed(&["tree", "--workspace", "w"]).stdout.contains(" running "));
+    assert_eq!(program.json(&["report", "--workspace", "w"])["status"], "running");
     let shown: Vec<_> = life.read.iter().filter(|line| line["seq"].is_u64()).cloned().collect();
     let recorded = program.events("w");
     assert_eq!(shown, recorded[..shown.len()]);
@@ -302,7 +316,8 @@ fn one_program_writes_and_others_look() {
         std::thread::yield_now();
     }
     let status = program.json(&["status", "--workspace", "w"]);
-    assert_eq!(status["events"], recorded.len());
+    assert_eq!((&status["events"], &status["status"]), (&recorded.len().into(), &"interrupted".into()));
+    check_interrupted(&program);
     let refusal = program.refused(&RUN, 3, "run.unfinished");
     assert!(refusal.hint.contains("trex resume"), "{refusal:?}");
 }

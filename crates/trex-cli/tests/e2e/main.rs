@@ -1,6 +1,6 @@
 //! The `trex` program from outside, as people and scripts use it: whole runs, kills, and every kind of wrong input.
 //!
-//! Nothing here depends on how good the bundled model is. Every test has a folder and a model cache of its own.
+//! Nothing but `base_scores` depends on how good the bundled model is. Every test has a folder and a model cache of its own.
 
 #[cfg(test)]
 mod bad_data;
@@ -8,6 +8,8 @@ mod bad_data;
 mod bad_models;
 #[cfg(test)]
 mod bad_workspaces;
+#[cfg(test)]
+mod base_scores;
 #[cfg(test)]
 mod commands;
 #[cfg(test)]
@@ -20,3 +22,5 @@ mod outcome;
 mod program;
 #[cfg(test)]
 mod repeat;
+#[cfg(test)]
+mod schema;

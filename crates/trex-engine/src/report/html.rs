@@ -6,8 +6,9 @@ use trex_domain::{NodeReport, Report, ReportScore, RowLedger, VariantReport, Ver
 use super::svg_curves::{curves_svg, intervals_svg, timeline_svg};
 use super::svg_tree::{tree_legend, tree_svg};
 use super::text::{
-    best_variant, cost_rows, date_utc, diff_text, duplicates_text, duration, effect_text, effect_word, experiments,
-    no_result_text, noise_lines, put, score_interval, sealed_text, stop_text, verdict_sentence, work_secs,
+    INTERRUPTED, best_name, best_variant, cost_rows, date_utc, diff_text, duplicates_text, duration, effect_text,
+    effect_word, experiments, no_result_text, noise_lines, processor_text, put, score_interval, sealed_text,
+    state_text, stop_text, untried_text, verdict_sentence, why_best,
 };
 
 const STYLE: &str = include_str!("style.css");
@@ -68,6 +69,7 @@ fn verdict(report: &Report, out: &mut String) {
     let (class, word, icon) = match report.verdict {
         Some(Verdict::Gain) => ("gain", "Gain", "M3 16L12 5L21 16"),
         Some(Verdict::NoRealGain) => ("even", "No real gain", "M3 8H21M3 15H21"),
+        None if report.status == INTERRUPTED => ("", "Interrupted", "M5 12H6M12 12H13M19 12H20"),
         None => ("", "Not finished", "M5 12H6M12 12H13M19 12H20"),
     };
     put!(
@@ -89,7 +91,7 @@ fn tiles(report: &Report, out: &mut String) {
         tile(&format!("{:.3}", score.score), name, &format!("[{low:.3}, {high:.3}] · n={}", score.n))
     };
     out.push_str(&score("untouched base", &report.base));
-    out.push_str(&score("best model", &report.final_));
+    out.push_str(&score(best_name(report), &report.final_));
     if let Some(gain) = &report.gain {
         let [low, high] = gain.effect.ci95;
         out.push_str(&tile(
@@ -115,7 +117,7 @@ fn tile(number: &str, name: &str, detail: &str) -> String {
 }
 
 fn scores(report: &Report, out: &mut String) {
-    let rows: Vec<(&str, &ReportScore)> = [("untouched base", &report.base), ("best model", &report.final_)]
+    let rows: Vec<(&str, &ReportScore)> = [("untouched base", &report.base), (best_name(report), &report.final_)]
         .into_iter()
         .filter_map(|(name, score)| Some((name, score.as_ref()?)))
         .collect();
@@ -150,7 +152,7 @@ fn scores(report: &Report, out: &mut String) {
 fn tree(report: &Report, out: &mut String) {
     open(out, "The search tree");
     put!(out, "<div class=\"scroll\">{}</div>{}", tree_svg(report), tree_legend(report));
-    table_head(out, &["node", "what", "state", "rung", "search score", "select score", "work", "note"]);
+    table_head(out, &["node", "what", "state", "rung", "search score", "select score", "processor time", "note"]);
     let roots = report.nodes.iter().filter(|node| node.parent.is_none() || node.strategy.is_some());
     for node in roots {
         node_rows(report, node, out);
@@ -159,8 +161,14 @@ fn tree(report: &Report, out: &mut String) {
         }
     }
     out.push_str("</tbody></table></div>");
+    if let Some(why) = why_best(report) {
+        put!(out, "<p>{}</p>", escape(&why));
+    }
     if let Some(reason) = &report.stopped {
         put!(out, "<p class=\"meta\">The search ended because {}.</p>", escape(&stop_text(reason)));
+    }
+    if let Some(untried) = untried_text(report) {
+        put!(out, "<p class=\"meta\">{untried}</p>");
     }
     close(out);
 }
@@ -181,7 +189,7 @@ fn node_rows(report: &Report, node: &NodeReport, out: &mut String) {
         node.id,
         escape(&what),
         node.value.map(|value| format!("{value:.3}")).unwrap_or_default(),
-        duration(work_secs(&node.cost)),
+        processor_text(&node.cost),
         node.comparison.map(|found| format!("paired effect {}", effect_text(&found.effect))).unwrap_or_default()
     );
     for variant in &node.variants {
@@ -199,11 +207,11 @@ fn variant_row(report: &Report, variant: &VariantReport, out: &mut String) {
         variant.id,
         if best { " ★" } else { "" },
         escape(&diff_text(&variant.diff)),
-        variant.state.as_str(),
+        state_text(report, variant),
         variant.rung.map(|rung| rung.to_string()).unwrap_or_default(),
         variant.search.as_ref().map(score_cell).unwrap_or_default(),
         variant.select.as_ref().map(score_cell).unwrap_or_default(),
-        duration(work_secs(&variant.cost)),
+        processor_text(&variant.cost),
         escape(variant.note.as_deref().unwrap_or_default())
     );
 }
@@ -224,7 +232,7 @@ fn effects(report: &Report, out: &mut String) {
             Some(comparison) => {
                 (effect_text(&comparison.effect), effect_word(&comparison.effect, comparison.significant))
             }
-            None => (no_result_text(node), "no result"),
+            None => (no_result_text(report, node), "no result"),
         };
         let class = word.split(' ').next().unwrap_or_default();
         put!(

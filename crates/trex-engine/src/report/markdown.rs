@@ -4,8 +4,9 @@
 use trex_domain::{NodeReport, Report, RowLedger};
 
 use super::text::{
-    best_variant, cost_rows, date_utc, diff_text, duplicates_text, duration, effect_text, effect_word, experiments,
-    known_score, no_result_text, noise_lines, put, score_text, sealed_text, stop_text, verdict_sentence, work_secs,
+    best_name, best_variant, cost_rows, date_utc, diff_text, duplicates_text, effect_text, effect_word, experiments,
+    known_score, no_result_text, noise_lines, processor_text, put, score_text, sealed_text, state_text, stop_text,
+    untried_text, verdict_sentence, why_best,
 };
 
 /// Renders the report as Markdown.
@@ -36,7 +37,7 @@ fn scores(report: &Report, out: &mut String) {
     out.push_str(
         "\n## Scores\n\n| model | score | 95 % interval | n | split | metric |\n|---|---:|---|---:|---|---|\n",
     );
-    for (name, score) in [("untouched base", &report.base), ("best model", &report.final_)] {
+    for (name, score) in [("untouched base", &report.base), (best_name(report), &report.final_)] {
         let Some(score) = score else { continue };
         put!(
             out,
@@ -63,8 +64,14 @@ fn scores(report: &Report, out: &mut String) {
         let changes = escape(&diff_text(&best.diff));
         put!(out, "\nBest model: `{}`; changes from the starting point: {changes}.\n", best.variant);
     }
+    if let Some(why) = why_best(report) {
+        put!(out, "\n{}\n", escape(&why));
+    }
     if let Some(reason) = &report.stopped {
         put!(out, "\nThe search ended because {}.\n", stop_text(reason));
+    }
+    if let Some(untried) = untried_text(report) {
+        put!(out, "\n{untried}\n");
     }
 }
 
@@ -74,7 +81,7 @@ fn effects(report: &Report, out: &mut String) {
         out.push_str("No experiment was run.\n");
     }
     for node in experiments(report) {
-        put!(out, "- `{}` {}: {}\n", node.id, escape(&node.title), escape(&experiment_text(node)));
+        put!(out, "- `{}` {}: {}\n", node.id, escape(&node.title), escape(&experiment_text(report, node)));
     }
     if !report.insights.is_empty() {
         out.push_str("\nInsights:\n\n");
@@ -91,14 +98,14 @@ fn effects(report: &Report, out: &mut String) {
     }
 }
 
-fn experiment_text(node: &NodeReport) -> String {
+fn experiment_text(report: &Report, node: &NodeReport) -> String {
     match &node.comparison {
         Some(comparison) => format!(
             "{}, {} against the best model of that time",
             effect_word(&comparison.effect, comparison.significant),
             effect_text(&comparison.effect)
         ),
-        None => format!("no result ({})", no_result_text(node)),
+        None => format!("no result ({})", no_result_text(report, node)),
     }
 }
 
@@ -136,7 +143,7 @@ fn tree_node(report: &Report, node: &NodeReport, out: &mut String) {
             out,
             "      {}  {}{score}  {}{remark}{star}\n",
             variant.id,
-            variant.state.as_str(),
+            state_text(report, variant),
             fenced(&diff_text(&variant.diff))
         );
     }
@@ -207,7 +214,7 @@ fn cost(report: &Report, out: &mut String) {
         put!(out, "| {what} | {spent} |\n");
     }
     for node in experiments(report) {
-        put!(out, "| work on `{}` | {} |\n", node.id, duration(work_secs(&node.cost)));
+        put!(out, "| processor time of `{}` | {} |\n", node.id, processor_text(&node.cost));
     }
     if report.resumed > 0 {
         put!(out, "\nThe run was resumed {} times; finished work was not repeated.\n", report.resumed);
@@ -304,7 +311,7 @@ mod tests {
             "  s1  Find the learning rate  0.790",
             "      s1.e1.a  evaluated  0.790 [0.750, 0.830], n=400  learning_rate: 0.0002 → 0.0005  * best",
             "(loss diverged at step 6: 41.2 after 1.4)",
-            "- base: 0.520, 0.510, 0.525 (standard deviation 0.0076)",
+            "- base on the search split, n=300: 0.520, 0.510, 0.525 (standard deviation 0.0076)",
             "| exact\\_dedup | 2000 | 1960 | 0 | 0 | 40 exact duplicate |",
             "One proposal equalled an earlier one and was not run again; 0 duplicates were run.",
             "was opened once",

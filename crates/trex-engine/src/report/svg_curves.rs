@@ -46,7 +46,7 @@ pub(super) fn curves_svg(report: &Report) -> String {
     chart.draw(&label, "optimiser step", "loss (nats per supervised token)", &lines, &[])
 }
 
-/// The best score so far and every select score against the work spent; empty where nothing reached the select split.
+/// The best score so far and every select score against the processor time spent; empty where nothing reached the select split.
 pub(super) fn timeline_svg(report: &Report) -> String {
     let Some(base) = report.nodes.first().and_then(|root| root.value) else {
         return String::new();
@@ -59,7 +59,7 @@ pub(super) fn timeline_svg(report: &Report) -> String {
         for variant in &node.variants {
             spent += work_secs(&variant.cost);
         }
-        // A batch goes up its rungs side by side, so its scores belong to the work of the whole batch.
+        // A batch goes up its rungs side by side, so its scores belong to the cost of the whole batch.
         for variant in node.variants.iter().filter(|variant| variant.rung.is_some()) {
             if let Some(score) = &variant.select {
                 dots.push(Dot { x: spent, score: score.clone(), name: variant.id.to_string() });
@@ -85,8 +85,8 @@ pub(super) fn timeline_svg(report: &Report) -> String {
     let line = Line { name: "best so far".to_owned(), points: steps, colour: COLOURS[0], dash: "none", bold: true };
     let lines = [line];
     let chart = Chart::new(&lines, &dots, true);
-    let label = format!("Best select score against work: from {base:.3} to {best:.3}");
-    chart.draw(&label, &format!("work on variants ({name})"), "score on the select split", &lines, &dots)
+    let label = format!("Best select score against processor time: from {base:.3} to {best:.3}");
+    chart.draw(&label, &format!("processor time of variants ({name})"), "score on the select split", &lines, &dots)
 }
 
 /// Scores with their intervals on one axis from 0 to 1.

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use trex_domain::{NodeReport, NodeState, Report, VariantReport};
 
 use super::html::escape;
-use super::text::{diff_text, effect_text, effect_word, known_score, put, score_interval, short_diff};
+use super::text::{
+    diff_text, effect_text, effect_word, known_score, put, score_interval, short_diff, state_text, state_word,
+};
 
 const CARD_WIDTH: f64 = 252.0;
 const CARD_HEIGHT: f64 = 46.0;
@@ -32,7 +34,7 @@ pub(super) fn tree_svg(report: &Report) -> String {
     let mut svg = String::new();
     put!(
         svg,
-        "<svg class=\"tree\" role=\"img\" aria-label=\"{}\" width=\"{width:.0}\" height=\"{height:.0}\" \
+        "<svg class=\"tree\" role=\"img\" aria-label=\"{}\" width=\"{width:.0}\" style=\"--width: {width:.0}px\" \
          viewBox=\"0 0 {width:.0} {height:.0}\">\n",
         escape(&tree_label(report))
     );
@@ -69,7 +71,7 @@ pub(super) fn tree_legend(report: &Report) -> String {
             "<span class=\"key\"><svg width=\"18\" height=\"18\" viewBox=\"-9 -9 18 18\" aria-hidden=\"true\" \
              class=\"ink\">{}</svg>{}</span>",
             state_shape(state),
-            state.as_str()
+            state_word(report, state)
         );
     }
     out.push_str(
@@ -111,7 +113,7 @@ fn cards(report: &Report) -> Vec<Card> {
         cards.push(node_card(node, parent, depth, base));
         index_of.insert(node.id.as_str(), index);
         for variant in &node.variants {
-            let mut card = variant_card(variant, index, depth + 1, base);
+            let mut card = variant_card(report, variant, index, depth + 1);
             card.best = best.as_deref() == Some(variant.id.as_str());
             cards.push(card);
         }
@@ -149,11 +151,12 @@ fn node_card(node: &NodeReport, parent: Option<usize>, depth: u32, base: Option<
     }
 }
 
-fn variant_card(variant: &VariantReport, parent: usize, depth: u32, base: Option<f64>) -> Card {
+fn variant_card(report: &Report, variant: &VariantReport, parent: usize, depth: u32) -> Card {
+    let base = report.nodes.first().and_then(|root| root.value);
+    let state = state_text(report, variant);
     let known = known_score(variant);
-    let score = known.map_or_else(|| variant.state.as_str().to_owned(), score_interval);
-    let mut tooltip =
-        format!("{} ({})\n{}\n{}", variant.id, variant.state.as_str(), diff_text(&variant.diff), variant.why);
+    let score = known.map_or_else(|| state.to_owned(), score_interval);
+    let mut tooltip = format!("{} ({state})\n{}\n{}", variant.id, diff_text(&variant.diff), variant.why);
     if let Some(known) = known {
         put!(tooltip, "\n{} split: {}, n={}", known.split, score_interval(known), known.n);
     }

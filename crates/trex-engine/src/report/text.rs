@@ -1,8 +1,12 @@
 //! Wording that the Markdown and the HTML rendering share, as plain text. Escaping is the business of whoever places it.
 
 use trex_domain::{
-    BudgetLimit, Cost, Effect, Millis, NodeReport, Report, ReportScore, StopReason, VariantDiff, VariantReport, Verdict,
+    BudgetLimit, Cost, Effect, Millis, NodeReport, NodeState, Report, ReportScore, StopReason, VariantDiff,
+    VariantReport, Verdict,
 };
+
+/// The status of a run that has no verdict and that no program works on, and the state of what it was at.
+pub(super) const INTERRUPTED: &str = "interrupted";
 
 /// Appends formatted text to a `String`; writing to one cannot fail.
 macro_rules! put {
@@ -103,6 +107,56 @@ pub(super) fn work_secs(cost: &Cost) -> f64 {
     if cost.cpu_s > 0.0 { cost.cpu_s } else { cost.wall_s }
 }
 
+/// What the second row of scores is; where nothing beat the base, it is the base again.
+pub(super) fn best_name(report: &Report) -> &'static str {
+    if report.verdict.is_some() && report.best.is_none() { "best model (the base)" } else { "best model" }
+}
+
+/// Processor time in words; wall time, called so, where none was measured.
+pub(super) fn processor_text(cost: &Cost) -> String {
+    if cost.cpu_s > 0.0 || cost.wall_s <= 0.0 {
+        return duration(cost.cpu_s);
+    }
+    format!("{} (wall)", duration(cost.wall_s))
+}
+
+/// The state of a variant in a word. One whose run was interrupted only seems to be running.
+pub(super) fn state_text(report: &Report, variant: &VariantReport) -> &'static str {
+    state_word(report, variant.state)
+}
+
+/// The same for any variant in this state.
+pub(super) fn state_word(report: &Report, state: NodeState) -> &'static str {
+    if state == NodeState::Running && report.status == INTERRUPTED {
+        return INTERRUPTED;
+    }
+    state.as_str()
+}
+
+/// Why the best model is not the variant with the highest select score, in a sentence; `None` where it is.
+///
+/// A candidate replaces the best model only by a significant paired difference, so a higher score alone is not enough.
+pub fn why_best(report: &Report) -> Option<String> {
+    let best = best_variant(report).and_then(|variant| variant.select.as_ref());
+    let (name, score) = match (&report.best, best) {
+        (Some(best), score) => (best.variant.to_string(), score?.score),
+        (None, _) => ("the untouched base".to_owned(), report.nodes.first()?.value?),
+    };
+    let compared = experiments(report).filter(|node| node.comparison.is_some());
+    let scored = compared.flat_map(|node| {
+        node.variants.iter().filter_map(move |variant| Some((node, &variant.id, variant.select.as_ref()?.score)))
+    });
+    let (node, highest, value) = scored.max_by(|a, b| a.2.total_cmp(&b.2))?;
+    let effect =
+        node.comparison.as_ref().filter(|_| value > score).map(|comparison| effect_text(&comparison.effect))?;
+    Some(format!(
+        "{highest} has the highest score on the select split ({value:.3}, {name} has {score:.3}), but it did not become \
+         the best: only a paired difference whose widened 95 % interval lies above zero counts, and that of {} to the \
+         best of its time was {effect}.",
+        node.id
+    ))
+}
+
 /// The verdict in one plain sentence (two where there is no gain).
 pub(super) fn verdict_sentence(report: &Report) -> String {
     let Some(verdict) = report.verdict else {
@@ -138,7 +192,8 @@ fn running_sentence(report: &Report) -> String {
     let base = report.base.as_ref().map(|base| format!(" The untouched base {} so far.", answers(base)));
     let best = report.best.as_ref().map(|best| format!(" The best candidate so far is {}.", best.variant));
     format!(
-        "The run has not ended, so there is no verdict yet.{}{}",
+        "The run {}, so there is no verdict yet.{}{}",
+        if report.status == INTERRUPTED { "was interrupted and can be resumed" } else { "has not ended" },
         base.unwrap_or_default(),
         best.unwrap_or_default()
     )
@@ -177,6 +232,19 @@ pub(super) fn stop_text(reason: &StopReason) -> String {
     }
 }
 
+/// Which strategies the budget did not reach, in a sentence; `None` where the search ended for another reason.
+pub(super) fn untried_text(report: &Report) -> Option<String> {
+    let budget_is_spent = matches!(report.stopped, Some(StopReason::Budget { .. }));
+    let strategies = || report.nodes.iter().filter(|node| node.strategy.is_some());
+    let was_tried = |id| experiments(report).any(|experiment| experiment.parent.as_ref() == Some(id));
+    let untried: Vec<_> = strategies().filter(|node| !was_tried(&node.id)).map(|node| node.id.as_str()).collect();
+    if untried.is_empty() || !budget_is_spent {
+        return None;
+    }
+    let (count, all) = (untried.len(), strategies().count());
+    Some(format!("{count} of {all} strategies were not tried ({}); a larger budget reaches more.", untried.join(", ")))
+}
+
 /// How the sealed split was used.
 pub(super) fn sealed_text(report: &Report) -> String {
     let rows = report.rows.get("final").copied().unwrap_or(0);
@@ -207,7 +275,11 @@ pub(super) fn duplicates_text(report: &Report) -> String {
 pub(super) fn noise_lines(report: &Report) -> Vec<String> {
     let line = |noise: &trex_domain::SeedNoise| {
         let scores: Vec<_> = noise.scores.iter().map(|score| format!("{score:.3}")).collect();
-        format!("{}: {} (standard deviation {:.4})", noise.of, scores.join(", "), noise.sd)
+        let place = match (&noise.split, noise.n) {
+            (Some(split), Some(n)) => format!(" on the {split} split, n={n}"),
+            _ => String::new(),
+        };
+        format!("{}{place}: {} (standard deviation {:.4})", noise.of, scores.join(", "), noise.sd)
     };
     report.noise.iter().map(line).collect()
 }
@@ -234,13 +306,13 @@ pub(super) fn known_score(variant: &VariantReport) -> Option<&ReportScore> {
 }
 
 /// Why an experiment has no comparison.
-pub(super) fn no_result_text(node: &NodeReport) -> String {
+pub(super) fn no_result_text(report: &Report, node: &NodeReport) -> String {
     let notes: Vec<_> = node
         .variants
         .iter()
         .map(|variant| match &variant.note {
-            Some(why) => format!("{} {}: {why}", variant.id, variant.state.as_str()),
-            None => format!("{} {}", variant.id, variant.state.as_str()),
+            Some(why) => format!("{} {}: {why}", variant.id, state_text(report, variant)),
+            None => format!("{} {}", variant.id, state_text(report, variant)),
         })
         .collect();
     if notes.is_empty() { "no variants".to_owned() } else { notes.join("; ") }
@@ -296,6 +368,57 @@ mod tests {
         assert!(verdict_sentence(&report).contains("nothing that was tried beat the untouched base"));
         report.verdict = None;
         assert!(verdict_sentence(&report).contains("has not ended"));
+    }
+
+    #[test]
+    fn a_higher_score_that_is_not_the_best_is_explained() {
+        let mut report = sample_report();
+        assert_eq!(why_best(&report), None, "the best has the highest score");
+        let node = report.nodes.iter_mut().find(|node| node.id.as_str() == "s2.e1").unwrap();
+        let select = node.variants[0].select.as_mut().unwrap();
+        select.score = 0.795;
+        let told = why_best(&report).unwrap();
+        assert!(
+            told.starts_with("s2.e1.a has the highest score on the select split (0.795, s1.e1.a has 0.790)"),
+            "{told}"
+        );
+        assert!(told.contains("that of s2.e1 to the best of its time was -0.050 [-0.092, -0.008]"), "{told}");
+        // Where nothing beat the base, the same holds for the base.
+        report.best = None;
+        assert!(why_best(&report).unwrap().contains("(0.795, the untouched base has 0.520)"));
+        report.nodes.clear();
+        assert_eq!(why_best(&report), None);
+    }
+
+    #[test]
+    fn strategies_that_the_budget_did_not_reach_are_named() {
+        let mut report = sample_report();
+        report.stopped = Some(StopReason::Budget { limit: BudgetLimit::Trials });
+        assert_eq!(untried_text(&report), None);
+        report.nodes.retain(|node| node.id.as_str() != "s2.e1");
+        let told = "1 of 2 strategies were not tried (s2); a larger budget reaches more.";
+        assert_eq!(untried_text(&report).as_deref(), Some(told));
+        report.stopped = Some(StopReason::Exhausted);
+        assert_eq!(untried_text(&report), None);
+    }
+
+    #[test]
+    fn an_interrupted_run_is_called_so() {
+        let mut report = sample_report();
+        (report.verdict, report.status) = (None, INTERRUPTED.to_owned());
+        assert!(verdict_sentence(&report).starts_with("The run was interrupted"));
+        let mut variant = variants(&report).next().unwrap().clone();
+        variant.state = NodeState::Running;
+        assert_eq!(state_text(&report, &variant), "interrupted");
+        report.status = "running".to_owned();
+        assert_eq!(state_text(&report, &variant), "running");
+    }
+
+    #[test]
+    fn work_is_told_in_processor_time_where_it_was_measured() {
+        assert_eq!(processor_text(&Cost { cpu_s: 12.0, wall_s: 20.0, ..Cost::default() }), "12 s");
+        assert_eq!(processor_text(&Cost { wall_s: 20.0, ..Cost::default() }), "20 s (wall)");
+        assert_eq!(processor_text(&Cost::default()), "0 s");
     }
 
     #[test]

@@ -121,6 +121,36 @@ fn unknown_keys_are_named_with_place_and_neighbour_at_every_level() {
     check_hint("trials", "zzz", "known keys here: cpu_s, gpu_s, money, tokens, trials, wall_s");
 }
 
+/// They are not taken silently: what they mean elsewhere is not always what ours mean.
+#[test]
+fn everyday_names_are_told_the_right_key() {
+    check("max_steps", "epochs", "task.unknown_key", "my/task.toml:21:1: unknown key \"epochs\" in [train]");
+    for name in ["epochs", "num_train_epochs", "n_epochs"] {
+        let hint = parse(&TASK.replacen("max_steps", name, 1)).unwrap_err().hint().unwrap();
+        assert!(hint.starts_with("write max_steps in [train]; there are no epochs: write rows × epochs ÷"), "{hint}");
+    }
+    check_hint("learning_rate", "lr", "write learning_rate in [train]");
+    let batch = "write per_device_train_batch_size in [train]; times gradient_accumulation_steps it is the batch of one \
+                 optimiser step";
+    check_hint("max_steps", "batch_size", batch);
+    // At the top level and below `[train.lora]` too.
+    check_hint("metric =", "lr =", "write learning_rate in [train]");
+    check_hint("r = 16", "rank = 16", "write [train.lora]; its keys are r, lora_alpha and lora_dropout");
+}
+
+#[test]
+fn every_everyday_name_leads_to_a_key_and_is_none_itself() {
+    let lines = toml::to_string(&TrainConfig::default()).unwrap();
+    for (names, ours, _) in MISNOMERS {
+        let key = ours.rsplit('.').next().unwrap();
+        assert!(ours.starts_with("train.") && lines.contains(key), "{ours}");
+        for name in names {
+            let is_alias = TRAIN_ALIASES.iter().any(|(alias, _)| alias == name);
+            assert!(!is_alias && !lines.lines().any(|line| line.starts_with(&format!("{name} ="))), "{name}");
+        }
+    }
+}
+
 #[test]
 fn wrong_values_say_what_was_expected() {
     let wrong = "task.wrong_type";
