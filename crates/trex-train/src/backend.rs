@@ -34,6 +34,19 @@ pub(crate) fn open(
     Ok(Box::new(CpuEngine::new(config.clone(), tensors, parameters, scale, bf16)?))
 }
 
+/// Puts all weights of a model in training.
+pub(crate) fn open_all(
+    config: &ModelConfig,
+    initial: BTreeMap<String, Tensor>,
+    parameters: &[Parameter],
+) -> Result<Box<dyn TrainStep>, TrainError> {
+    if refusal(config, 0.0, Backend::Auto).is_none() {
+        return Ok(Box::new(CpuEngine::with_all_weights(config.clone(), initial, parameters)?));
+    }
+    let (model, vars) = Decoder::trainable(config.clone(), initial, &Device::Cpu)?;
+    Ok(Box::new(Autograd::with_all_weights(model, vars.into_iter().map(|(_, var)| var).collect())))
+}
+
 /// Why the engine is not used; `None` where it is.
 pub(crate) fn refusal(config: &ModelConfig, lora_dropout: f64, backend: Backend) -> Option<String> {
     match backend {

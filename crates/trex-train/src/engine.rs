@@ -11,6 +11,7 @@ mod backward;
 mod blocks;
 mod forward;
 mod frozen;
+mod full;
 mod head;
 mod inference;
 mod math;
@@ -27,7 +28,8 @@ use self::attention::{Scene, TreeRange};
 use self::backward::Buffers;
 use self::blocks::{Pool, room};
 use self::forward::{Rooms, Setting, Trace};
-use self::head::{Head, HeadBuffers, PackedHead};
+use self::full::Places;
+use self::head::{Head, HeadBuffers, HeadGradients, PackedHead};
 pub(crate) use self::inference::greedy;
 use self::model::{LayerAdapters, Weights};
 pub(crate) use self::simd::Level;
@@ -47,6 +49,8 @@ pub(crate) struct CpuEngine {
     weights: Weights,
     packed_head: Option<PackedHead>,
     adapters: Vec<LayerAdapters>,
+    /// Where the weights lie among the parameters, when they are trained themselves.
+    trained: Option<Places>,
     rooms: Rooms,
     traces: Vec<Trace>,
     buffers: Buffers,
@@ -83,12 +87,24 @@ impl CpuEngine {
             weights,
             packed_head,
             adapters,
+            trained: None,
             rooms: Rooms::default(),
             traces,
             buffers: Buffers::default(),
             head_buffers: HeadBuffers::default(),
             pool: Pool::default(),
         })
+    }
+
+    /// Takes a model whose weights are all trained; `parameters` hold every one of them under its name.
+    pub(crate) fn with_all_weights(
+        config: ModelConfig,
+        tensors: BTreeMap<String, Tensor>,
+        parameters: &[Parameter],
+    ) -> Result<Self, TrainError> {
+        let trained = Places::find(&config, parameters);
+        let missing = || TrainError::MissingTensor { path: "parameters".into(), name: "a weight".to_owned() };
+        Ok(Self { trained: Some(trained.ok_or_else(missing)?), ..Self::new(config, tensors, &[], 1.0, false)? })
     }
 
     /// The shape of the model.
@@ -177,7 +193,18 @@ impl TrainStep for CpuEngine {
         )?;
         let head = head(&self.weights, self.packed_head.as_ref(), &self.config);
         let mut grad = vec![0.0; last.len()];
-        let loss = head::loss(&setting, &head, &last, &batch.targets, objective, &mut self.head_buffers, &mut grad);
+        let mut of_head = self.trained.as_ref().map(|places| gradients.two(places.head(), places.norm));
+        let mut of_head = of_head.as_mut().map(|(weight, norm)| HeadGradients { weight, norm });
+        let loss = head::loss(
+            &setting,
+            &head,
+            &last,
+            &batch.targets,
+            objective,
+            &mut self.head_buffers,
+            &mut grad,
+            of_head.as_mut(),
+        );
         backward::layers(
             &setting,
             &self.weights,
@@ -187,12 +214,21 @@ impl TrainStep for CpuEngine {
             &wanted,
             grad,
             &mut self.buffers,
+            self.trained.as_ref(),
             gradients,
         )?;
+        if let Some(places) = &self.trained {
+            let sums = &mut gradients.values[places.embedding];
+            full::add_embedding(&setting, batch.tree.tokens(), &self.buffers.grad, sums);
+        }
         Ok(loss)
     }
 
     fn set_parameters(&mut self, parameters: &[Parameter]) -> Result<(), TrainError> {
+        if let Some(places) = &self.trained {
+            self.weights.take(places, parameters);
+            return Ok(());
+        }
         for layer in &mut self.adapters {
             layer.take(parameters);
         }

@@ -114,6 +114,15 @@ impl Update {
 }
 
 impl Gradients {
+    /// Two of them at once.
+    ///
+    /// # Panics
+    /// When both are the same.
+    pub(crate) fn two(&mut self, a: usize, b: usize) -> (&mut Vec<f32>, &mut Vec<f32>) {
+        let [a, b] = self.values.get_disjoint_mut([a, b]).expect("different parameters");
+        (a, b)
+    }
+
     /// L2 norm over all parameters.
     fn norm(&self) -> f64 {
         self.values.iter().flatten().map(|g| f64::from(*g) * f64::from(*g)).sum::<f64>().sqrt()

@@ -12,13 +12,13 @@ use safetensors::tensor::{Dtype, TensorView};
 use serde_json::json;
 use trex_domain::{SchedulerType, TrainConfig};
 
-use crate::autograd::{Autograd, parameter};
+use crate::autograd::parameter;
 use crate::batch::TrainBatch;
-use crate::decoder::{Decoder, initial_weights};
+use crate::decoder::initial_weights;
 use crate::layout::TokenTree;
 use crate::optimizer::{AdamW, Parameter};
-use crate::step::{Objective, TrainStep as _};
-use crate::{ModelConfig, TrainError};
+use crate::step::Objective;
+use crate::{ModelConfig, TrainError, backend};
 
 /// How a pre-training runs.
 #[derive(Clone, Debug)]
@@ -63,8 +63,7 @@ pub fn pretrain(
     };
     let parameters: Vec<Parameter> =
         initial.iter().map(|(name, tensor)| parameter(name.clone(), tensor)).collect::<Result<_, _>>()?;
-    let (model, vars) = Decoder::trainable(settings.config.clone(), initial, &device)?;
-    let mut backend = Autograd::with_all_weights(model, vars.into_iter().map(|(_, var)| var).collect());
+    let mut backend = backend::open_all(&settings.config, initial, &parameters)?;
     let mut optimizer = AdamW::new(parameters);
     let schedule = TrainConfig {
         learning_rate: settings.learning_rate,

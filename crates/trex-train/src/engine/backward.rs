@@ -10,6 +10,7 @@ use super::attention::Kept;
 use super::blocks::{block_rows, room};
 use super::forward::{Applied, Rooms, Setting, Trace, activate, norm_rows, rotate};
 use super::frozen::Input;
+use super::full::{self, LayerPlaces, Places};
 use super::math;
 use super::model::{Layer, LayerAdapters, Weights};
 use super::product::Out;
@@ -23,10 +24,18 @@ pub(super) struct Buffers {
     /// Gradient of mixed values, of some rows and of all.
     dmixed_rows: Vec<f32>,
     dmixed: Vec<f32>,
-    /// Gradient of the residual stream, (tokens, hidden).
-    grad: Vec<f32>,
+    /// Gradient of the embedded tokens after a pass, (tokens, hidden); of use where the embedding is trained.
+    pub(super) grad: Vec<f32>,
     /// (heads, tokens, 3 · `head_dim`).
     heads: Vec<f32>,
+    /// Gradients of gate and up, (rows, 2 · inner), and of queries, keys and values, (tokens, width).
+    dgates: Vec<f32>,
+    dqkv: Vec<f32>,
+    /// Gradient of a norm's output, (rows, hidden).
+    dnormed: Vec<f32>,
+    /// For gradients of weights: inputs that are made again, and the gradient of the layer's output.
+    inputs: Vec<f32>,
+    dout: Vec<f32>,
     /// Sums of the blocks of one part of a layer.
     partial: Vec<f32>,
     sums: Vec<f32>,
@@ -56,6 +65,7 @@ pub(super) fn layers(
     wanted: &[usize],
     mut grad: Vec<f32>,
     buffers: &mut Buffers,
+    trained: Option<&Places>,
     gradients: &mut Gradients,
 ) -> Result<(), TrainError> {
     let tokens = setting.scene.tokens;
@@ -68,7 +78,14 @@ pub(super) fn layers(
         let is_last = number + 1 == weights.layers.len();
         let rows: &[usize] = if is_last { wanted } else { &all };
         let (layer, own, trace) = (&weights.layers[number], &adapters[number], &traces[number]);
+        let places = trained.map(|places| &places.layers[number]);
+        if places.is_some() {
+            buffers.dout.clone_from(&grad);
+        }
         feed_forward(setting, layer, own, rooms, trace, rows, &mut grad, buffers, gradients)?;
+        if let Some(places) = places {
+            feed_forward_weights(setting, layer, trace, rows, &grad, buffers, places, gradients);
+        }
         if is_last {
             grad = spread(setting.hidden, tokens, rows, &grad);
             buffers.dmixed = spread(setting.query_width(), tokens, rows, &buffers.dmixed_rows);
@@ -76,7 +93,11 @@ pub(super) fn layers(
             std::mem::swap(&mut buffers.dmixed, &mut buffers.dmixed_rows);
             skip.fill(false);
         }
-        attend(setting, layer, own, rooms, trace, &skip, number == 0, &mut grad, buffers, gradients)?;
+        let is_lowest = number == 0 && trained.is_none();
+        attend(setting, layer, own, rooms, trace, &skip, is_lowest, &mut grad, buffers, gradients)?;
+        if let Some(places) = places {
+            attention_weights(setting, layer, trace, buffers, places, gradients);
+        }
     }
     buffers.grad = grad;
     Ok(())
@@ -123,9 +144,13 @@ fn feed_forward(
     let [_, thin_o, thin_gate_up, thin_down] = &trace.thin;
     let widths = parts.map(StackAdapters::width);
     let dmixed = room(&mut buffers.dmixed_rows, rows.len() * query_width);
+    let dgates = room(&mut buffers.dgates, rows.len() * 2 * inner);
+    let dnormed = room(&mut buffers.dnormed, rows.len() * hidden);
     let chunks = grad[..rows.len() * hidden]
         .par_chunks_mut(block * hidden)
         .zip(dmixed.par_chunks_mut(block * query_width))
+        .zip(dgates.par_chunks_mut(block * 2 * inner))
+        .zip(dnormed.par_chunks_mut(block * hidden))
         .zip(partial.par_chunks_mut(len))
         .zip(trace.middle[..rows.len() * hidden].par_chunks(block * hidden))
         .zip(trace.gate_up[..rows.len() * 2 * inner].par_chunks(block * 2 * inner))
@@ -133,15 +158,17 @@ fn feed_forward(
         .zip(thin_gate_up[..rows.len() * widths[1]].par_chunks(block * widths[1]))
         .zip(thin_down[..rows.len() * widths[2]].par_chunks(block * widths[2]));
     chunks.zip(rows.par_chunks(block)).for_each(
-        |((((((((grad, dmixed), partial), middle), gates), thin_o), thin_gate_up), thin_down), rows)| {
+        |(
+            (((((((((grad, dmixed), dgates), dnormed), partial), middle), gates), thin_o), thin_gate_up), thin_down),
+            rows,
+        )| {
             setting.pool.with(|scratch| {
-                let [active, dactive, dgates, normed, dnormed, thin] = &mut scratch.floats;
+                let [active, dactive, normed, thin, ..] = &mut scratch.floats;
                 let count = rows.len();
                 let (sums_o, sums) = partial.split_at_mut(lens[0]);
                 let (sums_gate_up, sums_down) = sums.split_at_mut(lens[1]);
                 let active = room(active, count * inner);
                 let dactive = room(dactive, count * inner);
-                let dgates = room(dgates, count * 2 * inner);
                 // Down: y = active · Wᵀ.
                 down.back(level, grad, &mut scratch.pairs, thin, dactive);
                 activate(level, inner, gates, active);
@@ -156,7 +183,6 @@ fn feed_forward(
                 }
                 // Gate and up.
                 let normed = room(normed, count * hidden.max(query_width));
-                let dnormed = room(dnormed, count * hidden);
                 gate_up.back(level, dgates, &mut scratch.pairs, thin, dnormed);
                 norm_rows(setting, &layer.post_norm, middle, &mut normed[..count * hidden]);
                 let of = GradientRows {
@@ -236,20 +262,20 @@ fn attend(
     let chunks = grad[..tokens * hidden]
         .par_chunks_mut(block * hidden)
         .zip(room(&mut buffers.partial, blocks * len).par_chunks_mut(len))
+        .zip(room(&mut buffers.dqkv, tokens * width).par_chunks_mut(block * width))
+        .zip(room(&mut buffers.dnormed, tokens * hidden).par_chunks_mut(block * hidden))
         .zip(trace.x[..tokens * hidden].par_chunks(block * hidden))
         .zip(trace.thin[0][..tokens * thin_width].par_chunks(block * thin_width));
-    chunks.enumerate().for_each(|(index, (((grad, sums), x), thin_forward))| {
+    chunks.enumerate().for_each(|(index, (((((grad, sums), dqkv), dnormed), x), thin_forward))| {
         setting.pool.with(|scratch| {
-            let [dqkv, normed, dnormed, thin, ..] = &mut scratch.floats;
+            let [normed, thin, ..] = &mut scratch.floats;
             let count = x.len() / hidden;
-            let dqkv = room(dqkv, count * width);
             for (row, dqkv) in dqkv.chunks_mut(width).enumerate() {
                 collect_heads(setting, heads, index * block + row, dqkv);
                 rotate(setting, dqkv, index * block + row, -1.0);
             }
             let normed = room(normed, count * hidden);
             norm_rows(setting, &layer.input_norm, x, normed);
-            let dnormed = room(dnormed, count * hidden);
             if is_first {
                 let thin = room(thin, count * thin_width);
                 qkv.adapters.back_down(level, dqkv, width, count, thin);
@@ -264,6 +290,60 @@ fn attend(
     add_blocks(&buffers.partial[..blocks * len], len, &mut buffers.sums);
     adapters.qkv.hand_over(&buffers.sums[..adapters.qkv.gradient_len()], gradients);
     Ok(())
+}
+
+/// Gradients of the weights of the feed-forward part and of the output projection.
+#[expect(clippy::too_many_arguments, reason = "as `layers`")]
+fn feed_forward_weights(
+    setting: &Setting<'_>,
+    layer: &Layer,
+    trace: &Trace,
+    rows: &[usize],
+    grad: &[f32],
+    buffers: &mut Buffers,
+    places: &LayerPlaces,
+    gradients: &mut Gradients,
+) {
+    let (hidden, inner, level, count) = (setting.hidden, setting.inner, setting.level, rows.len());
+    let query_width = setting.query_width();
+    let middle = &trace.middle[..count * hidden];
+    let active = room(&mut buffers.inputs, count * inner);
+    let block = block_rows(count);
+    active
+        .par_chunks_mut(block * inner)
+        .zip(trace.gate_up[..count * 2 * inner].par_chunks(block * 2 * inner))
+        .for_each(|(active, gates)| activate(level, inner, gates, active));
+    full::add_stack(level, &layer.down, &places.down, active, &buffers.dout[..count * hidden], gradients);
+    let normed = room(&mut buffers.inputs, count * hidden);
+    norm_rows(setting, &layer.post_norm, middle, normed);
+    let dgates = &buffers.dgates[..count * 2 * inner];
+    full::add_stack(level, &layer.gate_up, &places.gate_up, normed, dgates, gradients);
+    let dnormed = &buffers.dnormed[..count * hidden];
+    full::add_norm(setting, middle, dnormed, &mut gradients.values[places.post_norm]);
+    let mixed = room(&mut buffers.inputs, count * query_width);
+    for (row, values) in rows.iter().zip(mixed.chunks_mut(query_width)) {
+        setting.gather_mixed(&trace.mixed, *row, values);
+    }
+    full::add_stack(level, &layer.o, &places.o, mixed, &grad[..count * hidden], gradients);
+}
+
+/// Gradients of the weights of the queries, keys and values, and of the first norm.
+fn attention_weights(
+    setting: &Setting<'_>,
+    layer: &Layer,
+    trace: &Trace,
+    buffers: &mut Buffers,
+    places: &LayerPlaces,
+    gradients: &mut Gradients,
+) {
+    let (tokens, hidden) = (setting.scene.tokens, setting.hidden);
+    let x = &trace.x[..tokens * hidden];
+    let normed = room(&mut buffers.inputs, tokens * hidden);
+    norm_rows(setting, &layer.input_norm, x, normed);
+    let dqkv = &buffers.dqkv[..tokens * setting.qkv_width()];
+    full::add_stack(setting.level, &layer.qkv, &places.qkv, normed, dqkv, gradients);
+    let dnormed = &buffers.dnormed[..tokens * hidden];
+    full::add_norm(setting, x, dnormed, &mut gradients.values[places.input_norm]);
 }
 
 /// Gradients of the queries, keys and values of one token, summed over the query heads that share a key.

@@ -78,6 +78,13 @@ impl Stack {
         Ok(Self { inner, outs, store })
     }
 
+    /// Takes new weights of one of its linear layers; only single precision can be changed.
+    pub(super) fn set(&mut self, part: usize, values: &[f32]) {
+        let Store::F32(natural) = &mut self.store else { return };
+        let first = self.outs[..part].iter().sum::<usize>() * self.inner;
+        natural[first..first + values.len()].copy_from_slice(values);
+    }
+
     /// Outputs of all its linear layers.
     pub(super) fn out(&self) -> usize {
         self.outs.iter().sum()

@@ -79,6 +79,7 @@ pub(super) fn loss(
     objective: Objective,
     buffers: &mut HeadBuffers,
     grad: &mut [f32],
+    mut trained: Option<&mut HeadGradients<'_>>,
 ) -> f64 {
     let hidden = setting.hidden;
     let mut total = 0.0;
@@ -89,6 +90,9 @@ pub(super) fn loss(
         total += rows.iter().map(|row| row.loss).sum::<f64>();
         gradient_of_logits(setting, head, targets, &rows, objective, buffers);
         gradient_of_hidden(setting, head, targets.len(), buffers);
+        if let Some(trained) = trained.as_deref_mut() {
+            trained.add(setting, targets.len(), x, buffers);
+        }
         grad.fill(0.0);
         let pairs = x.chunks(hidden).zip(buffers.dnormed.chunks(hidden)).zip(grad.chunks_mut(hidden));
         for ((x, dnormed), grad) in pairs {
@@ -96,6 +100,31 @@ pub(super) fn loss(
         }
     }
     total / objective.divisor
+}
+
+/// Gradients of the weights at the end of the model.
+#[derive(Debug)]
+pub(super) struct HeadGradients<'a> {
+    /// Of the output projection, (vocabulary, hidden).
+    pub(super) weight: &'a mut [f32],
+    /// Of the last norm.
+    pub(super) norm: &'a mut [f32],
+}
+
+impl HeadGradients<'_> {
+    /// Adds those of the rows that the buffers hold.
+    fn add(&mut self, setting: &Setting<'_>, rows: usize, x: &[f32], buffers: &HeadBuffers) {
+        let hidden = setting.hidden;
+        let normed = &buffers.normed[..rows * hidden];
+        self.weight.par_chunks_mut(GROUP * hidden).enumerate().for_each(|(group, sums)| {
+            let left = Left::transposed(&buffers.logits, group * rows * GROUP, GROUP);
+            let right = Right::Natural { data: normed, offset: 0, row: hidden };
+            let classes = sums.len() / hidden;
+            let mut out = Out { data: sums, offset: 0, row: hidden, rows: classes, columns: hidden, add: true };
+            multiply(setting.level, &mut out, &[Factors { left, right, len: rows }]);
+        });
+        super::full::add_norm(setting, x, &buffers.dnormed[..rows * hidden], self.norm);
+    }
 }
 
 /// Log-probabilities of (row of x, class) pairs in nats.

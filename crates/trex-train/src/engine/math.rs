@@ -2,7 +2,10 @@
 //!
 //! Sums run over sixteen lanes in a fixed order, so they depend on the data alone and on no number of threads.
 
-#![expect(clippy::inline_always, reason = "a body must be compiled with the instructions of the function that calls it")]
+#![expect(
+    clippy::inline_always,
+    reason = "a body must be compiled with the instructions of the function that calls it"
+)]
 
 use super::simd::Level;
 
@@ -134,6 +137,19 @@ fn rms_norm_backward_body(x: &[f32], weight: &[f32], eps: f32, grad: &[f32], dx:
 by_level!(
     /// Adds the gradient of [`rms_norm`] with respect to `x` to `dx`.
     rms_norm_backward, rms_norm_backward_body(x: &[f32], weight: &[f32], eps: f32, grad: &[f32], dx: &mut [f32])
+);
+
+#[inline(always)]
+fn norm_weight_gradient_body(x: &[f32], eps: f32, grad: &[f32], sums: &mut [f32]) {
+    let r = 1.0 / (sum_by(x.len(), |i| x[i] * x[i]) / x.len() as f32 + eps).sqrt();
+    for ((sum, x), g) in sums.iter_mut().zip(x).zip(grad) {
+        *sum += x * r * g;
+    }
+}
+
+by_level!(
+    /// Adds the gradient of [`rms_norm`] with respect to the weight, of one row.
+    norm_weight_gradient, norm_weight_gradient_body(x: &[f32], eps: f32, grad: &[f32], sums: &mut [f32])
 );
 
 #[inline(always)]

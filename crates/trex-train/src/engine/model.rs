@@ -6,6 +6,7 @@ use candle_core::Tensor;
 
 use super::adapters::{Module, StackAdapters, index_by_module};
 use super::frozen::{Source, Stack};
+use super::full::Places;
 use crate::optimizer::Parameter;
 use crate::{ModelConfig, TrainError};
 
@@ -84,6 +85,31 @@ impl Weights {
         Ok(Self { embedding, layers, norm, head })
     }
 
+    /// Takes new values of all weights.
+    pub(super) fn take(&mut self, places: &Places, parameters: &[Parameter]) {
+        let copy = |from: usize, to: &mut Vec<f32>| to.copy_from_slice(&parameters[from].values);
+        copy(places.embedding, &mut self.embedding);
+        copy(places.norm, &mut self.norm);
+        if let (Some(place), Some(head)) = (places.head, &mut self.head) {
+            copy(place, head);
+        }
+        for (layer, places) in self.layers.iter_mut().zip(&places.layers) {
+            copy(places.input_norm, &mut layer.input_norm);
+            copy(places.post_norm, &mut layer.post_norm);
+            let stacks = [
+                (&mut layer.qkv, &places.qkv),
+                (&mut layer.o, &places.o),
+                (&mut layer.gate_up, &places.gate_up),
+                (&mut layer.down, &places.down),
+            ];
+            for (stack, places) in stacks {
+                for (part, place) in places.iter().enumerate() {
+                    stack.set(part, &parameters[*place].values);
+                }
+            }
+        }
+    }
+
     /// The output projection, row-major (vocabulary, hidden).
     pub(super) fn head(&self) -> &[f32] {
         self.head.as_deref().unwrap_or(&self.embedding)
@@ -117,7 +143,7 @@ pub(super) fn layer_adapters(config: &ModelConfig, parameters: &[Parameter], sca
 }
 
 /// Module path and (out, in) of the projections of each stack of a layer.
-fn stacks(config: &ModelConfig) -> [Vec<(&'static str, (usize, usize))>; 4] {
+pub(super) fn stacks(config: &ModelConfig) -> [Vec<(&'static str, (usize, usize))>; 4] {
     let shapes = config.projection_shapes();
     let of = |names: &[&str]| {
         shapes.iter().filter(|(path, _)| names.iter().any(|name| path.ends_with(name))).copied().collect()

@@ -205,7 +205,9 @@ unsafe fn finish_avx512<const M: usize>(acc: &Wide<M>, target: Target, mask: [__
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 #[expect(unsafe_code, reason = "numeric kernel")]
 #[inline]
-unsafe fn add_term_avx512<const M: usize>(acc: &mut Wide<M>, term: &Term, mask: [__mmask16; 2]) {
+unsafe fn add_term_avx512<const M: usize>(start: Wide<M>, term: &Term, mask: [__mmask16; 2]) -> Wide<M> {
+    // By value: sums behind a reference could be what the operands point at, and would go through memory each step.
+    let mut acc = start;
     let (mut a, mut b) = (term.a, term.b);
     for _ in 0..term.len {
         // SAFETY: the caller names only elements of live allocations.
@@ -221,6 +223,7 @@ unsafe fn add_term_avx512<const M: usize>(acc: &mut Wide<M>, term: &Term, mask: 
         a = a.wrapping_add(term.a_step);
         b = b.wrapping_add(term.b_step);
     }
+    acc
 }
 
 /// # Safety
@@ -234,7 +237,7 @@ unsafe fn tile_avx512<const M: usize>(terms: &[Term], target: Target) {
     unsafe {
         let mut acc = start_avx512::<M>(target, mask);
         for term in terms {
-            add_term_avx512(&mut acc, term, mask);
+            acc = add_term_avx512(acc, term, mask);
         }
         finish_avx512(&acc, target, mask);
     }
@@ -265,7 +268,7 @@ unsafe fn tile_bf16_avx512<const M: usize>(first: Bf16Term, terms: &[Term], targ
             b = b.wrapping_add(PANEL);
         }
         for term in terms {
-            add_term_avx512(&mut acc, term, mask);
+            acc = add_term_avx512(acc, term, mask);
         }
         finish_avx512(&acc, target, mask);
     }

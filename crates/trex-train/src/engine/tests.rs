@@ -172,3 +172,29 @@ fn generation_and_scores_are_those_of_candle() {
         assert!((ours - expected).abs() < 1e-4, "{ours} against {expected}");
     }
 }
+
+#[test]
+fn gradients_of_all_weights_are_those_of_autograd() {
+    for config in [config(), ModelConfig { tie_word_embeddings: false, ..config() }] {
+        let parameters: Vec<Parameter> = weights(&config)
+            .iter()
+            .map(|(name, tensor)| crate::autograd::parameter(name.clone(), tensor).unwrap())
+            .collect();
+        let (model, vars) = Decoder::trainable(config.clone(), weights(&config), &Device::Cpu).unwrap();
+        let mut oracle = Autograd::with_all_weights(model, vars.into_iter().map(|(_, var)| var).collect());
+        let mut optimizer = AdamW::new(parameters);
+        let mut engine = CpuEngine::with_all_weights(config.clone(), weights(&config), &optimizer.parameters).unwrap();
+        for (step, batch) in batches(config.vocab_size).iter().enumerate() {
+            let objective = Objective { divisor: batch.rows.len() as f64, label_smoothing: 0.0 };
+            let (mut expected, mut found) = (optimizer.zero_gradients(), optimizer.zero_gradients());
+            let loss = oracle.accumulate(batch, objective, None, &mut expected).unwrap();
+            let ours = engine.accumulate(batch, objective, None, &mut found).unwrap();
+            assert!((loss - ours).abs() < 2e-5 * loss, "loss {ours}, expected {loss}");
+            let (off, name) = worst(&found, &expected, &optimizer.parameters);
+            assert!(off < 1e-4, "{name} is off by {off}");
+            optimizer.step(&mut expected, &trex_domain::TrainConfig::default(), 1e-3, step + 1);
+            oracle.set_parameters(&optimizer.parameters).unwrap();
+            engine.set_parameters(&optimizer.parameters).unwrap();
+        }
+    }
+}
