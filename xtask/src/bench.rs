@@ -5,6 +5,7 @@
 mod kill;
 mod machine;
 mod page;
+mod train;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -27,6 +28,21 @@ pub(crate) enum Benchmark {
         /// Seed of the run
         #[arg(long, default_value_t = 0)]
         seed: u64,
+    },
+    /// Optimiser steps of the small real model beside PyTorch and PEFT
+    Train {
+        /// Rounds; every contender runs once in each
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+        /// Optimiser steps of a run
+        #[arg(long, default_value_t = 5)]
+        steps: usize,
+        /// Python interpreter that has torch, transformers, peft and gguf
+        #[arg(long)]
+        python: Option<PathBuf>,
+        /// Folder with the peer's script
+        #[arg(long, default_value = "../shared/bench")]
+        peers: PathBuf,
     },
     /// Kills the demo at random moments, resumes it, and compares the result with an undisturbed run
     Kill {
@@ -54,6 +70,11 @@ pub(crate) fn bench(project: &Project, steps: &mut Steps, benchmark: &Benchmark)
     match benchmark {
         Benchmark::Demo { seed } => {
             let measurement = steps.step("bench demo", || measure_demo(project, &folder, *seed))?;
+            write(project, &folder, &measurement)
+        }
+        Benchmark::Train { rounds, steps: num_steps, python, peers } => {
+            let plan = train::Plan { rounds: *rounds, steps: *num_steps, python: python.clone(), peers: peers.clone() };
+            let measurement = steps.step("bench train", || train::measure(project, &folder, &plan))?;
             write(project, &folder, &measurement)
         }
         Benchmark::Kill { kills, seed } => {

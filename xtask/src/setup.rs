@@ -85,9 +85,8 @@ fn nextest(project: &Project) -> Result<()> {
 }
 
 fn small_model(project: &Project) -> Result<()> {
-    let cache = cache_dir(|name| std::env::var_os(name)).context("no cache folder: set TREX_CACHE")?;
-    let folder = cache.join(MODEL_FOLDER);
-    let file = folder.join(MODEL_FILE);
+    let file = small_model_file().context("no cache folder: set TREX_CACHE")?;
+    let folder = file.parent().context("the model lies in a folder")?;
     if file.metadata().is_ok_and(|metadata| metadata.len() == MODEL_BYTES) {
         println!("found: {}", file.display());
         return Ok(());
@@ -99,6 +98,11 @@ fn small_model(project: &Project) -> Result<()> {
     fetched?;
     println!("placed: {}", file.display());
     Ok(())
+}
+
+/// Where the small real model lies, or would lie.
+pub(crate) fn small_model_file() -> Option<PathBuf> {
+    Some(cache_dir(|name| std::env::var_os(name))?.join(MODEL_FOLDER).join(MODEL_FILE))
 }
 
 /// The file gets its final name only after its hash was checked, so what is there is whole.

@@ -117,6 +117,8 @@ pub(crate) enum MeasureCommand {
         #[arg(long)]
         autograd: bool,
     },
+    /// Large matrix products on all threads.
+    Product,
 }
 
 #[derive(Debug, Args)]
@@ -257,7 +259,7 @@ pub(crate) struct MakeModelArgs {
     #[arg(long, default_value_t = 2048)]
     pub(crate) tokens_per_step: usize,
     /// Optimiser steps of the second part, which practises what the mini tasks ask for.
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 1000)]
     pub(crate) practice_steps: usize,
     /// Take the first part as it lies in the folder and do the second only.
     #[arg(long)]

@@ -16,8 +16,12 @@ const RESERVED_ONE_IN: u8 = 8;
 /// Draws until a reserved prompt turns up; one in eight is, so this many fail never in practice.
 const MAX_DRAWS: usize = 1000;
 
-/// Task 1 asks for facts that the corpus tells already; practising its form too would leave little to gain.
-const FIRST_PRACTISED: usize = 1;
+/// Turns of each task out of [`TURNS`], from task 1 on. Task 1 asks for facts that the corpus tells already, and task 8
+/// is above chance by a wide margin with little practice; what needs more than one step of thought gets more.
+const TURNS_BY_TASK: [usize; 10] = [0, 4, 2, 4, 4, 3, 4, 1, 5, 3];
+
+/// Sum of all turns.
+const TURNS: usize = 30;
 
 /// Whether a prompt is reserved for practice. `normalised` is the form in which prompts are compared.
 pub(crate) fn is_reserved(normalised: &str) -> bool {
@@ -26,11 +30,20 @@ pub(crate) fn is_reserved(normalised: &str) -> bool {
     byte.is_multiple_of(RESERVED_ONE_IN)
 }
 
-/// The practice conversation with this number: tasks 2 to 10 in turn. Depends on its arguments only.
+/// The task, counted from 0, whose turn this is.
+fn drawn_task(turn: usize) -> usize {
+    let mut before = 0;
+    let task = TURNS_BY_TASK.iter().position(|turns| {
+        before += turns;
+        turn < before
+    });
+    task.unwrap_or(ENTRIES.len() - 1)
+}
+
+/// The practice conversation with this number, of tasks 2 to 10. Depends on its arguments only.
 pub fn practice_doc(seed: u64, index: u64) -> CorpusDoc {
     let mut rng = seeded_rng(seed, &format!("practice/{index}"));
-    let practised = &ENTRIES[FIRST_PRACTISED..];
-    let generator = practised[below(&mut rng, practised.len())].generator;
+    let generator = ENTRIES[drawn_task(below(&mut rng, TURNS))].generator;
     let mut item = generator.item(&mut rng);
     for _ in 0..MAX_DRAWS {
         if is_reserved(&crate::draw::normalised(&item.prompt)) {
@@ -65,6 +78,14 @@ mod tests {
                 let normalised = crate::draw::normalised(example.question());
                 assert!(!is_reserved(&normalised), "{}: {}", task.name(), example.question());
             }
+        }
+    }
+
+    #[test]
+    fn every_turn_belongs_to_a_task() {
+        assert_eq!(TURNS_BY_TASK.iter().sum::<usize>(), TURNS);
+        for (task, turns) in TURNS_BY_TASK.into_iter().enumerate() {
+            assert_eq!((0..TURNS).filter(|turn| drawn_task(*turn) == task).count(), turns);
         }
     }
 

@@ -17,6 +17,7 @@ mod inference;
 mod math;
 mod model;
 mod pack;
+mod peak;
 mod product;
 mod simd;
 
@@ -32,6 +33,7 @@ use self::full::Places;
 use self::head::{Head, HeadBuffers, HeadGradients, PackedHead};
 pub(crate) use self::inference::greedy;
 use self::model::{LayerAdapters, Weights};
+pub(crate) use self::peak::product_rates;
 pub(crate) use self::simd::Level;
 use crate::batch::TrainBatch;
 use crate::decoder::Dropout;

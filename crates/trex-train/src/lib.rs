@@ -32,7 +32,7 @@ mod worker;
 pub use error::TrainError;
 pub use evaluate::evaluate;
 pub use export::write_peft_folder;
-pub use measure::{StepPlan, StepTimes, measure_steps};
+pub use measure::{StepPlan, StepTimes, measure_products, measure_steps};
 pub use model_config::{
     Activation, Architecture, LocalLayers, ModelConfig, Rope, RopeFrequencies, RopeScaling, Variant,
 };

@@ -3,6 +3,7 @@
 //! The tokens, the supervised share and the optimiser are those of the peer script of the benchmark, so the losses can be
 //! compared with it as well as the times.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -96,6 +97,11 @@ pub fn measure_steps(model_dir: &Path, plan: &StepPlan) -> Result<StepTimes, Tra
     let trainable = optimizer.parameters.iter().map(|parameter| parameter.values.len()).sum();
     let tokens = plan.batch * plan.seq;
     Ok(StepTimes { losses, seconds, tokens, trainable, peak_rss_bytes: peak_rss_bytes(), weights_bytes })
+}
+
+/// What products of square matrices of 2048 rows reach on all threads, in GFLOP/s by number format.
+pub fn measure_products() -> BTreeMap<&'static str, f64> {
+    crate::engine::product_rates(2048)
 }
 
 fn made_up_batch(plan: &StepPlan, vocabulary: usize) -> TrainBatch {

@@ -24,7 +24,7 @@ const SEED: u64 = 20_260;
 const CORPUS_SEED: u64 = 20_261;
 
 /// Documents of the second part out of five that are practice.
-const PRACTICE_OF_FIVE: u64 = 2;
+const PRACTICE_OF_FIVE: u64 = 3;
 
 /// Peak learning rate of the second part.
 const PRACTICE_LEARNING_RATE: f64 = 1e-3;

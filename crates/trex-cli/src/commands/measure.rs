@@ -1,14 +1,17 @@
 //! `trex measure`: times single parts of the program for `cargo xtask bench`. Hidden: its output is for that command.
 
 use trex_domain::{Backend, Precision};
-use trex_train::{StepPlan, measure_steps};
+use trex_train::{StepPlan, measure_products, measure_steps};
 
 use crate::args::{MeasureArgs, MeasureCommand};
 use crate::error::CliError;
 use crate::output::Output;
 
 pub(crate) fn run(args: &MeasureArgs, output: &mut Output) -> Result<(), CliError> {
-    let MeasureCommand::Steps { model, batch, seq, steps, rank, supervised, bf16, autograd } = &args.command;
+    let MeasureCommand::Steps { model, batch, seq, steps, rank, supervised, bf16, autograd } = &args.command else {
+        let rates = measure_products();
+        return output.result(&rates, || format!("{rates:?}"));
+    };
     let plan = StepPlan {
         batch: *batch,
         seq: *seq,
