@@ -11,8 +11,12 @@ mod error;
 mod evaluate;
 mod export;
 mod generate;
+mod gguf;
+#[cfg(test)]
+mod golden;
 mod layout;
 mod lora;
+mod mapped;
 mod model_config;
 mod models;
 mod ops;
@@ -26,6 +30,7 @@ mod worker;
 pub use error::TrainError;
 pub use evaluate::evaluate;
 pub use export::write_peft_folder;
+pub use gguf::GgufFault;
 pub use model_config::{
     Activation, Architecture, LocalLayers, ModelConfig, Rope, RopeFrequencies, RopeScaling, Variant,
 };
