@@ -1,12 +1,13 @@
 //! The Hugging Face files that a GGUF file carries in its metadata: configuration, tokenizer and chat template.
 //!
 //! Only what can be converted exactly is converted: architectures that are trained here, with byte-level BPE whose way of
-//! splitting text is known by name. Everything else is refused, never guessed. Tensors are not read here: what they say
+//! splitting text is known by name, or with SentencePiece that puts no space before a text. Everything else is refused, never guessed. Tensors are not read here: what they say
 //! about the configuration comes as [`GgufTensorFacts`].
 
 mod config;
 mod metadata;
 mod pre_tokenizer;
+mod sentence_piece;
 mod tokenizer;
 
 use std::collections::BTreeMap;

@@ -32,7 +32,7 @@ fn what_cannot_be_exact_is_refused() {
     check_refused("tokenizer.ggml.pre", Some(text("tekken")), "chat.gguf_pre_tokenizer", "tekken");
     check_refused("tokenizer.ggml.pre", Some(text("tekken")), "chat.gguf_pre_tokenizer", "smollm, llama-bpe");
     check_refused("tokenizer.ggml.pre", None, "chat.gguf_missing_key", "tokenizer.ggml.pre");
-    check_refused("tokenizer.ggml.model", Some(text("llama")), "chat.gguf_tokenizer", "llama");
+    check_refused("tokenizer.ggml.model", Some(text("llama")), "chat.gguf_tokenizer", "add_space_prefix");
     check_refused("tokenizer.ggml.model", Some(text("bert")), "chat.gguf_tokenizer", "bert");
     check_refused("llama.rope.dimension_count", Some(MetaValue::U64(8)), "chat.gguf_wrong_type", "dimension_count");
     check_refused("general.architecture", Some(text("mamba")), "chat.gguf_architecture", "mamba");
