@@ -205,7 +205,7 @@ impl Problem for ChatError {
             Self::NoSupervisedTokens => "leave the example out or give it an answer",
             Self::UnsupportedArchitecture { .. } => return Some(works(&crate::gguf::ARCHITECTURES)),
             Self::UnsupportedTokenizer { .. } => {
-                "only gpt2 (byte-level BPE) can be converted exactly; use the Hugging Face folder of the model instead"
+                "converted exactly are gpt2 (byte-level BPE) and llama (SentencePiece) without add_space_prefix; use the Hugging Face folder of the model instead"
             }
             Self::UnsupportedPreTokenizer { .. } => return Some(works(&crate::gguf::pre_tokenizer_names())),
             Self::VocabularyTooSmall { needed, .. } => return Some(format!("set it to {needed} or more")),

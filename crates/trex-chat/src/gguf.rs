@@ -1,12 +1,13 @@
 //! The Hugging Face files that a GGUF file carries in its metadata: configuration, tokenizer and chat template.
 //!
-//! Only what can be converted exactly is converted: Llama-shaped architectures with byte-level BPE whose way of splitting
-//! text is known by name. Everything else is refused, never guessed. Tensors are not read here; a file with a tensor
-//! `rope_freqs.weight` scales its rotary frequencies in a way that the metadata does not say.
+//! Only what can be converted exactly is converted: architectures that are trained here, with byte-level BPE whose way of
+//! splitting text is known by name, or with SentencePiece that puts no space before a text. Everything else is refused, never guessed. Tensors are not read here: what they say
+//! about the configuration comes as [`GgufTensorFacts`].
 
 mod config;
 mod metadata;
 mod pre_tokenizer;
+mod sentence_piece;
 mod tokenizer;
 
 use std::collections::BTreeMap;
@@ -19,7 +20,24 @@ use crate::ChatError;
 use metadata::Metadata;
 
 /// Architectures that are converted, as `general.architecture` names them.
-pub(crate) const ARCHITECTURES: [&str; 3] = ["llama", "qwen2", "qwen3"];
+pub(crate) const ARCHITECTURES: [&str; 5] = ["llama", "qwen2", "qwen3", "gemma3", "phi3"];
+
+/// What the tensors of a GGUF file say about the configuration.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GgufTensorFacts {
+    /// Has `output.weight`; without it the output head is the embedding.
+    pub has_output_weight: bool,
+    /// Has `blk.0.attn_q.bias`.
+    pub has_attention_bias: bool,
+    /// Has `blk.0.ffn_up.bias`.
+    pub has_mlp_bias: bool,
+    /// Values of `rope_freqs.weight`: what each rotary frequency is divided by (Llama 3.1).
+    pub rope_freqs: Option<Vec<f32>>,
+    /// The same for short sequences, `rope_factors_short.weight` (Phi-3).
+    pub rope_factors_short: Option<Vec<f32>>,
+    /// The same for long sequences, `rope_factors_long.weight` (Phi-3).
+    pub rope_factors_long: Option<Vec<f32>>,
+}
 
 /// The text files of a Hugging Face model folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,11 +78,10 @@ impl HfFiles {
     }
 }
 
-/// Converts the metadata of a GGUF file. `has_output_weight` says whether the file has a tensor `output.weight`; without
-/// it the output head is the embedding.
-pub fn hf_files_from_gguf(meta: &BTreeMap<String, MetaValue>, has_output_weight: bool) -> Result<HfFiles, ChatError> {
+/// Converts the metadata of a GGUF file.
+pub fn hf_files_from_gguf(meta: &BTreeMap<String, MetaValue>, tensors: &GgufTensorFacts) -> Result<HfFiles, ChatError> {
     let meta = Metadata::new(meta);
-    let config_json = config::config_json(&meta, has_output_weight)?;
+    let config_json = config::config_json(&meta, tensors)?;
     let tokenizer = tokenizer::read_tokenizer(&meta)?;
     Ok(HfFiles {
         config_json,

@@ -19,5 +19,5 @@ pub use bundled::{BUNDLED_CHAT_TEMPLATE, BUNDLED_SPECIAL_TOKENS, bundled_tokeniz
 pub use chat_model::ChatModel;
 pub use error::ChatError;
 pub use example::Encoded;
-pub use gguf::{HfFiles, MetaValue, hf_files_from_gguf};
+pub use gguf::{GgufTensorFacts, HfFiles, MetaValue, hf_files_from_gguf};
 pub use training::train_bpe;

@@ -59,7 +59,10 @@ impl TargetModules {
     pub const ALL_LINEAR: [&'static str; 7] =
         ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
 
-    /// Resolves the keyword and checks every name.
+    /// Projections that stand for several of those in some families (Phi-3).
+    pub const FUSED: [&'static str; 2] = ["qkv_proj", "gate_up_proj"];
+
+    /// Resolves the keyword, for a Llama-family layer, and checks every name.
     pub fn names(&self) -> Result<Vec<&'static str>, DomainError> {
         let unknown = |name: &str| DomainError::UnknownTargetModule { name: name.to_owned() };
         match self {
@@ -67,10 +70,11 @@ impl TargetModules {
             Self::Keyword(word) => Err(unknown(word)),
             Self::List(names) if names.is_empty() => Err(unknown("")),
             Self::List(names) => {
-                if let Some(name) = names.iter().find(|name| !Self::ALL_LINEAR.contains(&name.as_str())) {
+                let known: Vec<_> = Self::ALL_LINEAR.into_iter().chain(Self::FUSED).collect();
+                if let Some(name) = names.iter().find(|name| !known.contains(&name.as_str())) {
                     return Err(unknown(name));
                 }
-                Ok(Self::ALL_LINEAR.into_iter().filter(|known| names.iter().any(|name| name == known)).collect())
+                Ok(known.into_iter().filter(|known| names.iter().any(|name| name == known)).collect())
             }
         }
     }
@@ -297,5 +301,7 @@ mod tests {
         let list = TargetModules::List(vec!["v_proj".into(), "q_proj".into()]);
         assert_eq!(list.names().unwrap(), ["q_proj", "v_proj"]);
         assert_eq!(TargetModules::Keyword("all-linear".into()).names().unwrap().len(), 7);
+        let fused = TargetModules::List(vec!["gate_up_proj".into(), "o_proj".into()]);
+        assert_eq!(fused.names().unwrap(), ["o_proj", "gate_up_proj"]);
     }
 }

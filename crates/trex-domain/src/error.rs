@@ -120,7 +120,8 @@ impl Problem for DomainError {
             }
             Self::OutOfRange { field, allowed, .. } => Some(format!("set {field} to a value {allowed}")),
             Self::UnknownTargetModule { .. } => {
-                Some(format!("use \"all-linear\" or names from {}", crate::TargetModules::ALL_LINEAR.join(", ")))
+                let known = [&crate::TargetModules::ALL_LINEAR[..], &crate::TargetModules::FUSED].concat().join(", ");
+                Some(format!("use \"all-linear\", or such of {known} as the model has"))
             }
             _ => None,
         }

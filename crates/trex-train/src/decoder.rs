@@ -269,7 +269,10 @@ impl Decoder {
     }
 
     fn maybe_norm(&self, x: Tensor, weight: Option<&Tensor>) -> candle_core::Result<Tensor> {
-        weight.map_or(Ok(x.clone()), |weight| self.norm(&x, weight))
+        match weight {
+            Some(weight) => self.norm(&x, weight),
+            None => Ok(x),
+        }
     }
 
     /// Normalises every head on its own.
@@ -380,7 +383,7 @@ pub(crate) fn initial_weights(
             tensors.insert(name, Tensor::ones(shape, DType::F32, device)?);
             continue;
         }
-        if name.ends_with(".bias") {
+        if name.ends_with("_proj.bias") {
             tensors.insert(name, Tensor::zeros(shape, DType::F32, device)?);
             continue;
         }

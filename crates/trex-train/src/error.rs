@@ -6,6 +6,9 @@ use trex_chat::ChatError;
 use trex_domain::{DomainError, ErrorClass, FailureClass, Problem};
 use trex_fs::FsError;
 
+use crate::Architecture;
+use crate::gguf::GgufFault;
+
 /// What can go wrong in this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -83,6 +86,14 @@ pub enum TrainError {
         path: PathBuf,
         /// Why.
         source: safetensors::SafeTensorError,
+    },
+    /// A GGUF file that cannot be believed.
+    #[error("{} is damaged, truncated or no GGUF file", path.display())]
+    DamagedGguf {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: GgufFault,
     },
     /// A tensor that the configuration asks for is not in the weights.
     #[error("tensor {name} is missing in {}", path.display())]
@@ -186,7 +197,7 @@ impl Problem for TrainError {
             Self::InconsistentConfig { .. } => "model.inconsistent_config",
             Self::NotImplemented { .. } => "model.not_implemented",
             Self::UnknownArchitecture { .. } => "model.unknown_architecture",
-            Self::DamagedWeights { .. } | Self::DamagedSafetensors { .. } => "model.damaged",
+            Self::DamagedWeights { .. } | Self::DamagedSafetensors { .. } | Self::DamagedGguf { .. } => "model.damaged",
             Self::MissingTensor { .. } => "model.missing_tensor",
             Self::WrongShape { .. } => "model.wrong_shape",
             Self::NotFinite { .. } => "model.not_finite",
@@ -210,9 +221,9 @@ impl Problem for TrainError {
             }
             Self::NotImplemented { known, .. } => format!("implemented are: {known}"),
             Self::UnknownArchitecture { .. } => {
-                format!("supported are {}", crate::model_config::Architecture::ALL.map(|a| a.class_name()).join(", "))
+                format!("supported are {}", Architecture::ALL.map(Architecture::class_name).join(", "))
             }
-            Self::DamagedWeights { .. } | Self::DamagedSafetensors { .. } => {
+            Self::DamagedWeights { .. } | Self::DamagedSafetensors { .. } | Self::DamagedGguf { .. } => {
                 "fetch the file again and compare its size with the source".to_owned()
             }
             Self::BadConfig { .. }

@@ -26,7 +26,7 @@ pub fn write_peft_folder(adapter: &Path, model_dir: &Path, base_model: &str, out
         "r": lora.r,
         "lora_alpha": lora.lora_alpha,
         "lora_dropout": lora.lora_dropout,
-        "target_modules": lora.target_modules.names()?,
+        "target_modules": config.target_names(&lora.target_modules)?,
         "bias": "none",
         "fan_in_fan_out": false,
         "inference_mode": true,

@@ -14,9 +14,13 @@ mod error;
 mod evaluate;
 mod export;
 mod generate;
+mod gguf;
+#[cfg(test)]
+mod golden;
 mod inference;
 mod layout;
 mod lora;
+mod mapped;
 mod measure;
 mod model_config;
 mod models;
@@ -32,6 +36,7 @@ mod worker;
 pub use error::TrainError;
 pub use evaluate::evaluate;
 pub use export::write_peft_folder;
+pub use gguf::GgufFault;
 pub use measure::{StepPlan, StepTimes, measure_products, measure_steps};
 pub use model_config::{
     Activation, Architecture, LocalLayers, ModelConfig, Rope, RopeFrequencies, RopeScaling, Variant,

@@ -40,11 +40,11 @@ type TargetModule = (String, (usize, usize));
 
 /// Module paths and (out, in) shapes of the layers that get an adapter.
 pub(crate) fn target_modules(config: &ModelConfig, lora: &LoraConfig) -> Result<Vec<TargetModule>, TrainError> {
-    let names = lora.target_modules.names()?;
+    let names = config.target_names(&lora.target_modules)?;
     let mut modules = Vec::new();
     for layer in 0..config.num_layers {
         for (path, shape) in config.projection_shapes() {
-            if names.iter().any(|name| path.ends_with(name)) {
+            if path.rsplit('.').next().is_some_and(|name| names.contains(&name)) {
                 modules.push((format!("model.layers.{layer}.{path}"), shape));
             }
         }

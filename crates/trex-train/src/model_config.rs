@@ -8,6 +8,7 @@ mod rope;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use trex_domain::{DomainError, TargetModules};
 
 use crate::TrainError;
 
@@ -240,6 +241,20 @@ impl ModelConfig {
         self.projections().into_iter().map(|projection| (projection.path, projection.shape)).collect()
     }
 
+    /// Names of the projections that get an adapter, in the order of the layer. Fails if one is not in this model.
+    pub fn target_names(&self, targets: &TargetModules) -> Result<Vec<&'static str>, TrainError> {
+        let own: Vec<&'static str> =
+            self.projections().iter().filter_map(|found| found.path.rsplit('.').next()).collect();
+        let wanted = match targets {
+            TargetModules::Keyword(word) if word == "all-linear" => return Ok(own),
+            other => other.names()?,
+        };
+        if let Some(name) = wanted.iter().find(|name| !own.contains(name)) {
+            return Err(DomainError::UnknownTargetModule { name: (*name).to_owned() }.into());
+        }
+        Ok(own.into_iter().filter(|name| wanted.contains(name)).collect())
+    }
+
     /// The projections of a layer, in its order.
     pub(crate) fn projections(&self) -> Vec<Projection> {
         let (hidden, inner) = (self.hidden_size, self.intermediate_size);
@@ -281,6 +296,7 @@ impl ModelConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::golden::Case;
 
     #[test]
     fn a_plain_llama_is_written_as_before_there_were_variants() {
@@ -301,5 +317,18 @@ mod tests {
         let json = serde_json::to_value(&config).unwrap();
         assert_eq!(json.as_object().unwrap().len(), 11);
         assert_eq!(serde_json::from_value::<ModelConfig>(json).unwrap(), config);
+    }
+
+    #[test]
+    fn adapters_sit_on_the_projections_that_a_model_has() {
+        let list = |names: &[&str]| TargetModules::List(names.iter().map(|name| (*name).to_owned()).collect());
+        let all = TargetModules::Keyword("all-linear".to_owned());
+        let (split, fused) = (Case::named("llama").config(), Case::named("phi3").config());
+        assert_eq!(split.target_names(&all).unwrap().len(), 7);
+        assert_eq!(split.target_names(&list(&["v_proj", "q_proj"])).unwrap(), ["q_proj", "v_proj"]);
+        assert_eq!(fused.target_names(&all).unwrap(), ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]);
+        assert_eq!(fused.target_names(&list(&["qkv_proj"])).unwrap(), ["qkv_proj"]);
+        let err = fused.target_names(&list(&["v_proj", "o_proj"])).unwrap_err();
+        assert_eq!(trex_domain::Problem::code(&err), "config.unknown_target_module");
     }
 }

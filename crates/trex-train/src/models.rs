@@ -5,13 +5,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use candle_core::quantized::gguf_file::{self, Value};
 use serde::{Deserialize, Serialize};
-use trex_chat::{ChatModel, MetaValue};
+use trex_chat::{ChatModel, GgufTensorFacts, MetaValue};
 use trex_domain::{ContentHash, ModelFacts};
 use trex_fs::FsError;
 
-use crate::weights::WeightFiles;
+use crate::gguf::GgufFile;
+use crate::mapped::map_file;
+use crate::weights::{self, WeightFiles};
 use crate::{ModelConfig, TrainError};
 
 /// One entry of the registry.
@@ -120,44 +121,17 @@ pub fn model_facts(name: &str, dir: &Path) -> Result<ModelFacts, TrainError> {
     })
 }
 
-/// Notices a truncated weight file without reading all of it.
+/// Notices a truncated or spoiled weight file without reading all of it.
 fn check_complete(files: &WeightFiles) -> Result<(), TrainError> {
-    for path in files.paths() {
-        let size = trex_fs::open(path)?.metadata().map_err(|err| FsError::io("measure", path, err))?.len();
-        match files {
-            WeightFiles::Safetensors(_) => {
-                let map = map_file(path)?;
-                safetensors::SafeTensors::deserialize(&map)
-                    .map_err(|source| TrainError::DamagedSafetensors { path: path.to_owned(), source })?;
+    match files {
+        WeightFiles::Safetensors(paths) => {
+            for path in paths {
+                weights::parsed(path, &map_file(path)?)?;
             }
-            WeightFiles::Gguf(_) => {
-                let damaged = |source| TrainError::DamagedWeights { path: path.to_owned(), source };
-                let mut reader = std::io::BufReader::new(trex_fs::open(path)?);
-                let content = gguf_file::Content::read(&mut reader).map_err(damaged)?;
-                let mut end = content.tensor_data_offset;
-                for info in content.tensor_infos.values().map(|info| {
-                    let bytes = info.shape.elem_count() / info.ggml_dtype.block_size() * info.ggml_dtype.type_size();
-                    content.tensor_data_offset + info.offset + bytes as u64
-                }) {
-                    end = end.max(info);
-                }
-                if end > size {
-                    let text = format!("its tensors need {end} bytes, the file has {size}");
-                    return Err(damaged(candle_core::Error::Msg(text)));
-                }
-            }
+            Ok(())
         }
+        WeightFiles::Gguf(path) => GgufFile::open(path).map(drop),
     }
-    Ok(())
-}
-
-fn map_file(path: &Path) -> Result<memmap2::Mmap, TrainError> {
-    let file = trex_fs::open(path)?;
-    #[expect(unsafe_code, reason = "mapping a file is the one way to check it without reading gigabytes")]
-    // SAFETY: the map is read only and dropped within the caller; a file that another process truncates meanwhile
-    // would fault, which is the accepted risk of every reader of mapped weights.
-    let map = unsafe { memmap2::Mmap::map(&file) };
-    Ok(map.map_err(|err| FsError::io("map", path, err))?)
 }
 
 /// Names a model by weights, shape and tokenizer, so a change of any of them is another model.
@@ -184,37 +158,33 @@ fn license(dir: &Path) -> Option<String> {
 
 /// Writes `config.json`, tokenizer and template of a GGUF file into a folder.
 fn write_hf_files(path: &Path, dir: &Path) -> Result<(), TrainError> {
-    let damaged = |source| TrainError::DamagedWeights { path: path.to_owned(), source };
-    let mut reader = std::io::BufReader::new(trex_fs::open(path)?);
-    let content = gguf_file::Content::read(&mut reader).map_err(damaged)?;
-    let meta: BTreeMap<String, MetaValue> =
-        content.metadata.iter().map(|(key, value)| (key.clone(), meta_value(value))).collect();
-    let has_head = content.tensor_infos.contains_key("output.weight");
-    let files = trex_chat::hf_files_from_gguf(&meta, has_head)?;
+    let file = GgufFile::open(path)?;
+    let files = trex_chat::hf_files_from_gguf(file.metadata(), &tensor_facts(&file)?)?;
     for (name, text) in files.files() {
         trex_fs::write_atomic(&dir.join(name), text.as_bytes())?;
     }
-    if let Some(Value::String(license)) = content.metadata.get("general.license") {
+    if let Some(MetaValue::Str(license)) = file.metadata().get("general.license") {
         let card = format!("---\nlicense: {license}\n---\n");
         trex_fs::write_atomic(&dir.join("README.md"), card.as_bytes())?;
     }
     Ok(())
 }
 
-fn meta_value(value: &Value) -> MetaValue {
-    match value {
-        Value::U8(x) => MetaValue::U64(u64::from(*x)),
-        Value::U16(x) => MetaValue::U64(u64::from(*x)),
-        Value::U32(x) => MetaValue::U64(u64::from(*x)),
-        Value::U64(x) => MetaValue::U64(*x),
-        Value::I8(x) => MetaValue::I64(i64::from(*x)),
-        Value::I16(x) => MetaValue::I64(i64::from(*x)),
-        Value::I32(x) => MetaValue::I64(i64::from(*x)),
-        Value::I64(x) => MetaValue::I64(*x),
-        Value::F32(x) => MetaValue::F64(f64::from(*x)),
-        Value::F64(x) => MetaValue::F64(*x),
-        Value::Bool(x) => MetaValue::Bool(*x),
-        Value::String(x) => MetaValue::Str(x.clone()),
-        Value::Array(values) => MetaValue::Array(values.iter().map(meta_value).collect()),
-    }
+/// What the configuration says in Hugging Face files and tensors say in GGUF files.
+fn tensor_facts(file: &GgufFile) -> Result<GgufTensorFacts, TrainError> {
+    let has = |name: &str| file.tensors().contains_key(name);
+    let values = |name: &str| -> Result<Option<Vec<f32>>, TrainError> {
+        if !has(name) {
+            return Ok(None);
+        }
+        Ok(Some(file.dequantized(name)?.flatten_all()?.to_vec1()?))
+    };
+    Ok(GgufTensorFacts {
+        has_output_weight: has("output.weight"),
+        has_attention_bias: has("blk.0.attn_q.bias"),
+        has_mlp_bias: has("blk.0.ffn_up.bias"),
+        rope_freqs: values("rope_freqs.weight")?,
+        rope_factors_short: values("rope_factors_short.weight")?,
+        rope_factors_long: values("rope_factors_long.weight")?,
+    })
 }

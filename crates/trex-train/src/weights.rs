@@ -1,15 +1,23 @@
 //! Reads the weights of a model folder into `f32` tensors under Hugging Face names, and checks every one of them.
+//!
+//! Shapes are held against the configuration before anything is converted, so what is allocated is what the model needs.
 
-use std::collections::BTreeMap;
-use std::io::BufReader;
+mod gguf_names;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use candle_core::quantized::gguf_file;
 use candle_core::{DType, Device, Tensor};
+use half::{bf16, f16};
 use rayon::prelude::*;
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
 use serde::Deserialize;
 
+use crate::gguf::GgufFile;
+use crate::mapped::map_file;
 use crate::{ModelConfig, TrainError};
+use gguf_names::{gguf_name, rows_are_permuted, unpermuted};
 
 /// The files that hold the weights of a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +70,7 @@ fn shards(dir: &Path, index: &Path) -> Result<Vec<PathBuf>, TrainError> {
     let bytes = trex_fs::read(index)?;
     let index: ShardIndex =
         serde_json::from_slice(&bytes).map_err(|source| TrainError::BadConfig { path: index.to_owned(), source })?;
-    let names: std::collections::BTreeSet<_> = index.weight_map.into_values().collect();
+    let names: BTreeSet<_> = index.weight_map.into_values().collect();
     for name in &names {
         // A shard name is a plain file name: anything else could leave the folder.
         let is_plain = Path::new(name).file_name().is_some_and(|file| file == name.as_str());
@@ -75,122 +83,147 @@ fn shards(dir: &Path, index: &Path) -> Result<Vec<PathBuf>, TrainError> {
 
 /// Loads every tensor that the configuration asks for, as `f32` on `device`.
 ///
-/// Tensors that the configuration does not name are passed over.
+/// Tensors that the configuration does not name are passed over. Norm weights are what a normalised row is multiplied
+/// with, also where the file holds them less one.
 pub(crate) fn load(dir: &Path, config: &ModelConfig, device: &Device) -> Result<BTreeMap<String, Tensor>, TrainError> {
-    let files = WeightFiles::find(dir)?;
-    let wanted = config.tensor_shapes();
-    let mut tensors = match &files {
-        WeightFiles::Safetensors(paths) => load_safetensors(paths, device)?,
-        WeightFiles::Gguf(path) => load_gguf(path, config, &wanted, device)?,
-    };
-    let mut checked = BTreeMap::new();
-    for (name, shape) in wanted {
-        let tensor = tensors.remove(&name);
-        let tensor = tensor.ok_or_else(|| TrainError::MissingTensor { path: dir.to_owned(), name: name.clone() })?;
-        if tensor.dims() != shape {
-            return Err(TrainError::WrongShape { name, found: tensor.dims().to_vec(), expected: shape });
+    let source = Source::open(dir)?;
+    let mut tensors = BTreeMap::new();
+    for (name, shape) in config.tensor_shapes() {
+        let found = source.shape(config, &name)?;
+        if found != shape {
+            return Err(TrainError::WrongShape { name, found, expected: shape });
         }
+        let tensor = source.read(config, &name)?;
         check_finite(&name, &tensor)?;
-        checked.insert(name, tensor);
+        tensors.insert(name, tensor.to_device(device)?);
     }
-    Ok(checked)
+    Ok(tensors)
 }
 
-fn load_safetensors(paths: &[PathBuf], device: &Device) -> Result<BTreeMap<String, Tensor>, TrainError> {
-    let mut tensors = BTreeMap::new();
-    for path in paths {
-        trex_fs::open(path)?;
-        let loaded = candle_core::safetensors::load(path, device);
-        let loaded = loaded.map_err(|source| TrainError::DamagedWeights { path: path.clone(), source })?;
-        let sorted: BTreeMap<_, _> = loaded.into_iter().collect();
-        for (name, tensor) in sorted {
-            if !tensor.dtype().is_float() {
-                return Err(TrainError::UnsupportedDtype { name, dtype: format!("{:?}", tensor.dtype()) });
+/// A tensor as safetensors files of this family hold it: the opposite of what [`load`] does to norms.
+#[cfg_attr(not(test), expect(dead_code, reason = "for the export of merged weights"))]
+pub(crate) fn stored_form(config: &ModelConfig, name: &str, tensor: &Tensor) -> Result<Tensor, TrainError> {
+    if config.variant.norm_offset && is_norm(name) {
+        return Ok((tensor - 1.0)?);
+    }
+    Ok(tensor.clone())
+}
+
+fn is_norm(name: &str) -> bool {
+    name.ends_with("norm.weight")
+}
+
+/// Opened weight files.
+enum Source {
+    Safetensors {
+        maps: Vec<(PathBuf, memmap2::Mmap)>,
+        /// Which file holds a tensor.
+        places: BTreeMap<String, usize>,
+    },
+    Gguf(GgufFile),
+}
+
+impl Source {
+    fn open(dir: &Path) -> Result<Self, TrainError> {
+        match WeightFiles::find(dir)? {
+            WeightFiles::Gguf(path) => Ok(Self::Gguf(GgufFile::open(&path)?)),
+            WeightFiles::Safetensors(paths) => {
+                let mut maps = Vec::new();
+                let mut places = BTreeMap::new();
+                for (number, path) in paths.into_iter().enumerate() {
+                    let map = map_file(&path)?;
+                    let names = parsed(&path, &map)?.names().into_iter().map(str::to_owned).collect::<Vec<_>>();
+                    places.extend(names.into_iter().map(|name| (name, number)));
+                    maps.push((path, map));
+                }
+                Ok(Self::Safetensors { maps, places })
             }
-            tensors.insert(name, tensor.to_dtype(DType::F32)?);
         }
     }
-    Ok(tensors)
-}
 
-fn load_gguf(
-    path: &Path,
-    config: &ModelConfig,
-    wanted: &[(String, Vec<usize>)],
-    device: &Device,
-) -> Result<BTreeMap<String, Tensor>, TrainError> {
-    let damaged = |source| TrainError::DamagedWeights { path: path.to_owned(), source };
-    let mut reader = BufReader::new(trex_fs::open(path)?);
-    let content = gguf_file::Content::read(&mut reader).map_err(damaged)?;
-    let mut tensors = BTreeMap::new();
-    for (name, _) in wanted {
-        let stored = gguf_name(name);
-        if !content.tensor_infos.contains_key(&stored) {
-            return Err(TrainError::MissingTensor { path: path.to_owned(), name: name.clone() });
+    fn shape(&self, config: &ModelConfig, name: &str) -> Result<Vec<usize>, TrainError> {
+        match self {
+            Self::Safetensors { .. } => self.with_view(name, |_, view| Ok(view.shape().to_vec())),
+            Self::Gguf(file) => {
+                let tensor = file.tensors().get(&gguf_name(config, name));
+                let tensor = tensor.ok_or_else(|| self.missing(name))?;
+                Ok(tensor.shape.clone())
+            }
         }
-        let tensor = content.tensor(&mut reader, &stored, device).and_then(|tensor| tensor.dequantize(device));
-        let tensor = unpermute(name, tensor.map_err(damaged)?, config)?;
-        tensors.insert(name.clone(), tensor);
     }
-    Ok(tensors)
+
+    fn read(&self, config: &ModelConfig, name: &str) -> Result<Tensor, TrainError> {
+        match self {
+            Self::Safetensors { .. } => {
+                let tensor = self.with_view(name, |_, view| float_tensor(name, view))?;
+                let is_less_one = config.variant.norm_offset && is_norm(name);
+                if is_less_one { Ok((tensor + 1.0)?) } else { Ok(tensor) }
+            }
+            Self::Gguf(file) => {
+                let tensor = file.dequantized(&gguf_name(config, name))?;
+                match rows_are_permuted(config, name) {
+                    Some(heads) => unpermuted(&tensor, heads),
+                    None => Ok(tensor),
+                }
+            }
+        }
+    }
+
+    fn with_view<R>(
+        &self,
+        name: &str,
+        f: impl FnOnce(&Path, &TensorView<'_>) -> Result<R, TrainError>,
+    ) -> Result<R, TrainError> {
+        let Self::Safetensors { maps, places } = self else { return Err(self.missing(name)) };
+        let (path, map) = places.get(name).and_then(|number| maps.get(*number)).ok_or_else(|| self.missing(name))?;
+        let file = parsed(path, map)?;
+        let damaged = |source| TrainError::DamagedSafetensors { path: path.clone(), source };
+        f(path, &file.tensor(name).map_err(damaged)?)
+    }
+
+    fn missing(&self, name: &str) -> TrainError {
+        let path = match self {
+            Self::Safetensors { maps, .. } => maps.first().map(|(path, _)| path.clone()).unwrap_or_default(),
+            Self::Gguf(file) => file.path().to_owned(),
+        };
+        TrainError::MissingTensor { path, name: name.to_owned() }
+    }
 }
 
-/// The name of a tensor in a GGUF file of the `llama` architecture (llama.cpp, `gguf-py/gguf/tensor_mapping.py`).
-fn gguf_name(name: &str) -> String {
-    match name {
-        "model.embed_tokens.weight" => return "token_embd.weight".to_owned(),
-        "model.norm.weight" => return "output_norm.weight".to_owned(),
-        "lm_head.weight" => return "output.weight".to_owned(),
-        _ => {}
-    }
-    let renames = [
-        ("model.layers.", "blk."),
-        ("self_attn.q_proj", "attn_q"),
-        ("self_attn.k_proj", "attn_k"),
-        ("self_attn.v_proj", "attn_v"),
-        ("self_attn.o_proj", "attn_output"),
-        ("mlp.gate_proj", "ffn_gate"),
-        ("mlp.up_proj", "ffn_up"),
-        ("mlp.down_proj", "ffn_down"),
-        ("input_layernorm", "attn_norm"),
-        ("post_attention_layernorm", "ffn_norm"),
-    ];
-    renames.into_iter().fold(name.to_owned(), |name, (from, to)| name.replace(from, to))
+/// The header of a safetensors file; it says of every tensor where it lies, and the file is as long as that.
+pub(crate) fn parsed<'a>(path: &Path, bytes: &'a [u8]) -> Result<SafeTensors<'a>, TrainError> {
+    SafeTensors::deserialize(bytes).map_err(|source| TrainError::DamagedSafetensors { path: path.to_owned(), source })
 }
 
-/// Undoes the row order of query and key weights: llama.cpp keeps rotary pairs side by side, Hugging Face in halves.
-fn unpermute(name: &str, weight: Tensor, config: &ModelConfig) -> Result<Tensor, TrainError> {
-    let heads = match name {
-        _ if name.contains("q_proj") => config.num_heads,
-        _ if name.contains("k_proj") => config.num_kv_heads,
-        _ => return Ok(weight),
+/// The values of a stored tensor as `f32`.
+fn float_tensor(name: &str, view: &TensorView<'_>) -> Result<Tensor, TrainError> {
+    let values: Vec<f32> = match view.dtype() {
+        Dtype::F32 => words(view.data(), f32::from_le_bytes),
+        Dtype::F16 => words(view.data(), |bytes| f16::from_le_bytes(bytes).to_f32()),
+        Dtype::BF16 => words(view.data(), |bytes| bf16::from_le_bytes(bytes).to_f32()),
+        other => {
+            return Err(TrainError::UnsupportedDtype { name: name.to_owned(), dtype: format!("{other:?}") });
+        }
     };
-    let (out, inner) = weight.dims2()?;
-    if out != heads * config.head_dim {
-        return Ok(weight);
-    }
-    let pairs = weight.reshape((heads, out / heads / 2, 2, inner))?;
-    Ok(pairs.transpose(1, 2)?.contiguous()?.reshape((out, inner))?)
+    Ok(Tensor::from_vec(values, view.shape(), &Device::Cpu)?)
+}
+
+fn words<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f32 + Sync) -> Vec<f32> {
+    bytes
+        .par_chunks_exact(N)
+        .map(|bytes| {
+            let mut word = [0; N];
+            word.copy_from_slice(bytes);
+            value(word)
+        })
+        .collect()
 }
 
 fn check_finite(name: &str, tensor: &Tensor) -> Result<(), TrainError> {
-    if !tensor.device().is_cpu() {
-        return Ok(());
-    }
+    debug_assert_eq!(tensor.dtype(), DType::F32);
     let finite = crate::ops::with_slices([tensor], |[values]| Ok(values.par_iter().all(|x| x.is_finite())))?;
     if finite { Ok(()) } else { Err(TrainError::NotFinite { name: name.to_owned() }) }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn gguf_names_follow_llama_cpp() {
-        let check = |name, expected| assert_eq!(gguf_name(name), expected);
-        check("model.embed_tokens.weight", "token_embd.weight");
-        check("model.layers.3.self_attn.o_proj.weight", "blk.3.attn_output.weight");
-        check("model.layers.11.post_attention_layernorm.weight", "blk.11.ffn_norm.weight");
-        check("model.layers.0.input_layernorm.weight", "blk.0.attn_norm.weight");
-    }
-}
+mod tests;

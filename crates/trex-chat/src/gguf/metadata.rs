@@ -30,6 +30,13 @@ impl MetaValue {
         }
     }
 
+    fn as_f64(&self) -> Option<f64> {
+        match self {
+            Self::F64(value) => Some(*value),
+            _ => None,
+        }
+    }
+
     fn as_str(&self) -> Option<&str> {
         match self {
             Self::Str(text) => Some(text),
@@ -81,6 +88,14 @@ impl<'m> Metadata<'m> {
     pub(super) fn strings(&self, key: &str) -> Result<Vec<&'m str>, ChatError> {
         let values = self.optional(key, "a list of texts", |value| match value {
             MetaValue::Array(items) => items.iter().map(MetaValue::as_str).collect(),
+            _ => None,
+        });
+        required(key, values?)
+    }
+
+    pub(super) fn numbers(&self, key: &str) -> Result<Vec<f64>, ChatError> {
+        let values = self.optional(key, "a list of numbers", |value| match value {
+            MetaValue::Array(items) => items.iter().map(MetaValue::as_f64).collect(),
             _ => None,
         });
         required(key, values?)

@@ -1,4 +1,5 @@
-//! `tokenizer.json` and `tokenizer_config.json` from GGUF metadata: byte-level BPE only.
+//! `tokenizer.json` and `tokenizer_config.json` from GGUF metadata: byte-level BPE, and SentencePiece without a space
+//! before the text.
 
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
@@ -6,23 +7,34 @@ use serde_json::{Map, Value, json};
 
 use super::metadata::Metadata;
 use super::pre_tokenizer::{PreTokenizer, byte_level};
+use super::sentence_piece;
 use crate::ChatError;
 
 /// Kinds of tokens in `tokenizer.ggml.token_type` (`llama_token_type` of llama.cpp).
 mod token_type {
+    pub(super) const NORMAL: u64 = 1;
     pub(super) const UNKNOWN: u64 = 2;
     pub(super) const CONTROL: u64 = 3;
     pub(super) const USER_DEFINED: u64 = 4;
     pub(super) const UNUSED: u64 = 5;
 }
 
+/// How text becomes the characters that are merged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Words of a pre-tokenizer as bytes.
+    ByteLevel(PreTokenizer),
+    /// Characters, a sign in place of spaces, and bytes for characters that are no token.
+    SentencePiece,
+}
+
 /// The tokenizer of a GGUF file.
 pub(super) struct GgufTokenizer<'m> {
-    pre_tokenizer: PreTokenizer,
+    kind: Kind,
     /// Text and kind, by id.
     tokens: Vec<(&'m str, u64)>,
-    /// Two tokens with a space between, the most important first.
-    merges: Vec<&'m str>,
+    /// Pairs of tokens, the most important first.
+    merges: Vec<(String, String)>,
     /// Such as `bos_token` with its text.
     special_tokens: Vec<(&'static str, &'m str, u64)>,
     adds_bos: bool,
@@ -30,18 +42,17 @@ pub(super) struct GgufTokenizer<'m> {
 }
 
 pub(super) fn read_tokenizer<'m>(meta: &Metadata<'m>) -> Result<GgufTokenizer<'m>, ChatError> {
-    let model = meta.str("tokenizer.ggml.model")?;
-    if model != "gpt2" {
-        return Err(ChatError::UnsupportedTokenizer { name: model.to_owned() });
-    }
-    let pre = meta.str("tokenizer.ggml.pre")?;
-    let pre_tokenizer =
-        PreTokenizer::from_name(pre).ok_or_else(|| ChatError::UnsupportedPreTokenizer { name: pre.to_owned() })?;
     let texts = meta.strings("tokenizer.ggml.tokens")?;
     let kinds = meta.integers("tokenizer.ggml.token_type")?;
     if kinds.len() != texts.len() {
         return Err(wrong("tokenizer.ggml.token_type", "as long as tokenizer.ggml.tokens"));
     }
+    let tokens: Vec<(&str, u64)> = texts.iter().copied().zip(kinds).collect();
+    let (kind, merges) = match meta.str("tokenizer.ggml.model")? {
+        "gpt2" => (Kind::ByteLevel(read_pre_tokenizer(meta)?), read_merges(meta)?),
+        "llama" => (Kind::SentencePiece, sentence_piece_merges(meta, &tokens)?),
+        other => return Err(ChatError::UnsupportedTokenizer { name: other.to_owned() }),
+    };
     let mut special_tokens = Vec::new();
     let names = [("bos_token", "bos"), ("eos_token", "eos"), ("unk_token", "unknown"), ("pad_token", "padding")];
     for (name, gguf_name) in names {
@@ -51,42 +62,107 @@ pub(super) fn read_tokenizer<'m>(meta: &Metadata<'m>) -> Result<GgufTokenizer<'m
             special_tokens.push((name, *text.ok_or_else(|| wrong(&key, "the id of a token"))?, id));
         }
     }
-    let adds_bos = meta.optional_bool("tokenizer.ggml.add_bos_token")?.unwrap_or(pre_tokenizer.adds_bos());
+    let adds_bos = meta.optional_bool("tokenizer.ggml.add_bos_token")?.unwrap_or(kind.adds_bos());
     let architecture = meta.str("general.architecture")?;
     Ok(GgufTokenizer {
-        pre_tokenizer,
-        tokens: texts.into_iter().zip(kinds).collect(),
-        merges: meta.strings("tokenizer.ggml.merges")?,
+        kind,
+        tokens,
+        merges,
         special_tokens,
         adds_bos,
         max_length: meta.optional_u64(&format!("{architecture}.context_length"))?,
     })
 }
 
+fn read_pre_tokenizer(meta: &Metadata<'_>) -> Result<PreTokenizer, ChatError> {
+    let name = meta.str("tokenizer.ggml.pre")?;
+    PreTokenizer::from_name(name).ok_or_else(|| ChatError::UnsupportedPreTokenizer { name: name.to_owned() })
+}
+
+fn read_merges(meta: &Metadata<'_>) -> Result<Vec<(String, String)>, ChatError> {
+    const KEY: &str = "tokenizer.ggml.merges";
+    let pairs = meta.strings(KEY)?.into_iter().map(|merge| {
+        let (left, right) = merge.split_once(' ').ok_or_else(|| wrong(KEY, "a list of two tokens each"))?;
+        Ok((left.to_owned(), right.to_owned()))
+    });
+    pairs.collect()
+}
+
+fn sentence_piece_merges(meta: &Metadata<'_>, tokens: &[(&str, u64)]) -> Result<Vec<(String, String)>, ChatError> {
+    // llama.cpp takes an absent key for true.
+    if meta.optional_bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(true) {
+        return Err(ChatError::UnsupportedTokenizer { name: "llama with add_space_prefix".to_owned() });
+    }
+    let scores = meta.numbers("tokenizer.ggml.scores")?;
+    if scores.len() != tokens.len() {
+        return Err(wrong("tokenizer.ggml.scores", "as long as tokenizer.ggml.tokens"));
+    }
+    let all = tokens.iter().zip(scores).enumerate();
+    let normal = all.filter(|(_, ((_, kind), _))| *kind == token_type::NORMAL);
+    let normal: Vec<_> = normal.map(|(id, ((text, _), score))| (*text, id, score)).collect();
+    Ok(sentence_piece::merges(&normal))
+}
+
 fn wrong(key: &str, expected: &'static str) -> ChatError {
     ChatError::WrongType { key: key.to_owned(), expected }
 }
 
+impl Kind {
+    /// Whether texts begin with the BOS token where the file does not say.
+    fn adds_bos(self) -> bool {
+        match self {
+            Self::ByteLevel(pre_tokenizer) => pre_tokenizer.adds_bos(),
+            Self::SentencePiece => true,
+        }
+    }
+
+    fn normalizer_json(self) -> Value {
+        match self {
+            Self::ByteLevel(pre_tokenizer) => pre_tokenizer.normalizer_json(),
+            Self::SentencePiece => sentence_piece::normalizer_json(),
+        }
+    }
+
+    fn pre_tokenizer_json(self) -> Value {
+        match self {
+            Self::ByteLevel(pre_tokenizer) => pre_tokenizer.pre_tokenizer_json(),
+            Self::SentencePiece => sentence_piece::pre_tokenizer_json(),
+        }
+    }
+
+    fn decoder_json(self) -> Value {
+        match self {
+            Self::ByteLevel(_) => byte_level(true),
+            Self::SentencePiece => sentence_piece::decoder_json(),
+        }
+    }
+
+    fn ignores_merges(self) -> bool {
+        matches!(self, Self::ByteLevel(pre_tokenizer) if pre_tokenizer.ignores_merges())
+    }
+}
+
 impl GgufTokenizer<'_> {
     pub(super) fn tokenizer_json(&self) -> Result<String, ChatError> {
+        let is_sentence_piece = self.kind == Kind::SentencePiece;
         let file = TokenizerFile {
             version: "1.0",
             truncation: None,
             padding: None,
             added_tokens: self.added_tokens(),
-            normalizer: self.pre_tokenizer.normalizer_json(),
-            pre_tokenizer: self.pre_tokenizer.pre_tokenizer_json(),
+            normalizer: self.kind.normalizer_json(),
+            pre_tokenizer: self.kind.pre_tokenizer_json(),
             post_processor: self.post_processor_json(),
-            decoder: byte_level(true),
+            decoder: self.kind.decoder_json(),
             model: BpeModel {
                 kind: "BPE",
                 dropout: None,
-                unk_token: None,
+                unk_token: self.special_token("unk_token").filter(|_| is_sentence_piece).map(|(text, _)| text),
                 continuing_subword_prefix: None,
                 end_of_word_suffix: None,
-                fuse_unk: false,
-                byte_fallback: false,
-                ignore_merges: self.pre_tokenizer.ignores_merges(),
+                fuse_unk: is_sentence_piece,
+                byte_fallback: is_sentence_piece,
+                ignore_merges: self.kind.ignores_merges(),
                 vocab: Vocabulary(self.vocabulary()),
                 merges: &self.merges,
             },
@@ -130,11 +206,16 @@ impl GgufTokenizer<'_> {
         added.map(entry).collect()
     }
 
+    /// Text and id.
+    fn special_token(&self, name: &str) -> Option<(&str, u64)> {
+        let found = self.special_tokens.iter().find(|(known, _, _)| *known == name);
+        found.map(|(_, text, id)| (*text, *id))
+    }
+
     /// Adds the BOS token for programs that encode plain text.
     fn post_processor_json(&self) -> Value {
-        let bos = self.special_tokens.iter().find(|(name, _, _)| *name == "bos_token").filter(|_| self.adds_bos);
-        let Some((_, text, id)) = bos else {
-            return byte_level(true);
+        let Some((text, id)) = self.special_token("bos_token").filter(|_| self.adds_bos) else {
+            return if self.kind == Kind::SentencePiece { Value::Null } else { byte_level(true) };
         };
         let special = json!({ "SpecialToken": { "id": text, "type_id": 0 } });
         json!({
@@ -146,7 +227,7 @@ impl GgufTokenizer<'_> {
                 { "SpecialToken": { "id": text, "type_id": 1 } },
                 { "Sequence": { "id": "B", "type_id": 1 } },
             ],
-            "special_tokens": { *text: { "id": text, "ids": [id], "tokens": [text] } },
+            "special_tokens": { text: { "id": text, "ids": [id], "tokens": [text] } },
         })
     }
 }
@@ -177,7 +258,7 @@ struct BpeModel<'t> {
     byte_fallback: bool,
     ignore_merges: bool,
     vocab: Vocabulary<'t>,
-    merges: &'t [&'t str],
+    merges: &'t [(String, String)],
 }
 
 /// A map from text to id, written in order of id.

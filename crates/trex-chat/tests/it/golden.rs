@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use trex_chat::{ChatModel, MetaValue, hf_files_from_gguf};
+use trex_chat::{ChatModel, GgufTensorFacts, MetaValue, hf_files_from_gguf};
 use trex_domain::Message;
 
 use crate::fixtures::{load, template};
@@ -63,7 +63,7 @@ pub(crate) fn metadata(pre: &str) -> BTreeMap<String, MetaValue> {
 
 pub(crate) fn model_from(meta: &BTreeMap<String, MetaValue>) -> ChatModel {
     let dir = tempfile::tempdir().unwrap();
-    hf_files_from_gguf(meta, false).unwrap().write(dir.path()).unwrap();
+    hf_files_from_gguf(meta, &GgufTensorFacts::default()).unwrap().write(dir.path()).unwrap();
     ChatModel::load(dir.path()).unwrap()
 }
 

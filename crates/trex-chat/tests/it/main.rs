@@ -8,4 +8,5 @@ mod gguf;
 mod golden;
 mod masks;
 mod real_model;
+mod sentence_piece;
 mod training;

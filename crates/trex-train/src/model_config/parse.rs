@@ -9,6 +9,9 @@ use serde_json::Value;
 use super::{Activation, Architecture, LocalLayers, ModelConfig, Rope, RopeScaling, Variant};
 use crate::TrainError;
 
+/// Far above every model; products of two stay below 2⁶⁴.
+const MOST_IN_A_SIZE: usize = 1 << 28;
+
 /// `config.json` as written.
 #[derive(Debug, Deserialize)]
 struct RawConfig {
@@ -34,7 +37,7 @@ struct RawConfig {
     attention_bias: bool,
     #[serde(default)]
     mlp_bias: bool,
-    /// Absent and `null` mean different things.
+    #[expect(clippy::option_option, reason = "absent and null mean different things")]
     #[serde(default, deserialize_with = "present")]
     sliding_window: Option<Option<usize>>,
     use_sliding_window: Option<bool>,
@@ -49,6 +52,7 @@ struct RawConfig {
     quantization_config: Option<Value>,
 }
 
+#[expect(clippy::option_option, reason = "the outer one says that the field is there")]
 fn present<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Option<usize>>, D::Error> {
     Deserialize::deserialize(value).map(Some)
 }
@@ -298,7 +302,7 @@ impl Parser<'_> {
 
     fn rotary_dim(&self, rope: &RawRope, head_dim: usize) -> Result<Option<usize>, TrainError> {
         let share = rope.partial_rotary_factor.or(self.raw.partial_rotary_factor).unwrap_or(1.0);
-        if self.architecture != Architecture::Phi3 || share == 1.0 {
+        if self.architecture != Architecture::Phi3 || (share - 1.0).abs() < f64::EPSILON {
             return Ok(None);
         }
         #[expect(
@@ -380,6 +384,10 @@ impl Parser<'_> {
         }
         if let Some(quantization) = raw.quantization_config.as_ref().filter(|value| !value.is_null()) {
             let method = quantization.get("quant_method").and_then(Value::as_str).unwrap_or("set").to_owned();
+            // Left behind by transformers where it has read a GGUF file; the weights beside it are plain.
+            if method == "gguf" {
+                return Ok(());
+            }
             return self.not_implemented("quantization_config", method, "plain safetensors, or a quantised GGUF file");
         }
         Ok(())
@@ -403,9 +411,7 @@ impl Parser<'_> {
             ("num_attention_heads", config.num_heads),
             ("head_dim", config.head_dim),
         ];
-        // Far above every model; products of two stay below 2⁶⁴.
-        const MOST: usize = 1 << 28;
-        match sizes.into_iter().find(|(_, size)| *size == 0 || *size > MOST) {
+        match sizes.into_iter().find(|(_, size)| *size == 0 || *size > MOST_IN_A_SIZE) {
             Some((field, size)) => self.reject(field, size.to_string(), "must be above 0 and below 2^28"),
             None if config.num_layers > 10_000 => {
                 self.reject("num_hidden_layers", config.num_layers.to_string(), "is more than any model has")
