@@ -40,7 +40,7 @@ pub(crate) fn open_all(
     initial: BTreeMap<String, Tensor>,
     parameters: &[Parameter],
 ) -> Result<Box<dyn TrainStep>, TrainError> {
-    if refusal(config, 0.0, Backend::Auto).is_none() {
+    if CpuEngine::refusal(config, 0.0, true).is_none() {
         return Ok(Box::new(CpuEngine::with_all_weights(config.clone(), initial, parameters)?));
     }
     let (model, vars) = Decoder::trainable(config.clone(), initial, &Device::Cpu)?;
@@ -50,7 +50,7 @@ pub(crate) fn open_all(
 /// Why the engine is not used; `None` where it is.
 pub(crate) fn refusal(config: &ModelConfig, lora_dropout: f64, backend: Backend) -> Option<String> {
     match backend {
-        Backend::Auto => CpuEngine::refusal(config, lora_dropout),
+        Backend::Auto => CpuEngine::refusal(config, lora_dropout, false),
         Backend::Autograd => Some("autograd was asked for".to_owned()),
     }
 }

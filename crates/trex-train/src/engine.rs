@@ -28,7 +28,7 @@ use candle_core::Tensor;
 use self::attention::{Scene, TreeRange};
 use self::backward::Buffers;
 use self::blocks::{Pool, room};
-use self::forward::{Rooms, Setting, Trace};
+use self::forward::{Rooms, Ropes, Setting, Trace};
 use self::full::Places;
 use self::head::{Head, HeadBuffers, HeadGradients, PackedHead};
 pub(crate) use self::inference::greedy;
@@ -38,7 +38,7 @@ pub(crate) use self::simd::Level;
 use crate::batch::TrainBatch;
 use crate::decoder::Dropout;
 use crate::layout::Segment;
-use crate::ops::{HeadShape, RopeTable, single};
+use crate::ops::{HeadShape, single};
 use crate::optimizer::{Gradients, Parameter};
 use crate::step::{Objective, TrainStep};
 use crate::{Architecture, ModelConfig, Rope, TrainError, Variant};
@@ -62,11 +62,12 @@ pub(crate) struct CpuEngine {
 
 impl CpuEngine {
     /// Why the engine leaves a job to autograd; `None` when it takes it.
-    pub(crate) fn refusal(config: &ModelConfig, lora_dropout: f64) -> Option<String> {
+    pub(crate) fn refusal(config: &ModelConfig, lora_dropout: f64, trains_all: bool) -> Option<String> {
         if lora_dropout > 0.0 {
             return Some("lora_dropout is above 0".to_owned());
         }
-        (!is_plain_llama(config)).then(|| "the model is not a plain Llama".to_owned())
+        (trains_all && !is_plain_llama(config))
+            .then(|| format!("all weights of {} are trained", config.variant.architecture.class_name()))
     }
 
     /// Takes the weights of a model and the adapters that are trained, named as in PEFT and scaled by `scale`.
@@ -137,10 +138,6 @@ fn scene<'a>(
     Scene { level, shape, segments, trees, tokens }
 }
 
-fn rope_table(config: &ModelConfig, positions: &[usize]) -> RopeTable {
-    RopeTable::new(positions, config.head_dim, &config.frequencies())
-}
-
 /// Fills the input of the first layer.
 fn embed(weights: &Weights, config: &ModelConfig, tokens: &[u32], trace: &mut Trace) {
     let hidden = config.hidden_size;
@@ -148,6 +145,9 @@ fn embed(weights: &Weights, config: &ModelConfig, tokens: &[u32], trace: &mut Tr
     for (token, row) in tokens.iter().zip(x.chunks_mut(hidden)) {
         let at = *token as usize * hidden;
         row.copy_from_slice(&weights.embedding[at..at + hidden]);
+        if let Some(scale) = config.variant.embedding_scale {
+            row.iter_mut().for_each(|x| *x *= scale);
+        }
     }
 }
 
@@ -178,9 +178,9 @@ impl TrainStep for CpuEngine {
     ) -> Result<f64, TrainError> {
         let segments = batch.tree.segments();
         let trees = attention::trees(&segments);
-        let rope = rope_table(&self.config, batch.tree.positions());
+        let ropes = Ropes::new(&self.config, batch.tree.positions());
         let scene = scene(&self.config, self.level, &segments, &trees, batch.tree.tokens().len());
-        let setting = Setting::new(&self.config, &rope, scene, &self.pool);
+        let setting = Setting::new(&self.config, &ropes, scene, &self.pool);
         embed(&self.weights, &self.config, batch.tree.tokens(), &mut self.traces[0]);
         let wanted: Vec<usize> = batch.rows.iter().map(|row| *row as usize).collect();
         debug_assert!(wanted.is_sorted_by(|a, b| a < b), "rows of a batch are in order, each once");
@@ -191,7 +191,7 @@ impl TrainStep for CpuEngine {
             &mut self.rooms,
             &mut self.traces,
             &wanted,
-            &mut |_, trace| forward::mix_trees(&setting, trace),
+            &mut |setting, _, trace| forward::mix_trees(setting, trace),
         )?;
         let head = head(&self.weights, self.packed_head.as_ref(), &self.config);
         let mut grad = vec![0.0; last.len()];

@@ -139,9 +139,11 @@ impl Scene<'_> {
             let columns = before + rows;
             self.scores(&keys, tree, (qkv, first * width + query, width), rows, &seen, columns, &mut scores);
             for (row, scores) in scores.chunks_mut(columns).enumerate() {
-                let (visible, hidden) = scores.split_at_mut(before + row + 1);
+                let (seen, later) = scores.split_at_mut(before + row + 1);
+                let (earlier, visible) = seen.split_at_mut(self.shape.first_seen(before + row));
                 log_z[first - tree.start + row] = math::softmax(self.level, visible, self.scale());
-                hidden.fill(0.0);
+                earlier.fill(0.0);
+                later.fill(0.0);
             }
             for (index, (start, len, column)) in seen.iter().enumerate() {
                 let mut out =
@@ -221,18 +223,20 @@ impl Scene<'_> {
                 let upstream = &g[token * g_width + query..][..dim];
                 let mixed = &kept.mixed[(head * self.tokens + token) * dim..][..dim];
                 let mean = math::dot(self.level, upstream, mixed);
-                let visible = before + row + 1;
+                let visible = self.shape.first_seen(before + row)..before + row + 1;
                 let log_z = kept.log_z[head * self.tokens + token];
                 math::score_gradient(
                     self.level,
-                    &mut probs[..visible],
-                    &mut dscores[..visible],
+                    &mut probs[visible.clone()],
+                    &mut dscores[visible.clone()],
                     self.scale(),
                     log_z,
                     mean,
                 );
-                probs[visible..].fill(0.0);
-                dscores[visible..].fill(0.0);
+                for rows in [probs, dscores] {
+                    rows[..visible.start].fill(0.0);
+                    rows[visible.end..].fill(0.0);
+                }
             }
             for (index, (start, len, column)) in seen.iter().enumerate() {
                 let local = (start - tree.start) * 3 * dim;

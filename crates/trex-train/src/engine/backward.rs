@@ -15,8 +15,8 @@ use super::math;
 use super::model::{Layer, LayerAdapters, Weights};
 use super::product::Out;
 use super::simd::Level;
-use crate::TrainError;
 use crate::optimizer::Gradients;
+use crate::{Activation, TrainError};
 
 /// Buffers that live as long as the engine.
 #[derive(Debug, Default)]
@@ -78,6 +78,7 @@ pub(super) fn layers(
         let is_last = number + 1 == weights.layers.len();
         let rows: &[usize] = if is_last { wanted } else { &all };
         let (layer, own, trace) = (&weights.layers[number], &adapters[number], &traces[number]);
+        let setting = &setting.at(number);
         let places = trained.map(|places| &places.layers[number]);
         if places.is_some() {
             buffers.dout.clone_from(&grad);
@@ -142,6 +143,8 @@ fn feed_forward(
     let blocks = rows.len().div_ceil(block);
     let partial = room(&mut buffers.partial, blocks * len);
     let [_, thin_o, thin_gate_up, thin_down] = &trace.thin;
+    let added_width = if layer.attention_norm.is_some() { hidden } else { 1 };
+    let [added_o, added_down] = trace.added.each_ref().map(|added| &added[..rows.len() * added_width]);
     let widths = parts.map(StackAdapters::width);
     let dmixed = room(&mut buffers.dmixed_rows, rows.len() * query_width);
     let dgates = room(&mut buffers.dgates, rows.len() * 2 * inner);
@@ -152,6 +155,8 @@ fn feed_forward(
         .zip(dgates.par_chunks_mut(block * 2 * inner))
         .zip(dnormed.par_chunks_mut(block * hidden))
         .zip(partial.par_chunks_mut(len))
+        .zip(added_o.par_chunks(block * added_width))
+        .zip(added_down.par_chunks(block * added_width))
         .zip(trace.middle[..rows.len() * hidden].par_chunks(block * hidden))
         .zip(trace.gate_up[..rows.len() * 2 * inner].par_chunks(block * 2 * inner))
         .zip(thin_o[..rows.len() * widths[0]].par_chunks(block * widths[0]))
@@ -159,27 +164,42 @@ fn feed_forward(
         .zip(thin_down[..rows.len() * widths[2]].par_chunks(block * widths[2]));
     chunks.zip(rows.par_chunks(block)).for_each(
         |(
-            (((((((((grad, dmixed), dgates), dnormed), partial), middle), gates), thin_o), thin_gate_up), thin_down),
+            (
+                (
+                    (
+                        ((((((((grad, dmixed), dgates), dnormed), partial), added_o), added_down), middle), gates),
+                        thin_o,
+                    ),
+                    thin_gate_up,
+                ),
+                thin_down,
+            ),
             rows,
         )| {
             setting.pool.with(|scratch| {
-                let [active, dactive, normed, thin, ..] = &mut scratch.floats;
+                let [active, dactive, normed, thin, dadded, ..] = &mut scratch.floats;
                 let count = rows.len();
                 let (sums_o, sums) = partial.split_at_mut(lens[0]);
                 let (sums_gate_up, sums_down) = sums.split_at_mut(lens[1]);
                 let active = room(active, count * inner);
                 let dactive = room(dactive, count * inner);
                 // Down: y = active · Wᵀ.
-                down.back(level, grad, &mut scratch.pairs, thin, dactive);
-                activate(level, inner, gates, active);
+                let dadded = room(dadded, count * hidden);
+                through_norm(setting, layer.output_norm.as_deref(), added_down, grad, dadded);
+                down.back(level, dadded, &mut scratch.pairs, thin, dactive);
+                activate(setting, gates, active);
                 let of =
-                    GradientRows { x: active, g: grad, g_width: hidden, forward: thin_down, backward: thin, count };
+                    GradientRows { x: active, g: dadded, g_width: hidden, forward: thin_down, backward: thin, count };
                 adapters.down.gradient(level, &of, sums_down);
                 // The activation.
+                let gated_backward = match setting.activation {
+                    Activation::Silu => math::swiglu_backward,
+                    Activation::GeluTanh => math::geglu_backward,
+                };
                 let triples = gates.chunks(2 * inner).zip(dactive.chunks(inner)).zip(dgates.chunks_mut(2 * inner));
                 for ((gates, dactive), dgates) in triples {
                     let ((gate, up), (dgate, dup)) = (gates.split_at(inner), dgates.split_at_mut(inner));
-                    math::swiglu_backward(level, gate, up, dactive, dgate, dup);
+                    gated_backward(level, gate, up, dactive, dgate, dup);
                 }
                 // Gate and up.
                 let normed = room(normed, count * hidden.max(query_width));
@@ -196,11 +216,12 @@ fn feed_forward(
                 adapters.gate_up.gradient(level, &of, sums_gate_up);
                 norm_backward(setting, &layer.post_norm, middle, dnormed, grad);
                 // Output projection.
-                o.back(level, grad, &mut scratch.pairs, thin, dmixed);
+                through_norm(setting, layer.attention_norm.as_deref(), added_o, grad, dadded);
+                o.back(level, dadded, &mut scratch.pairs, thin, dmixed);
                 for (row, values) in rows.iter().zip(normed.chunks_mut(query_width)) {
                     setting.gather_mixed(&trace.mixed, *row, values);
                 }
-                let of = GradientRows { x: normed, g: grad, g_width: hidden, forward: thin_o, backward: thin, count };
+                let of = GradientRows { x: normed, g: dadded, g_width: hidden, forward: thin_o, backward: thin, count };
                 adapters.o.gradient(level, &of, sums_o);
             });
         },
@@ -212,6 +233,16 @@ fn feed_forward(
         rest = &rest[len..];
     }
     Ok(())
+}
+
+/// The gradient of what was normalised before it was added; without a norm the gradient itself.
+fn through_norm(setting: &Setting<'_>, norm: Option<&[f32]>, added: &[f32], grad: &[f32], out: &mut [f32]) {
+    let Some(norm) = norm else {
+        out.copy_from_slice(grad);
+        return;
+    };
+    out.fill(0.0);
+    norm_backward(setting, norm, added, grad, out);
 }
 
 /// Adds the gradient through a norm to the gradient of its input.
@@ -273,6 +304,9 @@ fn attend(
             for (row, dqkv) in dqkv.chunks_mut(width).enumerate() {
                 collect_heads(setting, heads, index * block + row, dqkv);
                 rotate(setting, dqkv, index * block + row, -1.0);
+                if let Some(norms) = &layer.head_norms {
+                    heads_backward(setting, norms, &trace.raw, index * block + row, dqkv);
+                }
             }
             let normed = room(normed, count * hidden);
             norm_rows(setting, &layer.input_norm, x, normed);
@@ -290,6 +324,22 @@ fn attend(
     add_blocks(&buffers.partial[..blocks * len], len, &mut buffers.sums);
     adapters.qkv.hand_over(&buffers.sums[..adapters.qkv.gradient_len()], gradients);
     Ok(())
+}
+
+/// The gradients of one row's queries and keys through the norms of their heads.
+fn heads_backward(setting: &Setting<'_>, norms: &[Vec<f32>; 2], raw: &[f32], token: usize, dqkv: &mut [f32]) {
+    let dim = setting.shape.head_dim;
+    let width = setting.query_width() + setting.kv_width();
+    let raw = &raw[token * width..(token + 1) * width];
+    setting.pool.with(|scratch| {
+        let grad = room(&mut scratch.floats[0], dim);
+        for (head, (raw, dhead)) in raw.chunks(dim).zip(dqkv.chunks_mut(dim)).enumerate() {
+            let norm = &norms[usize::from(head >= setting.shape.num_heads)];
+            grad.copy_from_slice(dhead);
+            dhead.fill(0.0);
+            math::rms_norm_backward(setting.level, raw, norm, setting.eps, grad, dhead);
+        }
+    });
 }
 
 /// Gradients of the weights of the feed-forward part and of the output projection.
@@ -312,7 +362,7 @@ fn feed_forward_weights(
     active
         .par_chunks_mut(block * inner)
         .zip(trace.gate_up[..count * 2 * inner].par_chunks(block * 2 * inner))
-        .for_each(|(active, gates)| activate(level, inner, gates, active));
+        .for_each(|(active, gates)| activate(setting, gates, active));
     full::add_stack(level, &layer.down, &places.down, active, &buffers.dout[..count * hidden], gradients);
     let normed = room(&mut buffers.inputs, count * hidden);
     norm_rows(setting, &layer.post_norm, middle, normed);

@@ -14,7 +14,7 @@ use super::model::{Layer, LayerAdapters, Weights};
 use super::product::Out;
 use super::simd::Level;
 use crate::ops::{HeadShape, RopeTable, single};
-use crate::{ModelConfig, TrainError};
+use crate::{Activation, ModelConfig, RopeFrequencies, TrainError};
 
 /// What all passes share.
 #[derive(Clone, Copy, Debug)]
@@ -24,24 +24,43 @@ pub(super) struct Setting<'a> {
     pub(super) shape: HeadShape,
     pub(super) hidden: usize,
     pub(super) inner: usize,
+    pub(super) activation: Activation,
+    /// Rotations of the batch in this layer.
     pub(super) rope: &'a RopeTable,
+    /// Those of all layers, and of windowed ones where these differ.
+    ropes: &'a Ropes,
+    config: &'a ModelConfig,
     pub(super) scene: Scene<'a>,
     pub(super) pool: &'a Pool,
 }
 
 impl<'a> Setting<'a> {
     /// The setting of a batch.
-    pub(super) fn new(config: &ModelConfig, rope: &'a RopeTable, scene: Scene<'a>, pool: &'a Pool) -> Self {
+    pub(super) fn new(config: &'a ModelConfig, ropes: &'a Ropes, scene: Scene<'a>, pool: &'a Pool) -> Self {
         Self {
             level: scene.level,
             eps: single(config.rms_norm_eps),
             shape: scene.shape,
             hidden: config.hidden_size,
             inner: config.intermediate_size,
-            rope,
+            activation: config.variant.activation,
+            rope: &ropes.global,
+            ropes,
+            config,
             scene,
             pool,
         }
+    }
+
+    /// The same as one layer sees it.
+    pub(super) fn at(&self, layer: usize) -> Self {
+        let mut setting = *self;
+        setting.scene.shape.window = self.config.layer_window(layer);
+        setting.shape = setting.scene.shape;
+        if let Some(local) = self.ropes.local.as_ref().filter(|_| setting.shape.window.is_some()) {
+            setting.rope = local;
+        }
+        setting
     }
 
     pub(super) fn query_width(&self) -> usize {
@@ -66,6 +85,22 @@ impl<'a> Setting<'a> {
     }
 }
 
+/// Rotations of a batch.
+#[derive(Debug)]
+pub(super) struct Ropes {
+    pub(super) global: RopeTable,
+    /// Of windowed layers, where they differ.
+    pub(super) local: Option<RopeTable>,
+}
+
+impl Ropes {
+    /// The rotations of some positions.
+    pub(super) fn new(config: &ModelConfig, positions: &[usize]) -> Self {
+        let table = |frequencies: &RopeFrequencies| RopeTable::new(positions, config.head_dim, frequencies);
+        Self { global: table(&config.frequencies()), local: config.local_frequencies().as_ref().map(table) }
+    }
+}
+
 /// What the forward pass keeps of one layer.
 #[derive(Debug, Default)]
 pub(super) struct Trace {
@@ -77,6 +112,10 @@ pub(super) struct Trace {
     pub(super) mixed: Vec<f32>,
     /// Logarithms of the sums of exponentials, (heads, tokens).
     pub(super) log_z: Vec<f32>,
+    /// Queries and keys before their norms, (tokens, query width + key width), where heads are normalised.
+    pub(super) raw: Vec<f32>,
+    /// What attention and feed-forward part add, before their norms, (rows, hidden), where there are such norms.
+    pub(super) added: [Vec<f32>; 2],
     /// Residual stream after attention, (rows, hidden).
     pub(super) middle: Vec<f32>,
     /// (rows, 2 · inner).
@@ -98,8 +137,18 @@ pub(super) struct Applied<'a> {
 
 impl Applied<'_> {
     /// `out = x Wᵀ + adapters` (or added to `out`), `thin` receives the adapters' thin activations.
-    fn run(&self, level: Level, x: &[f32], pairs: &mut Vec<u32>, thin: &mut [f32], (out, add): (&mut [f32], bool)) {
+    fn run(&self, level: Level, x: &[f32], pairs: &mut Vec<u32>, thin: &mut [f32], (out, mut add): (&mut [f32], bool)) {
         let rows = x.len() / self.stack.inner;
+        if let Some(bias) = &self.stack.bias {
+            for out in out.chunks_mut(bias.len()) {
+                if add {
+                    math::add(level, out, bias);
+                } else {
+                    out.copy_from_slice(bias);
+                }
+            }
+            add = true;
+        }
         self.adapters.down(level, x, rows, thin);
         let input = Input::new(level, &self.ready, x, self.stack.inner, pairs);
         let width = self.stack.out();
@@ -112,10 +161,12 @@ impl Applied<'_> {
     }
 }
 
+/// Stands for attention: takes the setting of a layer, its number and its trace.
+pub(super) type Mix<'a> = &'a mut dyn FnMut(&Setting<'_>, usize, &mut Trace);
+
 /// Runs all layers over the first trace's `x`, (tokens, hidden), and returns the rows `wanted` of the last one's output.
 ///
-/// With one trace per layer everything is kept for a backward pass; with a single one nothing is. `mix` stands for
-/// attention: it takes layer number and trace.
+/// With one trace per layer everything is kept for a backward pass; with a single one nothing is.
 pub(super) fn layers(
     setting: &Setting<'_>,
     weights: &Weights,
@@ -123,7 +174,7 @@ pub(super) fn layers(
     rooms: &mut Rooms,
     traces: &mut [Trace],
     wanted: &[usize],
-    mix: &mut dyn FnMut(usize, &mut Trace),
+    mix: Mix<'_>,
 ) -> Result<Vec<f32>, TrainError> {
     let count = weights.layers.len();
     let all: Vec<usize> = (0..setting.scene.tokens).collect();
@@ -133,8 +184,9 @@ pub(super) fn layers(
         let rows: &[usize] = if number + 1 == count { wanted } else { &all };
         let at = if keeps { number } else { 0 };
         let layer = &weights.layers[number];
+        let setting = &setting.at(number);
         project(setting, layer, &adapters[number], rooms, &mut traces[at])?;
-        mix(number, &mut traces[at]);
+        mix(setting, number, &mut traces[at]);
         feed_forward(setting, layer, &adapters[number], rooms, &mut traces[at], rows, &mut next)?;
         if number + 1 < count {
             std::mem::swap(&mut next, &mut traces[if keeps { number + 1 } else { 0 }].x);
@@ -168,21 +220,40 @@ fn project(
     let qkv = room(&mut trace.qkv, tokens * width);
     let thin = room(&mut trace.thin[0], tokens * thin_width);
     let x = &trace.x[..tokens * hidden];
+    // One column is kept of nothing, so that rows can be cut.
+    let raw_width = if layer.head_norms.is_some() { setting.query_width() + setting.kv_width() } else { 1 };
+    let raw = room(&mut trace.raw, tokens * raw_width);
     qkv.par_chunks_mut(block * width)
+        .zip(raw.par_chunks_mut(block * raw_width))
         .zip(thin.par_chunks_mut(block * thin_width))
         .zip(x.par_chunks(block * hidden))
         .enumerate()
-        .for_each(|(index, ((qkv, thin), x))| {
+        .for_each(|(index, (((qkv, raw), thin), x))| {
             setting.pool.with(|scratch| {
                 let normed = room(&mut scratch.floats[0], x.len());
                 norm_rows(setting, &layer.input_norm, x, normed);
                 applied.run(level, normed, &mut scratch.pairs, thin, (qkv, false));
+                if let Some(norms) = &layer.head_norms {
+                    for (qkv, raw) in qkv.chunks_mut(width).zip(raw.chunks_mut(raw_width)) {
+                        raw.copy_from_slice(&qkv[..raw_width]);
+                        norm_heads(setting, norms, raw, qkv);
+                    }
+                }
                 for (row, qkv) in qkv.chunks_mut(width).enumerate() {
                     rotate(setting, qkv, index * block + row, 1.0);
                 }
             });
         });
     Ok(())
+}
+
+/// Normalises the queries and keys of one row.
+fn norm_heads(setting: &Setting<'_>, norms: &[Vec<f32>; 2], raw: &[f32], qkv: &mut [f32]) {
+    let dim = setting.shape.head_dim;
+    for (head, (raw, out)) in raw.chunks(dim).zip(qkv.chunks_mut(dim)).enumerate() {
+        let norm = &norms[usize::from(head >= setting.shape.num_heads)];
+        math::rms_norm(setting.level, raw, norm, setting.eps, out);
+    }
 }
 
 /// Rotates the queries and keys of one row.
@@ -221,8 +292,13 @@ fn feed_forward(
     let block = block_rows(rows.len());
     let widths = [adapters.o.width(), adapters.gate_up.width(), adapters.down.width()];
     let [_, thin_o, thin_gate_up, thin_down] = &mut trace.thin;
+    let is_sandwich = layer.attention_norm.is_some();
+    let added_width = if is_sandwich { hidden } else { 1 };
+    let [added_o, added_down] = &mut trace.added;
     let chunks = room(&mut trace.middle, rows.len() * hidden)
         .par_chunks_mut(block * hidden)
+        .zip(room(added_o, rows.len() * added_width).par_chunks_mut(block * added_width))
+        .zip(room(added_down, rows.len() * added_width).par_chunks_mut(block * added_width))
         .zip(room(&mut trace.gate_up, rows.len() * 2 * inner).par_chunks_mut(block * 2 * inner))
         .zip(room(next, rows.len() * hidden).par_chunks_mut(block * hidden))
         .zip(room(thin_o, rows.len() * widths[0]).par_chunks_mut(block * widths[0]))
@@ -230,7 +306,7 @@ fn feed_forward(
         .zip(room(thin_down, rows.len() * widths[2]).par_chunks_mut(block * widths[2]));
     let (x, mixed) = (&trace.x, &trace.mixed);
     chunks.zip(rows.par_chunks(block)).for_each(
-        |((((((middle, gates), next), thin_o), thin_gate_up), thin_down), rows)| {
+        |((((((((middle, added_o), added_down), gates), next), thin_o), thin_gate_up), thin_down), rows)| {
             setting.pool.with(|scratch| {
                 let [values, normed, active, ..] = &mut scratch.floats;
                 let values = room(values, rows.len() * setting.query_width());
@@ -240,14 +316,24 @@ fn feed_forward(
                     setting.gather_mixed(mixed, *row, values);
                     middle.copy_from_slice(&x[row * hidden..(row + 1) * hidden]);
                 }
-                o.run(level, values, &mut scratch.pairs, thin_o, (&mut *middle, true));
+                if let Some(norm) = &layer.attention_norm {
+                    o.run(level, values, &mut scratch.pairs, thin_o, (&mut *added_o, false));
+                    add_normed(setting, norm, added_o, middle);
+                } else {
+                    o.run(level, values, &mut scratch.pairs, thin_o, (&mut *middle, true));
+                }
                 let normed = room(normed, middle.len());
                 norm_rows(setting, &layer.post_norm, middle, normed);
                 gate_up.run(level, normed, &mut scratch.pairs, thin_gate_up, (&mut *gates, false));
                 let active = room(active, rows.len() * inner);
-                activate(level, inner, gates, active);
+                activate(setting, gates, active);
                 next.copy_from_slice(middle);
-                down.run(level, active, &mut scratch.pairs, thin_down, (next, true));
+                if let Some(norm) = &layer.output_norm {
+                    down.run(level, active, &mut scratch.pairs, thin_down, (&mut *added_down, false));
+                    add_normed(setting, norm, added_down, next);
+                } else {
+                    down.run(level, active, &mut scratch.pairs, thin_down, (next, true));
+                }
             });
         },
     );
@@ -255,9 +341,23 @@ fn feed_forward(
 }
 
 /// The gated activation of rows of (gate, up).
-pub(super) fn activate(level: Level, inner: usize, gates: &[f32], active: &mut [f32]) {
+pub(super) fn activate(setting: &Setting<'_>, gates: &[f32], active: &mut [f32]) {
+    let inner = setting.inner;
+    let gated = match setting.activation {
+        Activation::Silu => math::swiglu,
+        Activation::GeluTanh => math::geglu,
+    };
     for (gates, active) in gates.chunks(2 * inner).zip(active.chunks_mut(inner)) {
         let (gate, up) = gates.split_at(inner);
-        math::swiglu(level, gate, up, active);
+        gated(setting.level, gate, up, active);
     }
+}
+
+/// Adds normalised rows to the residual stream.
+fn add_normed(setting: &Setting<'_>, norm: &[f32], added: &[f32], stream: &mut [f32]) {
+    setting.pool.with(|scratch| {
+        let normed = room(&mut scratch.floats[0], added.len());
+        norm_rows(setting, norm, added, normed);
+        math::add(setting.level, stream, normed);
+    });
 }

@@ -25,6 +25,8 @@ pub(super) struct Stack {
     pub(super) inner: usize,
     /// Outputs of each linear layer.
     pub(super) outs: Vec<usize>,
+    /// Biases of all outputs, where there are any.
+    pub(super) bias: Option<Vec<f32>>,
     store: Store,
 }
 
@@ -72,10 +74,15 @@ impl Stack {
             }
         }
         if quantised.len() == outs.len() {
-            return Ok(Self { inner, outs, store: Store::Quantised(quantised) });
+            return Ok(Self { inner, outs, bias: None, store: Store::Quantised(quantised) });
         }
         let store = if bf16 { pack_pairs(&natural, &outs, inner) } else { Store::F32(natural) };
-        Ok(Self { inner, outs, store })
+        Ok(Self { inner, outs, bias: None, store })
+    }
+
+    /// The same with biases of all its outputs.
+    pub(super) fn with_bias(self, bias: Option<Vec<f32>>) -> Self {
+        Self { bias, ..self }
     }
 
     /// Takes new weights of one of its linear layers; only single precision can be changed.

@@ -2,8 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::forward::{self, Setting, Trace};
-use super::{CpuEngine, attention, embed, head, math, rope_table, scene};
+use super::forward::{self, Ropes, Setting, Trace};
+use super::{CpuEngine, attention, embed, head, math, scene};
 use crate::TrainError;
 use crate::batch::{push_root, shared_len};
 use crate::layout::{Segment, TokenTree};
@@ -34,9 +34,9 @@ impl CpuEngine {
     ) -> Result<Vec<f64>, TrainError> {
         let segments = tree.segments();
         let trees = attention::trees(&segments);
-        let rope = rope_table(&self.config, tree.positions());
+        let ropes = Ropes::new(&self.config, tree.positions());
         let scene = scene(&self.config, self.level, &segments, &trees, tree.tokens().len());
-        let setting = Setting::new(&self.config, &rope, scene, &self.pool);
+        let setting = Setting::new(&self.config, &ropes, scene, &self.pool);
         let wanted: Vec<usize> = rows.iter().map(|row| *row as usize).collect();
         embed(&self.weights, &self.config, tree.tokens(), &mut self.traces[0]);
         let last = forward::layers(
@@ -46,7 +46,7 @@ impl CpuEngine {
             &mut self.rooms,
             &mut self.traces[..1],
             &wanted,
-            &mut |_, trace| forward::mix_trees(&setting, trace),
+            &mut |setting, _, trace| forward::mix_trees(setting, trace),
         )?;
         let head = head(&self.weights, self.packed_head.as_ref(), &self.config);
         Ok(super::head::log_probs(&setting, &head, &last, needed, &mut self.head_buffers))
@@ -60,9 +60,9 @@ impl CpuEngine {
         let leaves: Vec<usize> = prompts.iter().map(|prompt| tree.push(root, &prompt[shared..])).collect();
         let segments = tree.segments();
         let trees = attention::trees(&segments);
-        let rope = rope_table(&self.config, tree.positions());
+        let ropes = Ropes::new(&self.config, tree.positions());
         let scene = scene(&self.config, self.level, &segments, &trees, tree.tokens().len());
-        let setting = Setting::new(&self.config, &rope, scene, &self.pool);
+        let setting = Setting::new(&self.config, &ropes, scene, &self.pool);
         let mut caches = Caches {
             rows: vec![vec![CachedRows::default(); self.config.num_layers]; prompts.len()],
             lens: prompts.iter().map(Vec::len).collect(),
@@ -76,14 +76,14 @@ impl CpuEngine {
             &mut self.rooms,
             &mut self.traces[..1],
             &wanted,
-            &mut |layer, trace| {
+            &mut |setting, layer, trace| {
                 for (rows, leaf) in caches.rows.iter_mut().zip(&leaves) {
                     for segment in path(&segments, *leaf) {
                         let tokens = segment.start..segment.start + segment.len;
-                        tokens.for_each(|token| keep(&setting, trace, token, &mut rows[layer]));
+                        tokens.for_each(|token| keep(setting, trace, token, &mut rows[layer]));
                     }
                 }
-                forward::mix_trees(&setting, trace);
+                forward::mix_trees(setting, trace);
             },
         )?;
         let head = head(&self.weights, self.packed_head.as_ref(), &self.config);
@@ -99,9 +99,9 @@ impl CpuEngine {
         tokens: &[u32],
     ) -> Result<Vec<u32>, TrainError> {
         let positions: Vec<usize> = active.iter().map(|index| caches.lens[*index]).collect();
-        let rope = rope_table(&self.config, &positions);
+        let ropes = Ropes::new(&self.config, &positions);
         let scene = scene(&self.config, self.level, &[], &[], tokens.len());
-        let setting = Setting::new(&self.config, &rope, scene, &self.pool);
+        let setting = Setting::new(&self.config, &ropes, scene, &self.pool);
         embed(&self.weights, &self.config, tokens, &mut self.traces[0]);
         let wanted: Vec<usize> = (0..tokens.len()).collect();
         let last = forward::layers(
@@ -111,12 +111,12 @@ impl CpuEngine {
             &mut self.rooms,
             &mut self.traces[..1],
             &wanted,
-            &mut |layer, trace| {
+            &mut |setting, layer, trace| {
                 for (token, index) in active.iter().enumerate() {
-                    keep(&setting, trace, token, &mut caches.rows[*index][layer]);
+                    keep(setting, trace, token, &mut caches.rows[*index][layer]);
                 }
                 let rows: Vec<&CachedRows> = active.iter().map(|index| &caches.rows[*index][layer]).collect();
-                mix_cached(&setting, trace, &rows);
+                mix_cached(setting, trace, &rows);
             },
         )?;
         for index in active {
@@ -150,9 +150,12 @@ fn mix_cached(setting: &Setting<'_>, trace: &mut Trace, rows: &[&CachedRows]) {
         let (head, token) = (task / tokens, task % tokens);
         let query = &qkv[token * setting.qkv_width() + head * dim..][..dim];
         let (offset, rows) = (setting.shape.kv_head(head) * dim, rows[token]);
-        let mut scores = vec![0.0; rows.keys.len() / kv_width];
-        let (keys, values) = (&rows.keys[offset..], &rows.values[offset..]);
-        math::attend_row(setting.level, query, keys, values, kv_width, &mut scores, out);
+        let cached = rows.keys.len() / kv_width;
+        let first = setting.shape.first_seen(cached - 1);
+        let mut scores = vec![0.0; cached - first];
+        let from = first * kv_width + offset;
+        let cached = math::Cached { keys: &rows.keys[from..], values: &rows.values[from..], stride: kv_width };
+        math::attend_row(setting.level, query, cached, setting.shape.scale, &mut scores, out);
     });
 }
 

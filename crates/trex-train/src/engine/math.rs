@@ -180,6 +180,47 @@ by_level!(
     swiglu_backward_body(gate: &[f32], up: &[f32], grad: &[f32], dgate: &mut [f32], dup: &mut [f32])
 );
 
+/// √(2/π).
+const GELU_SLOPE: f32 = 0.797_884_6;
+
+/// Factor of the cube in the tanh form of GELU.
+const GELU_CUBE: f32 = 0.044_715;
+
+/// tanh(√(2/π) · (x + 0.044715 x³)).
+#[inline(always)]
+fn gelu_tanh(x: f32) -> f32 {
+    1.0 - 2.0 / (exp(2.0 * GELU_SLOPE * (x + GELU_CUBE * x * x * x)) + 1.0)
+}
+
+#[inline(always)]
+fn geglu_body(gate: &[f32], up: &[f32], out: &mut [f32]) {
+    for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
+        *out = 0.5 * gate * (1.0 + gelu_tanh(*gate)) * up;
+    }
+}
+
+by_level!(
+    /// `gelu(gate) · up` with the tanh form of GELU.
+    geglu, geglu_body(gate: &[f32], up: &[f32], out: &mut [f32])
+);
+
+#[inline(always)]
+fn geglu_backward_body(gate: &[f32], up: &[f32], grad: &[f32], dgate: &mut [f32], dup: &mut [f32]) {
+    let inputs = gate.iter().zip(up).zip(grad);
+    for ((dgate, dup), ((gate, up), g)) in dgate.iter_mut().zip(dup).zip(inputs) {
+        let t = gelu_tanh(*gate);
+        let bend = GELU_SLOPE * (1.0 + 3.0 * GELU_CUBE * gate * gate);
+        *dup = g * 0.5 * gate * (1.0 + t);
+        *dgate = g * up * (0.5 * (1.0 + t) + 0.5 * gate * (1.0 - t * t) * bend);
+    }
+}
+
+by_level!(
+    /// Gradients of [`geglu`].
+    geglu_backward,
+    geglu_backward_body(gate: &[f32], up: &[f32], grad: &[f32], dgate: &mut [f32], dup: &mut [f32])
+);
+
 #[inline(always)]
 fn softmax_body(row: &mut [f32], scale: f32) -> f32 {
     let top = max_of(row);
@@ -276,17 +317,24 @@ by_level!(
     add, add_body(out: &mut [f32], x: &[f32])
 );
 
+/// Cached rows of keys and values of one head, `stride` apart.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cached<'a> {
+    pub(super) keys: &'a [f32],
+    pub(super) values: &'a [f32],
+    pub(super) stride: usize,
+}
+
 #[inline(always)]
-fn attend_row_body(query: &[f32], keys: &[f32], values: &[f32], stride: usize, scores: &mut [f32], out: &mut [f32]) {
+fn attend_row_body(query: &[f32], cached: Cached<'_>, scale: f32, scores: &mut [f32], out: &mut [f32]) {
     let dim = query.len();
-    let scale = 1.0 / (dim as f32).sqrt();
-    for (score, key) in scores.iter_mut().zip(keys.chunks(stride)) {
+    for (score, key) in scores.iter_mut().zip(cached.keys.chunks(cached.stride)) {
         let key = &key[..dim];
         *score = sum_by(dim, |i| query[i] * key[i]);
     }
     softmax_body(scores, scale);
     out.fill(0.0);
-    for (weight, value) in scores.iter().zip(values.chunks(stride)) {
+    for (weight, value) in scores.iter().zip(cached.values.chunks(cached.stride)) {
         for (out, x) in out.iter_mut().zip(&value[..dim]) {
             *out += weight * x;
         }
@@ -294,11 +342,8 @@ fn attend_row_body(query: &[f32], keys: &[f32], values: &[f32], stride: usize, s
 }
 
 by_level!(
-    /// Attention of one head of one token over cached rows, `stride` apart; `scores` has one place per row.
-    attend_row,
-    attend_row_body(
-        query: &[f32], keys: &[f32], values: &[f32], stride: usize, scores: &mut [f32], out: &mut [f32]
-    )
+    /// Attention of one head of one token over cached rows; `scores` has one place per row.
+    attend_row, attend_row_body(query: &[f32], cached: Cached<'_>, scale: f32, scores: &mut [f32], out: &mut [f32])
 );
 
 /// Nearest bfloat16, ties to even; NaN is not treated, since activations were checked by the loss.

@@ -14,7 +14,14 @@ use crate::{ModelConfig, TrainError};
 #[derive(Debug)]
 pub(super) struct Layer {
     pub(super) input_norm: Vec<f32>,
+    /// Of the queries and keys of every head.
+    pub(super) head_norms: Option<[Vec<f32>; 2]>,
+    /// Of what attention adds to the residual stream.
+    pub(super) attention_norm: Option<Vec<f32>>,
+    /// Before the feed-forward part.
     pub(super) post_norm: Vec<f32>,
+    /// Of what the feed-forward part adds.
+    pub(super) output_norm: Option<Vec<f32>>,
     pub(super) qkv: Stack,
     pub(super) o: Stack,
     pub(super) gate_up: Stack,
@@ -67,18 +74,43 @@ impl Weights {
         let embedding = floats(take("model.embed_tokens.weight")?)?;
         let mut layers = Vec::with_capacity(config.num_layers);
         for layer in 0..config.num_layers {
-            let mut stack = |names: &[(&str, (usize, usize))]| -> Result<Stack, TrainError> {
+            let variant = &config.variant;
+            let mut stack = |names: &[(&str, (usize, usize))], has_bias: bool| -> Result<Stack, TrainError> {
                 let mut sources = Vec::with_capacity(names.len());
+                let mut bias = Vec::new();
                 for (name, _) in names {
                     sources.push(Source::Tensor(take(&format!("model.layers.{layer}.{name}.weight"))?));
+                    if has_bias {
+                        bias.extend(floats(take(&format!("model.layers.{layer}.{name}.bias"))?)?);
+                    }
                 }
-                Stack::new(sources, bf16)
+                Ok(Stack::new(sources, bf16)?.with_bias(has_bias.then_some(bias)))
             };
             let [qkv, o, gate_up, down] = stacks(config);
-            let (qkv, o, gate_up, down) = (stack(&qkv)?, stack(&o)?, stack(&gate_up)?, stack(&down)?);
-            let input_norm = floats(take(&format!("model.layers.{layer}.input_layernorm.weight"))?)?;
-            let post_norm = floats(take(&format!("model.layers.{layer}.post_attention_layernorm.weight"))?)?;
-            layers.push(Layer { input_norm, post_norm, qkv, o, gate_up, down });
+            let (qkv, o) = (stack(&qkv, variant.qkv_bias)?, stack(&o, variant.output_bias)?);
+            let (gate_up, down) = (stack(&gate_up, variant.mlp_bias)?, stack(&down, variant.mlp_bias)?);
+            let mut norm = |name: &str| floats(take(&format!("model.layers.{layer}.{name}.weight"))?);
+            let input_norm = norm("input_layernorm")?;
+            let (mut attention_norm, mut post_norm, mut output_norm) = (None, norm("post_attention_layernorm")?, None);
+            if variant.sandwich_norms {
+                attention_norm = Some(std::mem::replace(&mut post_norm, norm("pre_feedforward_layernorm")?));
+                output_norm = Some(norm("post_feedforward_layernorm")?);
+            }
+            let mut head_norms = None;
+            if variant.qk_norm {
+                head_norms = Some([norm("self_attn.q_norm")?, norm("self_attn.k_norm")?]);
+            }
+            layers.push(Layer {
+                input_norm,
+                head_norms,
+                attention_norm,
+                post_norm,
+                output_norm,
+                qkv,
+                o,
+                gate_up,
+                down,
+            });
         }
         let norm = floats(take("model.norm.weight")?)?;
         let head = if config.tie_word_embeddings { None } else { Some(floats(take("lm_head.weight")?)?) };

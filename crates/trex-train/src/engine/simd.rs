@@ -6,13 +6,18 @@
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{
-    __m256, __m512, __m512bh, __m512i, __mmask16, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_setzero_ps,
-    _mm256_storeu_ps, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps,
-    _mm512_maskz_loadu_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
+    __m256, __m512, __m512bh, __m512i, __mmask16, _MM_HINT_T0, _mm_prefetch, _mm256_fmadd_ps, _mm256_loadu_ps,
+    _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_loadu_si512,
+    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
 };
 
 /// Columns of a tile and of a packed panel.
 pub(super) const PANEL: usize = 32;
+
+/// Inner steps for which the right operand is fetched ahead. It streams from the second cache, and the processor's own
+/// prefetching stops at every page.
+#[cfg(target_arch = "x86_64")]
+const AHEAD: usize = 8;
 
 /// Most rows of a tile.
 pub(super) const TILE_ROWS: usize = 12;
@@ -214,6 +219,8 @@ unsafe fn add_term_avx512<const M: usize>(start: Wide<M>, term: &Term, mask: [__
         unsafe {
             let b0 = _mm512_maskz_loadu_ps(mask[0], b);
             let b1 = _mm512_maskz_loadu_ps(mask[1], b.wrapping_add(16));
+            _mm_prefetch::<_MM_HINT_T0>(b.wrapping_add(AHEAD * term.b_step).cast());
+            _mm_prefetch::<_MM_HINT_T0>(b.wrapping_add(AHEAD * term.b_step + 16).cast());
             for (row, acc) in acc.iter_mut().enumerate() {
                 let x = _mm512_set1_ps(*a.add(row * term.a_row));
                 acc[0] = _mm512_fmadd_ps(x, b0, acc[0]);
@@ -258,6 +265,8 @@ unsafe fn tile_bf16_avx512<const M: usize>(first: Bf16Term, terms: &[Term], targ
         for _ in 0..first.len {
             let b0 = std::mem::transmute::<__m512i, __m512bh>(_mm512_loadu_si512(b.cast()));
             let b1 = std::mem::transmute::<__m512i, __m512bh>(_mm512_loadu_si512(b.add(16).cast()));
+            _mm_prefetch::<_MM_HINT_T0>(b.wrapping_add(AHEAD * PANEL).cast());
+            _mm_prefetch::<_MM_HINT_T0>(b.wrapping_add(AHEAD * PANEL + 16).cast());
             for (row, acc) in acc.iter_mut().enumerate() {
                 let pair = _mm512_set1_epi32((*a.add(row * first.a_row)).cast_signed());
                 let x = std::mem::transmute::<__m512i, __m512bh>(pair);

@@ -1,12 +1,18 @@
 //! Numbers of transformers and PEFT, and what must hold for every family.
 
+use std::sync::Arc;
+
 use candle_core::{Device, Tensor, Var};
 
 use super::{Case, SEQUENCES, batch, difference, first_logits, largest, loss, values};
-use crate::batch::row;
+use crate::autograd::{Autograd, adapter_parameters};
+use crate::batch::{TrainBatch, row};
 use crate::decoder::Decoder;
+use crate::engine::{CpuEngine, greedy};
 use crate::layout::TokenTree;
 use crate::ops::testing::assert_close;
+use crate::optimizer::AdamW;
+use crate::step::{Objective, TrainStep as _};
 use crate::weights;
 
 /// As in the script.
@@ -114,6 +120,42 @@ fn a_shared_beginning_changes_no_number_in_any_family() {
         for (shared, apart) in shared.iter().zip(&apart) {
             assert_close(shared, apart, &case.name);
         }
+    }
+}
+
+#[test]
+fn the_engine_gives_the_losses_and_gradients_of_autograd_in_any_family() {
+    for case in Case::all() {
+        let adapter = case.adapter();
+        let parameters = adapter_parameters(&adapter).unwrap();
+        let optimizer = AdamW::new(parameters);
+        let weights = || crate::weights::load(&case.dir, &case.config(), &Device::Cpu).unwrap();
+        let model = Decoder::frozen(case.config(), weights(), &Device::Cpu).unwrap();
+        let mut oracle = Autograd::with_adapter(model, &adapter).unwrap();
+        let scale = adapter.config.scale();
+        let mut engine = CpuEngine::new(case.config(), weights(), &optimizer.parameters, scale, false).unwrap();
+        for is_shared in [true, false] {
+            let (tree, rows) = batch(is_shared);
+            let mut rows = rows.concat();
+            rows.sort_unstable();
+            rows.dedup();
+            let targets = Arc::new(rows.iter().map(|row| row % 7 + 1).collect());
+            let batch = TrainBatch { tree, rows, targets };
+            let objective = Objective { divisor: 3.0, label_smoothing: 0.0 };
+            let (mut expected, mut found) = (optimizer.zero_gradients(), optimizer.zero_gradients());
+            let loss = oracle.accumulate(&batch, objective, None, &mut expected).unwrap();
+            let ours = engine.accumulate(&batch, objective, None, &mut found).unwrap();
+            assert!((loss - ours).abs() < 1e-5 * loss, "{}: loss {ours}, expected {loss}", case.name);
+            for ((found, expected), p) in found.values.iter().zip(&expected.values).zip(&optimizer.parameters) {
+                let top = expected.iter().fold(1e-6f32, |top, x| top.max(x.abs()));
+                let off = found.iter().zip(expected).fold(0f32, |off, (a, b)| off.max((a - b).abs()));
+                assert!(off < 2e-4 * top, "{}: {} is off by {off} of {top}", case.name, p.name);
+            }
+        }
+        let prompts: Vec<Vec<u32>> = vec![SEQUENCES[0][..9].to_vec(), SEQUENCES[1].to_vec(), vec![5]];
+        let (model, _) = case.adapted();
+        let expected = crate::generate::greedy(&model, &prompts, 10, &[79]).unwrap();
+        assert_eq!(greedy(&mut engine, &prompts, 10, &[79]).unwrap(), expected, "{}", case.name);
     }
 }
 
