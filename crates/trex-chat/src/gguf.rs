@@ -1,19 +1,21 @@
 //! The Hugging Face files that a GGUF file carries in its metadata: configuration, tokenizer and chat template.
 //!
 //! Only what can be converted exactly is converted: Llama-shaped architectures with byte-level BPE whose way of splitting
-//! text is known by name. Everything else is refused, never guessed. Tensors are not read here; a file with a tensor
+//! text is known by name. Everything else is refused, never guessed. [`gguf_tokenizer_metadata`] goes the other way. Tensors are not read here; a file with a tensor
 //! `rope_freqs.weight` scales its rotary frequencies in a way that the metadata does not say.
 
 mod config;
 mod metadata;
 mod pre_tokenizer;
 mod tokenizer;
+mod write;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 pub use metadata::MetaValue;
 pub(crate) use pre_tokenizer::pre_tokenizer_names;
+pub use write::gguf_tokenizer_metadata;
 
 use crate::ChatError;
 use metadata::Metadata;
