@@ -39,7 +39,7 @@ pub use job::{
     WorkerEvent,
 };
 pub use ports::{
-    Clock, DataPort, EventLog, Executor, Exporter, ImportRequest, ImportedData, JobControl, ModelFacts,
+    Clock, DataPort, EventLog, Executor, ExportRequest, Exporter, ImportRequest, ImportedData, JobControl, ModelFacts,
     PreparedData, PreparedRequest, Researcher, StrategyRequest,
 };
 pub use profile::{DataProfile, LengthBucket, QuarantinedRow, RowCounts, RowLedger};

@@ -11,6 +11,7 @@ mod error;
 mod evaluate;
 mod export;
 mod generate;
+mod import;
 mod layout;
 mod lora;
 mod model_config;
@@ -18,6 +19,7 @@ mod models;
 mod ops;
 mod optimizer;
 mod pretrain;
+mod probe;
 mod trainer;
 mod usage;
 mod weights;
@@ -25,9 +27,14 @@ mod worker;
 
 pub use error::TrainError;
 pub use evaluate::evaluate;
-pub use export::write_peft_folder;
+pub use export::{
+    ExportForm, ExportSource, Exported, FloatType, GgufEncoding, MAX_SHARD_BYTES, export_model, write_base_gguf,
+    write_peft_folder,
+};
+pub use import::peft_lora_config;
 pub use model_config::ModelConfig;
 pub use models::{ModelEntry, ModelRegistry, model_facts};
 pub use pretrain::{PretrainProgress, PretrainSettings, pretrain, write_hf_model};
+pub use probe::{Probe, ProbeAnswer, probe};
 pub use trainer::{EventSink, train};
 pub use worker::{run_job, run_worker};

@@ -423,7 +423,16 @@ impl Reader {
     }
 
     fn resolve_epochs(&mut self) {
-        let Some(epochs) = self.epochs.filter(|_| !self.seen.contains(&Setting::MaxSteps)) else { return };
+        if self.seen.contains(&Setting::MaxSteps) {
+            return;
+        }
+        let Some(epochs) = self.epochs else {
+            if self.format != TrainerFormat::Peft {
+                let kept = self.config.max_steps;
+                self.warnings.push(format!("the file says nothing of the length of the training; max_steps is {kept}"));
+            }
+            return;
+        };
         let Some(rows) = self.rows else {
             let kept = self.config.max_steps;
             self.warnings.push(format!(
