@@ -52,8 +52,7 @@ impl ExportPrecision {
             Self::Adapter => (0.0, 1e-4),
             Self::F32 => (0.005, 1e-3),
             Self::F16 => (0.01, 0.01),
-            Self::Bf16 => (0.02, 0.1),
-            Self::Q8_0 => (0.02, 0.1),
+            Self::Bf16 | Self::Q8_0 => (0.02, 0.1),
             Self::Q4KM => (0.1, 0.5),
         };
         ExportTolerance { score, gold_logprob }
