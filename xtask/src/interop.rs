@@ -126,12 +126,12 @@ fn export_all(project: &Project, place: &Path, model: &str) -> Result<()> {
     let (workspace, exports) = (place.join("workspace"), place.join("exports"));
     let task = place.join("task.toml");
     std::fs::write(&task, TASK).with_context(|| format!("cannot write {}", task.display()))?;
-    let trex = || command(trex(project), &project.root);
-    run(trex().arg("run").arg(&task).args(["--model", model, "--workspace"]).arg(&workspace))?;
-    let tree = answer(trex().args(["tree", "--json", "--workspace"]).arg(&workspace)).context("no tree")?;
+    let program = || command(trex(project), &project.root);
+    run(program().arg("run").arg(&task).args(["--model", model, "--workspace"]).arg(&workspace))?;
+    let tree = answer(program().args(["tree", "--json", "--workspace"]).arg(&workspace)).context("no tree")?;
     let node = trained_variant(&serde_json::from_str(&tree)?).context("no variant was trained")?;
     let export = |out: &Path, form: &[&str]| {
-        run(trex().args(["export", &node, "--workspace"]).arg(&workspace).args(form).arg("--out").arg(out))
+        run(program().args(["export", &node, "--workspace"]).arg(&workspace).args(form).arg("--out").arg(out))
     };
     export(&exports, &["--format", "all", "--quant", "q8_0", "--dtype", "f32"])?;
     FURTHER.iter().try_for_each(|(name, form)| export(&exports.join(name), form))

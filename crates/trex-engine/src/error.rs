@@ -124,7 +124,7 @@ pub enum EngineError {
 fn numbers(check: &ExportCheck) -> String {
     let ExportCheck { expected, found, tolerance, .. } = check;
     let likelihood = check.gold_logprob_diff.map_or_else(String::new, |diff| {
-        format!("; gold log-likelihoods differ by {diff:.3} nats on average (allowed {})", tolerance.gold_logprob)
+        format!("; gold log-likelihoods differ by {diff:.3} nats on average (allowed {:.4})", tolerance.gold_logprob)
     });
     format!("score {expected:.4} trained, {found:.4} exported (allowed difference {}){likelihood}", tolerance.score)
 }

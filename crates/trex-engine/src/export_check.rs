@@ -20,9 +20,13 @@ use crate::run::{ATTEMPTS, RunSettings, job_failure};
 pub struct ExportTolerance {
     /// Largest difference of the scores; that of one item is always allowed unless this is 0.
     pub score: f64,
-    /// Largest mean difference per item of the gold answer's log-likelihood in nats.
+    /// Largest mean difference per item of the gold answer's log-likelihood in nats, for answers of up to
+    /// 5 nats; in proportion for less likely ones, whose likelihoods every rounding moves more.
     pub gold_logprob: f64,
 }
+
+/// Negative log-likelihood of a gold answer, on average, up to which a limit in nats holds as it stands.
+const USUAL_NATS: f64 = 5.0;
 
 /// Number format of an export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -84,12 +88,15 @@ impl ExportCheck {
             expected.iter().zip(found).map(|(a, b)| Some((a.gold_logprob? - b.gold_logprob?).abs())).collect();
         let differences = differences.filter(|differences| !differences.is_empty());
         let diff = differences.map(|found| found.iter().sum::<f64>() / found.len() as f64);
+        let nats = expected.iter().filter_map(|item| item.gold_logprob).map(f64::abs).sum::<f64>();
+        let mut tolerance = precision.tolerance();
+        tolerance.gold_logprob *= (nats / expected.len().max(1) as f64 / USUAL_NATS).max(1.0);
         Self {
             n: found.len(),
             expected: mean(expected),
             found: if same_items { mean(found) } else { f64::NAN },
             gold_logprob_diff: diff,
-            tolerance: precision.tolerance(),
+            tolerance,
         }
     }
 
@@ -212,6 +219,15 @@ mod tests {
         check(&items(&same, -1.4), F16, false);
         check(&items(&same, -1.4), Q4KM, true);
         check(&items(&same, f64::NAN), Q4KM, false);
+    }
+
+    #[test]
+    fn limits_grow_with_unlikely_answers() {
+        let differing = |nats: f64| {
+            let (expected, found) = (items(&[1.0; 4], -nats), items(&[1.0; 4], -nats - 0.6));
+            ExportCheck::new(&expected, &found, ExportPrecision::Q4KM).agrees()
+        };
+        assert!(!differing(5.0) && differing(10.0));
     }
 
     #[test]

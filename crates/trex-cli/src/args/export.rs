@@ -19,7 +19,8 @@ Forms:
 
 Every form is loaded anew and scored on the select split. It appears only where it agrees with the trained model: score
 within 0 (peft, gguf-lora), 0.005 (f32), 0.01 (f16), 0.02 (bf16, q8_0) or 0.1 (q4_k_m), one item always allowed but for
-adapters; the gold answers' log-likelihoods within 0.0001, 0.001, 0.01, 0.1 or 0.5 nats on average.
+adapters; the gold answers' log-likelihoods within 0.0001, 0.001, 0.01, 0.1 or 0.5 nats on average where they take up to
+5 nats, in proportion above.
 Otherwise the command fails with both scores, and nothing is kept.
 
 Examples:
