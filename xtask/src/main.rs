@@ -7,6 +7,7 @@ mod bench;
 mod checks;
 mod command;
 mod demo;
+mod interop;
 mod outcome;
 mod project;
 mod setup;
@@ -54,6 +55,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Has PEFT, transformers and llama.cpp load exports of two models, and compares their numbers with ours
+    Interop {
+        /// An interpreter that has the packages; by default a virtual environment below target/interop
+        #[arg(long, value_name = "FILE")]
+        python: Option<PathBuf>,
+    },
     /// Measures and writes target/bench
     Bench {
         #[command(subcommand)]
@@ -83,6 +90,7 @@ fn dispatch(task: Task) -> anyhow::Result<()> {
         Task::MakeModel { arguments } => {
             steps::run("make-model", |steps| demo::make_model(&project, steps, &arguments))
         }
+        Task::Interop { python } => steps::run("interop", |steps| interop::interop(&project, steps, python)),
         Task::Bench { benchmark } => steps::run("bench", |steps| bench::bench(&project, steps, &benchmark)),
     }
 }

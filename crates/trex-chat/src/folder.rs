@@ -56,6 +56,16 @@ pub(crate) fn read_folder(folder: &Path) -> Result<Folder, ChatError> {
     })
 }
 
+/// The chat template of a model folder, byte for byte, from whichever file holds it; none for base models.
+pub fn chat_template(folder: &Path) -> Result<Option<String>, ChatError> {
+    let config: Map<String, Value> = read_json(&folder.join("tokenizer_config.json"))?.unwrap_or_default();
+    match find_template(folder, &config) {
+        Ok((text, _)) => Ok(Some(text)),
+        Err(ChatError::NoTemplate { .. }) => Ok(None),
+        Err(err) => Err(err),
+    }
+}
+
 #[derive(Default, Deserialize)]
 struct GenerationConfig {
     eos_token_id: Option<OneOrMany>,
@@ -90,7 +100,7 @@ fn read_tokenizer(path: &Path) -> Result<Tokenizer, ChatError> {
 }
 
 /// A special token is written as its text or as an object with the text as `content`.
-fn token_text(map: &Map<String, Value>, name: &str) -> Option<String> {
+pub(crate) fn token_text(map: &Map<String, Value>, name: &str) -> Option<String> {
     let value = map.get(name)?;
     value.as_str().or_else(|| value.get("content")?.as_str()).map(str::to_owned)
 }
@@ -121,7 +131,7 @@ fn default_template(value: &Value) -> Option<&str> {
     }
 }
 
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ChatError> {
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ChatError> {
     let Some(text) = read_text(path)? else {
         return Ok(None);
     };

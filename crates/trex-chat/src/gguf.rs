@@ -1,20 +1,23 @@
 //! The Hugging Face files that a GGUF file carries in its metadata: configuration, tokenizer and chat template.
 //!
 //! Only what can be converted exactly is converted: architectures that are trained here, with byte-level BPE whose way of
-//! splitting text is known by name, or with SentencePiece that puts no space before a text. Everything else is refused, never guessed. Tensors are not read here: what they say
-//! about the configuration comes as [`GgufTensorFacts`].
+//! splitting text is known by name, or with SentencePiece that puts no space before a text. Everything else is refused,
+//! never guessed. [`gguf_tokenizer_metadata`] goes the other way. Tensors are not read here: what they say about the
+//! configuration comes as [`GgufTensorFacts`].
 
 mod config;
 mod metadata;
 mod pre_tokenizer;
 mod sentence_piece;
 mod tokenizer;
+mod write;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 pub use metadata::MetaValue;
 pub(crate) use pre_tokenizer::pre_tokenizer_names;
+pub use write::gguf_tokenizer_metadata;
 
 use crate::ChatError;
 use metadata::Metadata;

@@ -19,5 +19,6 @@ pub use bundled::{BUNDLED_CHAT_TEMPLATE, BUNDLED_SPECIAL_TOKENS, bundled_tokeniz
 pub use chat_model::ChatModel;
 pub use error::ChatError;
 pub use example::Encoded;
-pub use gguf::{GgufTensorFacts, HfFiles, MetaValue, hf_files_from_gguf};
+pub use folder::chat_template;
+pub use gguf::{GgufTensorFacts, HfFiles, MetaValue, gguf_tokenizer_metadata, hf_files_from_gguf};
 pub use training::train_bpe;

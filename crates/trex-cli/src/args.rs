@@ -1,9 +1,13 @@
 //! The command line: names, defaults and the help that teaches them.
 
+pub(crate) mod export;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+
+use crate::args::export::{BaseGgufArgs, ConfigArgs, EXPORT_HELP, ExportArgs, ProbeArgs};
 
 /// Fine-tunes language models on this machine: researches, trains, evaluates and reports by itself.
 ///
@@ -60,6 +64,11 @@ Interrupt at any time, even with kill -9: `trex resume` goes on and comes to the
     Report(ReportArgs),
     /// Train a node again from nothing and compare the bytes.
     Repro(NodeArgs),
+    /// Write a trained node in a form that other tools load.
+    #[command(after_long_help = EXPORT_HELP)]
+    Export(ExportArgs),
+    /// Read and write configuration files of other trainers.
+    Config(ConfigArgs),
     /// Add and list base models.
     Model(ModelArgs),
     /// Look at data.
@@ -74,6 +83,12 @@ Interrupt at any time, even with kill -9: `trex resume` goes on and comes to the
     /// Run one job from standard input; started by other commands.
     #[command(hide = true)]
     Worker,
+    /// Answer questions and print the numbers behind the answers.
+    #[command(hide = true)]
+    Probe(ProbeArgs),
+    /// Write a base model as a GGUF file of 32-bit floats.
+    #[command(hide = true)]
+    BaseGguf(BaseGgufArgs),
     /// Make the bundled model from nothing.
     #[command(hide = true)]
     MakeModel(MakeModelArgs),

@@ -1,12 +1,15 @@
 //! One module per command: parse, call, print.
 
 pub(crate) mod completions;
+pub(crate) mod config;
 pub(crate) mod data;
 pub(crate) mod doctor;
+pub(crate) mod export;
 pub(crate) mod init;
 pub(crate) mod make_model;
 pub(crate) mod measure;
 pub(crate) mod model;
+pub(crate) mod probe;
 pub(crate) mod report;
 pub(crate) mod repro;
 pub(crate) mod run;

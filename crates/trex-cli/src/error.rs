@@ -18,6 +18,11 @@ impl<P: Problem + Send + Sync + 'static> From<P> for CliError {
 }
 
 impl CliError {
+    /// The error of the part that it came from.
+    pub(crate) fn into_problem(self) -> Box<dyn Problem + Send + Sync> {
+        self.0
+    }
+
     /// The exit code, as `trex --help` lists them.
     pub(crate) fn exit_code(&self) -> ExitCode {
         let code = match (self.0.code(), self.0.class()) {
@@ -114,6 +119,40 @@ pub(crate) enum CommandError {
     /// No folder for models and caches can be found.
     #[error("no cache folder: neither TREX_CACHE, XDG_CACHE_HOME nor HOME is set")]
     NoCacheFolder,
+    /// A folder that an export would have to mix with.
+    #[error("{} is there and not empty", path.display())]
+    OutputExists {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A task whose adapter settings are not those of the adapter that it goes on from.
+    #[error("[train.lora] differs from the adapter {}", path.display())]
+    OtherAdapterShape {
+        /// The adapter.
+        path: PathBuf,
+    },
+    /// A configuration file that is no JSON.
+    #[error("{} is not valid JSON", path.display())]
+    BadJson {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// A configuration file that is no YAML.
+    #[error("{} is not valid YAML", path.display())]
+    BadYaml {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<serde_saphyr::Error>,
+    },
+    /// A configuration without a TOML form.
+    #[error("the configuration has no TOML form")]
+    NoToml(#[source] toml::ser::Error),
+    /// A configuration without a YAML form.
+    #[error("the configuration has no YAML form")]
+    NoYaml(#[source] serde_saphyr::ser::Error),
     /// Output that cannot be written.
     #[error("cannot write to standard output")]
     Output(#[source] std::io::Error),
@@ -132,6 +171,10 @@ impl Problem for CommandError {
             Self::UnfinishedRun { .. } => "run.unfinished",
             Self::UnknownNode { .. } => "run.unknown_node",
             Self::NoCacheFolder => "cli.no_cache_folder",
+            Self::OutputExists { .. } => "export.exists",
+            Self::OtherAdapterShape { .. } => "adapter.other_shape",
+            Self::BadJson { .. } | Self::BadYaml { .. } => "config.unreadable",
+            Self::NoToml(_) | Self::NoYaml(_) => "config.not_written",
             Self::Output(_) => "cli.output",
             Self::NotJson(_) => "cli.not_json",
         }
@@ -159,13 +202,20 @@ impl Problem for CommandError {
             Self::UnfinishedRun { .. } => "go on with `trex resume`, or begin another with `trex run --new`".to_owned(),
             Self::UnknownNode { .. } => "`trex tree` lists the nodes".to_owned(),
             Self::NoCacheFolder => "set TREX_CACHE to a folder that you may write to".to_owned(),
-            Self::Output(_) | Self::NotJson(_) => return None,
+            Self::OutputExists { .. } => "give a folder that is absent or empty with --out".to_owned(),
+            Self::OtherAdapterShape { .. } => {
+                "leave r, lora_alpha, target_modules and use_rslora out: they are the adapter's".to_owned()
+            }
+            Self::BadJson { .. } | Self::BadYaml { .. } => {
+                "give the configuration file of TRL, Axolotl, LLaMA-Factory, Unsloth or PEFT as it is".to_owned()
+            }
+            Self::Output(_) | Self::NotJson(_) | Self::NoToml(_) | Self::NoYaml(_) => return None,
         })
     }
 
     fn class(&self) -> ErrorClass {
         match self {
-            Self::NotJson(_) => ErrorClass::Bug,
+            Self::NotJson(_) | Self::NoToml(_) | Self::NoYaml(_) => ErrorClass::Bug,
             _ => ErrorClass::Permanent,
         }
     }

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use trex_data::{DataError, DataService};
 use trex_domain::{
-    ContentHash, DataPort, DataSource, ErrorClass, Exporter, ImportRequest, ImportedData, ModelFacts, PreparedData,
-    PreparedRequest, Problem, SplitSource,
+    ContentHash, DataPort, DataSource, ErrorClass, ExportRequest, Exporter, ImportRequest, ImportedData, ModelCard,
+    ModelFacts, PreparedData, PreparedRequest, Problem, SplitSource,
 };
 use trex_engine::{RunSettings, WorkerProcesses};
 use trex_ftbench::{FtBenchError, mini_task};
-use trex_train::{ModelRegistry, model_facts};
+use trex_train::{ExportForm, ExportSource, ModelRegistry, export_model, model_facts};
 
 use crate::args::MachineArgs;
 use crate::error::{CliError, CommandError};
@@ -18,6 +18,9 @@ use crate::system;
 
 /// The name of the model that comes with the program.
 pub(crate) const BUNDLED: &str = "bundled";
+
+/// What the bundled model is called outside.
+const BUNDLED_NAME: &str = "trex-mini";
 
 /// The bundled model: file names and contents.
 const BUNDLED_FILES: [(&str, &[u8]); 6] = [
@@ -136,10 +139,30 @@ fn file_of(source: &SplitSource) -> Option<&PathBuf> {
 pub(crate) struct PeftExporter;
 
 impl Exporter for PeftExporter {
-    fn export(&self, adapter: &Path, model: &ModelFacts, out: &Path) -> Result<(), Box<dyn Problem + Send + Sync>> {
-        let written = trex_train::write_peft_folder(adapter, &model.dir, &model.dir.display().to_string(), out);
-        written.map_err(|err| -> Box<dyn Problem + Send + Sync> { Box::new(err) })
+    fn export(&self, request: ExportRequest<'_>) -> Result<(), Box<dyn Problem + Send + Sync>> {
+        let ExportRequest { adapter, model, card, out } = request;
+        let mut card = card.clone();
+        name_base(&mut card, model).map_err(CliError::into_problem)?;
+        let source = ExportSource { model_dir: &model.dir, adapter, card: &card };
+        let written = export_model(&source, ExportForm::Peft, out, &mut |_, _| ());
+        written.map(|_| ()).map_err(|err| -> Box<dyn Problem + Send + Sync> { Box::new(err) })
     }
+}
+
+/// Tells the card what the base is called and how it is fetched.
+pub(crate) fn name_base(card: &mut ModelCard, model: &ModelFacts) -> Result<(), CliError> {
+    card.base_model = base_model_id(model)?;
+    let own_name = if model.name == BUNDLED { BUNDLED_NAME } else { &model.name };
+    card.base_name = card.hub_id().map_or(own_name, |(_, name)| name).to_owned();
+    Ok(())
+}
+
+/// What other programs fetch a base by: the id where it came from the hub as a folder, else its own folder.
+pub(crate) fn base_model_id(model: &ModelFacts) -> Result<String, CliError> {
+    let entries = registry()?.entries()?;
+    let id = entries.get(&model.name).and_then(|entry| entry.source.strip_prefix("hub:"));
+    let whole = id.filter(|id| id.split('/').count() == 2);
+    Ok(whole.map_or_else(|| model.dir.display().to_string(), str::to_owned))
 }
 
 /// The registry of models of this person.

@@ -1,5 +1,7 @@
 //! Training configuration under the names of Hugging Face `TrainingArguments` and PEFT `LoraConfig`.
 
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -99,6 +101,12 @@ pub struct LoraConfig {
 }
 
 impl LoraConfig {
+    /// Whether adapters of the other configuration are adapters of this one: everything but the dropout is equal.
+    pub fn has_shape_of(&self, other: &Self) -> bool {
+        let same_targets = self.target_modules.names().ok() == other.target_modules.names().ok();
+        same_targets && self.r == other.r && self.lora_alpha == other.lora_alpha && self.use_rslora == other.use_rslora
+    }
+
     /// The factor on the adapter's output.
     pub fn scale(&self) -> f64 {
         let rank = self.r as f64;
@@ -154,6 +162,9 @@ pub struct TrainConfig {
     pub label_smoothing_factor: f64,
     /// Number format.
     pub precision: Precision,
+    /// Adapter to go on from: a PEFT folder, or a GGUF adapter; `lora` must have its shape.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<PathBuf>,
 }
 
 impl Default for TrainConfig {
@@ -175,6 +186,7 @@ impl Default for TrainConfig {
             max_length: 512,
             label_smoothing_factor: 0.0,
             precision: Precision::F32,
+            adapter: None,
         }
     }
 }

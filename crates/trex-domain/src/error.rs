@@ -73,6 +73,16 @@ pub enum DomainError {
         /// What is allowed.
         allowed: &'static str,
     },
+    /// A setting of another program's file that has no usable value.
+    #[error("{key} is {value}, expected {expected}")]
+    BadSetting {
+        /// Path of the key.
+        key: String,
+        /// As given.
+        value: String,
+        /// What should be there.
+        expected: &'static str,
+    },
     /// An adapter target that no supported layer has.
     #[error("unknown target module {name:?}")]
     UnknownTargetModule {
@@ -107,6 +117,7 @@ impl Problem for DomainError {
             Self::BadHash { .. } => "domain.bad_hash",
             Self::NotJson(_) => "domain.not_json",
             Self::OutOfRange { .. } => "config.out_of_range",
+            Self::BadSetting { .. } => "config.bad_setting",
             Self::UnknownTargetModule { .. } => "config.unknown_target_module",
             Self::IllegalEvent { .. } => "domain.illegal_event",
             Self::IllegalTransition { .. } => "domain.illegal_transition",
@@ -119,6 +130,7 @@ impl Problem for DomainError {
                 Some("nodes are named like base, s2, s2.e1, variants like s2.e1.a; see `trex tree`".to_owned())
             }
             Self::OutOfRange { field, allowed, .. } => Some(format!("set {field} to a value {allowed}")),
+            Self::BadSetting { key, expected, .. } => Some(format!("set {key} to {expected}")),
             Self::UnknownTargetModule { .. } => {
                 let known = [&crate::TargetModules::ALL_LINEAR[..], &crate::TargetModules::FUSED].concat().join(", ");
                 Some(format!("use \"all-linear\", or such of {known} as the model has"))

@@ -10,6 +10,7 @@ use crate::{ContentHash, Cost, Metric, Precision, TrainConfig};
 /// What a worker process is asked to do; written to its standard input as one line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "job", rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "there is one job at a time")]
 pub enum Job {
     /// Train one configuration for some steps.
     Train(TrainJob),
@@ -34,6 +35,9 @@ pub struct TrainJob {
     pub stop_step: usize,
     /// Finished checkpoint of a lower rung to go on from.
     pub resume_from: Option<PathBuf>,
+    /// Adapter to begin with: a PEFT folder, a GGUF adapter or an adapter blob; fresh adapters where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_adapter: Option<PathBuf>,
     /// Folder for checkpoints on the way; one that is found there is resumed first.
     pub scratch_dir: PathBuf,
     /// Content-addressed folder for results.

@@ -11,6 +11,7 @@ mod event;
 mod example;
 mod hash;
 mod ids;
+mod interop;
 mod job;
 mod ports;
 mod profile;
@@ -32,13 +33,14 @@ pub use event::{CandidateNumbers, Comparison, Event, Phase, PruneReason, StopRea
 pub use example::{Example, Message, Origin, Role};
 pub use hash::{ContentHash, canonical_json};
 pub use ids::{NodeId, RunId, VariantId};
+pub use interop::{ImportedConfig, ModelCard, TrainerFormat, export_trainer_config, import_trainer_config};
 pub use job::{
     Backend, EvalDone, EvalJob, EvalMode, FailureClass, ItemScore, Job, JobOutcome, MetricPoint, TrainDone, TrainJob,
     WorkerEvent,
 };
 pub use ports::{
-    Clock, DataPort, EventLog, Executor, Exporter, ImportRequest, ImportedData, JobControl, ModelFacts, PreparedData,
-    PreparedRequest, Researcher, StrategyRequest,
+    Clock, DataPort, EventLog, Executor, ExportRequest, Exporter, ImportRequest, ImportedData, JobControl, ModelFacts,
+    PreparedData, PreparedRequest, Researcher, StrategyRequest,
 };
 pub use profile::{DataProfile, LengthBucket, QuarantinedRow, RowCounts, RowLedger};
 pub use recipe::{BalanceMode, Operator, OperatorCount, Recipe};

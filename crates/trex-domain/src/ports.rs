@@ -4,8 +4,8 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use crate::{
-    ContentHash, DataProfile, Effect, Event, Insight, Job, JobOutcome, Millis, NodeId, Problem, Recipe, RowLedger,
-    RunId, RunState, StoredEvent, Strategy, TaskSpec, Variant, WorkerEvent,
+    ContentHash, DataProfile, Effect, Event, Insight, Job, JobOutcome, Millis, ModelCard, NodeId, Problem, Recipe,
+    RowLedger, RunId, RunState, StoredEvent, Strategy, TaskSpec, Variant, WorkerEvent,
 };
 
 /// Tells the time.
@@ -172,10 +172,23 @@ pub trait Researcher {
     fn distil(&self, state: &RunState, node: &NodeId, effect: Effect, significant: bool) -> Vec<Insight>;
 }
 
+/// Asks for the adapter folder of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct ExportRequest<'a> {
+    /// Adapter blob.
+    pub adapter: &'a Path,
+    /// The base model.
+    pub model: &'a ModelFacts,
+    /// What the export is; the exporter adds how the base is to be fetched.
+    pub card: &'a ModelCard,
+    /// Folder to write.
+    pub out: &'a Path,
+}
+
 /// Writes what a person takes away.
 pub trait Exporter {
     /// Writes an adapter blob as a folder that other tools load.
-    fn export(&self, adapter: &Path, model: &ModelFacts, out: &Path) -> Result<(), Box<dyn Problem + Send + Sync>>;
+    fn export(&self, request: ExportRequest<'_>) -> Result<(), Box<dyn Problem + Send + Sync>>;
 }
 
 /// Where blobs lie: `root/ab/abcdef…`, so no folder grows too large.

@@ -8,7 +8,7 @@ use trex_eval::EvalError;
 use trex_fs::FsError;
 use trex_search::SearchError;
 
-use crate::TaskFileError;
+use crate::{ExportCheck, TaskFileError};
 
 /// An adapter's error behind a port: its text, causes, code and hint stay its own.
 #[derive(Debug)]
@@ -105,6 +105,28 @@ pub enum EngineError {
         /// As given.
         node: String,
     },
+    /// A variant that is not in the tree, or was never trained.
+    #[error("{node} has no trained weights to export")]
+    NothingToExport {
+        /// As given.
+        node: String,
+    },
+    /// An export that is not the model that was trained.
+    #[error("the {form} export does not agree with the trained model on {} items: {}", check.n, numbers(check))]
+    ExportDisagrees {
+        /// Form and number format.
+        form: String,
+        /// The numbers.
+        check: Box<ExportCheck>,
+    },
+}
+
+fn numbers(check: &ExportCheck) -> String {
+    let ExportCheck { expected, found, tolerance, .. } = check;
+    let likelihood = check.gold_logprob_diff.map_or_else(String::new, |diff| {
+        format!("; gold log-likelihoods differ by {diff:.3} nats on average (allowed {:.4})", tolerance.gold_logprob)
+    });
+    format!("score {expected:.4} trained, {found:.4} exported (allowed difference {}){likelihood}", tolerance.score)
 }
 
 impl Problem for EngineError {
@@ -122,6 +144,8 @@ impl Problem for EngineError {
             Self::UnknownRun { .. } => "run.unknown",
             Self::Stopped => "run.stopped",
             Self::NothingToReproduce { .. } => "run.nothing_to_reproduce",
+            Self::NothingToExport { .. } => "export.nothing",
+            Self::ExportDisagrees { .. } => "export.disagrees",
         }
     }
 
@@ -140,6 +164,13 @@ impl Problem for EngineError {
             Self::Stopped => Some("`trex resume` goes on from here".to_owned()),
             Self::NothingToReproduce { .. } => {
                 Some("`trex tree` lists the variants; give one that was trained".to_owned())
+            }
+            Self::NothingToExport { .. } => Some(
+                "`trex tree` lists the variants; give one that was trained, or `best` where something beat the base"
+                    .to_owned(),
+            ),
+            Self::ExportDisagrees { .. } => {
+                Some("nothing was kept; try a wider number format, and report it where the widest one fails".to_owned())
             }
             Self::UnknownRun { .. } => Some("check the workspace folder and the id of the run".to_owned()),
             Self::Researcher(_) => None,

@@ -4,6 +4,7 @@
 //! Everything outside comes in through the ports of `trex-domain`. No SQL, no tensor and no socket here.
 
 mod error;
+mod export_check;
 mod live;
 mod report;
 mod repro;
@@ -13,6 +14,7 @@ mod verifier;
 mod worker_process;
 
 pub use error::{EngineError, PortError};
+pub use export_check::{ExportCheck, ExportPrecision, ExportTolerance, Weights, score_on_select, trained_weights};
 pub use live::{BudgetUse, TreeLook, progress_line, tree_text};
 pub use report::{
     REPORT_SCHEMA, build_report, mark_interrupted, report_html, report_markdown, report_schema, why_best,

@@ -18,7 +18,7 @@ use trex_fs::BlobStore;
 
 use crate::{EngineError, PortError};
 
-pub(crate) use jobs::{job_error as job_failure, train_job};
+pub(crate) use jobs::{ATTEMPTS, job_error as job_failure, train_job};
 
 /// Follows a run as it happens.
 pub trait Observer {

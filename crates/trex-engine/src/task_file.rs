@@ -484,7 +484,7 @@ fn resolve(raw: RawTask, folder: &Path, place: &dyn Fn(&str) -> FilePlace) -> Re
         data: resolve_data(raw.data, folder, place)?,
         splits: raw.splits,
         prompt: raw.prompt,
-        train: raw.train,
+        train: TrainConfig { adapter: raw.train.adapter.map(|path| folder.join(path)), ..raw.train },
         budget: raw.budget,
         search: raw.search,
     })

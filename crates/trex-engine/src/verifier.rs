@@ -58,6 +58,7 @@ pub fn check_recipe(variant: &Variant) -> Result<(), Rejection> {
 pub fn verify(proposal: &Proposal<'_>) -> Result<Passed, Rejection> {
     let config = &proposal.variant.config;
     config.validate().map_err(|err| Rejection { code: "verify.configuration", reason: err.to_string() })?;
+    check_adapter(&proposal.task.train, config)?;
     check_leak(proposal.data)?;
     check_labels(proposal)?;
     check_length(proposal)?;
@@ -65,6 +66,15 @@ pub fn verify(proposal: &Proposal<'_>) -> Result<Passed, Rejection> {
     check_memory(memory_bytes, proposal.machine_bytes)?;
     check_cost(proposal)?;
     Ok(Passed { memory_bytes, warnings: warnings(proposal) })
+}
+
+/// An adapter that is trained on keeps its shape.
+fn check_adapter(start: &TrainConfig, config: &TrainConfig) -> Result<(), Rejection> {
+    if config.adapter.is_none() || config.lora.has_shape_of(&start.lora) {
+        return Ok(());
+    }
+    let reason = "the run goes on from an adapter, whose rank, alpha and target modules cannot change";
+    Err(Rejection { code: "verify.adapter_shape", reason: reason.to_owned() })
 }
 
 fn check_leak(data: &PreparedData) -> Result<(), Rejection> {

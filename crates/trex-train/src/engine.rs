@@ -146,7 +146,9 @@ fn embed(weights: &Weights, config: &ModelConfig, tokens: &[u32], trace: &mut Tr
         let at = *token as usize * hidden;
         row.copy_from_slice(&weights.embedding[at..at + hidden]);
         if let Some(scale) = config.variant.embedding_scale {
-            row.iter_mut().for_each(|x| *x *= scale);
+            for x in row.iter_mut() {
+                *x *= scale;
+            }
         }
     }
 }

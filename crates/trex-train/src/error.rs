@@ -135,6 +135,28 @@ pub enum TrainError {
         /// What differs.
         why: String,
     },
+    /// An adapter made elsewhere that uses what has no implementation here.
+    #[error("{}: {why}", path.display())]
+    UnsupportedAdapter {
+        /// The file that says so.
+        path: PathBuf,
+        /// What is not supported.
+        why: String,
+    },
+    /// An adapter that leaves every exported weight as it was.
+    #[error("merging {} changes no weight of the export", adapter.display())]
+    MergeWithoutEffect {
+        /// The adapter.
+        adapter: PathBuf,
+    },
+    /// A model that cannot be written in the wanted form.
+    #[error("no export of {what}: {why}")]
+    NotExportable {
+        /// Form or architecture.
+        what: String,
+        /// What is in the way.
+        why: String,
+    },
     /// Nothing to train on, or nothing to score.
     #[error("{} holds no rows", path.display())]
     NoRows {
@@ -203,6 +225,9 @@ impl Problem for TrainError {
             Self::NotFinite { .. } => "model.not_finite",
             Self::UnsupportedDtype { .. } => "model.unsupported_dtype",
             Self::Mismatch { .. } => "train.mismatch",
+            Self::UnsupportedAdapter { .. } => "adapter.unsupported",
+            Self::MergeWithoutEffect { .. } => "export.no_effect",
+            Self::NotExportable { .. } => "export.unsupported",
             Self::NoRows { .. } => "train.no_rows",
             Self::NoOptions { .. } => "eval.no_options",
             Self::TooLong { .. } => "train.too_long",
@@ -233,6 +258,15 @@ impl Problem for TrainError {
             | Self::NotFinite { .. } => {
                 "fetch the model again; all of its files must come from the same place".to_owned()
             }
+            Self::UnsupportedAdapter { .. } => {
+                "give a plain LoRA adapter: A and B matrices on linear layers, target modules as a list of names or \
+                 \"all-linear\""
+                    .to_owned()
+            }
+            Self::MergeWithoutEffect { .. } => {
+                "train longer or with a higher learning rate, or export in a wider number format".to_owned()
+            }
+            Self::NotExportable { .. } => "the PEFT folder and the merged folder work for every model".to_owned(),
             Self::Diverged { .. } => "lower learning_rate, or set max_grad_norm".to_owned(),
             Self::TooLong { .. } => "shorten the prompt, or set train.max_length below the model's limit".to_owned(),
             Self::NoOptions { .. } => "set prompt.options, or kind = \"generate\"".to_owned(),

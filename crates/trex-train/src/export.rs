@@ -1,45 +1,137 @@
-//! Writes what a person takes away: a PEFT adapter folder that other tools load.
+//! Writes what a person takes away: the adapter and the merged model, in the forms that other tools load.
+//!
+//! Every function fills a folder that exists and belongs to the export alone; making it appear at once, and scoring what
+//! was written, is the caller's business. Weights go through memory one tensor at a time.
 
-use std::path::Path;
+pub(crate) mod gguf;
+mod merge;
+mod merged;
+mod modelfile;
+mod peft;
+mod safetensors_file;
+
+use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use serde_json::json;
+use trex_domain::ModelCard;
 
-use crate::lora::{Adapter, serialize};
+pub use gguf::{GgufEncoding, write_base_gguf};
+pub use peft::write_peft_folder;
+pub use safetensors_file::FloatType;
+pub(crate) use safetensors_file::SafetensorsFile;
+
+use crate::lora::Adapter;
 use crate::{ModelConfig, TrainError};
 
-/// Writes `adapter_model.safetensors` and `adapter_config.json` as PEFT reads them, with the tokenizer files of the base.
-///
-/// `base_model` is what PEFT shall load the base from. The configuration has few keys on purpose: older PEFT versions
-/// refuse unknown ones.
-pub fn write_peft_folder(adapter: &Path, model_dir: &Path, base_model: &str, out: &Path) -> Result<(), TrainError> {
-    let config = ModelConfig::load(&model_dir.join("config.json"))?;
-    let adapter = Adapter::load(adapter, &config, &Device::Cpu)?;
-    let weights = serialize(&adapter.named_tensors(), ("format", "pt"))?;
-    trex_fs::write_atomic(&out.join("adapter_model.safetensors"), &weights)?;
-    let lora = &adapter.config;
-    let peft = json!({
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": base_model,
-        "revision": null,
-        "r": lora.r,
-        "lora_alpha": lora.lora_alpha,
-        "lora_dropout": lora.lora_dropout,
-        "target_modules": config.target_names(&lora.target_modules)?,
-        "bias": "none",
-        "fan_in_fan_out": false,
-        "inference_mode": true,
-        "modules_to_save": null,
-        "use_rslora": lora.use_rslora,
-        "use_dora": false,
-    });
-    trex_fs::write_json(&out.join("adapter_config.json"), &peft)?;
-    for name in ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json"] {
+/// Largest safetensors file before a model is cut into shards, as `save_pretrained` of transformers cuts them.
+pub const MAX_SHARD_BYTES: u64 = 5_000_000_000;
+
+/// Text files of a model folder that go along with every form.
+const TOKENIZER_FILES: [&str; 7] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+];
+
+/// What is exported.
+#[derive(Clone, Copy, Debug)]
+pub struct ExportSource<'a> {
+    /// Folder of the base model.
+    pub model_dir: &'a Path,
+    /// The adapter: a blob of this program, a PEFT folder or a GGUF adapter.
+    pub adapter: &'a Path,
+    /// What the export is, for cards, names and metadata.
+    pub card: &'a ModelCard,
+}
+
+impl ExportSource<'_> {
+    fn load(&self) -> Result<(ModelConfig, Adapter), TrainError> {
+        let config = ModelConfig::load(&self.model_dir.join("config.json"))?;
+        let adapter = Adapter::load(self.adapter, &config, &Device::Cpu)?;
+        Ok((config, adapter))
+    }
+}
+
+/// A form of export.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExportForm {
+    /// PEFT adapter folder.
+    Peft,
+    /// Merged Hugging Face folder; in the number format of the base where none is given.
+    Merged {
+        /// Number format.
+        dtype: Option<FloatType>,
+        /// Largest file in bytes.
+        max_shard_bytes: u64,
+    },
+    /// Merged GGUF file with an Ollama Modelfile.
+    Gguf(GgufEncoding),
+    /// GGUF adapter with an Ollama Modelfile.
+    GgufLora,
+}
+
+/// What was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exported {
+    /// What an evaluation loads: the folder, or the GGUF file.
+    pub weights: PathBuf,
+    /// Number format, as it is called in that form.
+    pub encoding: String,
+    /// What a person should know.
+    pub warnings: Vec<String>,
+}
+
+/// Writes one form into the folder `out`. `progress` gets tensors done and tensors in all.
+pub fn export_model(
+    source: &ExportSource<'_>,
+    form: ExportForm,
+    out: &Path,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Exported, TrainError> {
+    trex_fs::create_dir_all(out)?;
+    match form {
+        ExportForm::Peft => peft::write(source, out),
+        ExportForm::Merged { dtype, max_shard_bytes } => merged::write(source, dtype, max_shard_bytes, out, progress),
+        ExportForm::Gguf(encoding) => {
+            let file = gguf::write_merged(source, encoding, out, progress)?;
+            finish_gguf(source, file, encoding.label(), out)
+        }
+        ExportForm::GgufLora => {
+            let file = gguf::write_adapter(source, out)?;
+            finish_gguf(source, file, GgufEncoding::F32.label(), out)
+        }
+    }
+}
+
+/// Modelfile and card beside a GGUF file.
+fn finish_gguf(source: &ExportSource<'_>, file: PathBuf, encoding: &str, out: &Path) -> Result<Exported, TrainError> {
+    let is_adapter = file.file_name().is_some_and(|name| name.to_string_lossy().ends_with("-LoRA.gguf"));
+    let name = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let (modelfile, warnings) = modelfile::modelfile(source.model_dir, &name, is_adapter)?;
+    trex_fs::write_atomic(&out.join("Modelfile"), modelfile.as_bytes())?;
+    let mut card = source.card.clone();
+    card.notes.push(format!(
+        "{name} is for llama.cpp and what is built on it; `ollama create NAME -f Modelfile` takes it in."
+    ));
+    let tags: &[&str] = if is_adapter { &["gguf", "lora"] } else { &["gguf"] };
+    trex_fs::write_atomic(&out.join("README.md"), card.markdown("gguf", tags).as_bytes())?;
+    Ok(Exported { weights: file, encoding: encoding.to_owned(), warnings })
+}
+
+/// Copies tokenizer files and writes the chat template as a file of its own, byte for byte.
+fn copy_tokenizer(model_dir: &Path, out: &Path) -> Result<(), TrainError> {
+    for name in TOKENIZER_FILES {
         let source = model_dir.join(name);
         if source.is_file() {
             trex_fs::write_atomic(&out.join(name), &trex_fs::read(&source)?)?;
         }
+    }
+    if let Some(template) = trex_chat::chat_template(model_dir)? {
+        trex_fs::write_atomic(&out.join("chat_template.jinja"), template.as_bytes())?;
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ mod generate;
 mod gguf;
 #[cfg(test)]
 mod golden;
+mod import;
 mod inference;
 mod layout;
 mod lora;
@@ -27,6 +28,7 @@ mod models;
 mod ops;
 mod optimizer;
 mod pretrain;
+mod probe;
 mod step;
 mod trainer;
 mod usage;
@@ -35,13 +37,18 @@ mod worker;
 
 pub use error::TrainError;
 pub use evaluate::evaluate;
-pub use export::write_peft_folder;
+pub use export::{
+    ExportForm, ExportSource, Exported, FloatType, GgufEncoding, MAX_SHARD_BYTES, export_model, write_base_gguf,
+    write_peft_folder,
+};
 pub use gguf::GgufFault;
+pub use import::peft_lora_config;
 pub use measure::{StepPlan, StepTimes, measure_products, measure_steps};
 pub use model_config::{
     Activation, Architecture, LocalLayers, ModelConfig, Rope, RopeFrequencies, RopeScaling, Variant,
 };
 pub use models::{ModelEntry, ModelRegistry, model_facts};
 pub use pretrain::{PretrainProgress, PretrainSettings, pretrain, write_hf_model};
+pub use probe::{Probe, ProbeAnswer, probe};
 pub use trainer::{EventSink, train};
 pub use worker::{run_job, run_worker};

@@ -10,7 +10,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 use trex_domain::{LoraConfig, seeded_rng};
 
-use crate::{ModelConfig, TrainError};
+use crate::{ModelConfig, TrainError, import};
 
 /// Key of the JSON that our files carry. One key only: more would be written in random order.
 pub(crate) const METADATA_KEY: &str = "trex";
@@ -81,8 +81,14 @@ impl Adapter {
         serialize(&self.named_tensors(), (METADATA_KEY, &header))
     }
 
-    /// Reads an adapter file and checks every shape against the model.
+    /// Reads an adapter and checks every shape against the model: one of our files, a PEFT folder, or a GGUF adapter.
     pub(crate) fn load(path: &Path, config: &ModelConfig, device: &Device) -> Result<Self, TrainError> {
+        if path.is_dir() {
+            return import::peft::load(path, config, device);
+        }
+        if path.extension().is_some_and(|ext| ext == "gguf") {
+            return import::gguf_lora::load(path, config, device);
+        }
         let bytes = trex_fs::read(path)?;
         let header = read_metadata(path, &bytes)?;
         let header: AdapterHeader =
@@ -117,7 +123,7 @@ impl Adapter {
     }
 }
 
-fn peft_name(module: &str, letter: char) -> String {
+pub(crate) fn peft_name(module: &str, letter: char) -> String {
     format!("base_model.model.{module}.lora_{letter}.weight")
 }
 
@@ -167,6 +173,6 @@ pub(crate) fn read_tensors(path: &Path, bytes: &[u8], device: &Device) -> Result
     Ok(tensors)
 }
 
-fn damaged(path: &Path) -> impl Fn(safetensors::SafeTensorError) -> TrainError + '_ {
+pub(crate) fn damaged(path: &Path) -> impl Fn(safetensors::SafeTensorError) -> TrainError + '_ {
     move |source| TrainError::DamagedSafetensors { path: path.to_owned(), source }
 }

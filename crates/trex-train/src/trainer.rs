@@ -67,7 +67,7 @@ impl<'a> Trainer<'a> {
         let restored = latest_checkpoint(job, &id, &device)?;
         let adapter = match &restored {
             Some((path, checkpoint)) => checkpoint.adapter(path, &config)?,
-            None => Adapter::new(&config, &job.config.lora, job.seed, &device)?,
+            None => initial_adapter(job, &config, &device)?,
         };
         let mut optimizer = AdamW::new(adapter_parameters(&adapter)?);
         let mut header =
@@ -181,13 +181,22 @@ impl<'a> Trainer<'a> {
     }
 }
 
+/// Fresh adapters, or those that the job goes on from.
+fn initial_adapter(job: &TrainJob, config: &ModelConfig, device: &Device) -> Result<Adapter, TrainError> {
+    match &job.init_adapter {
+        Some(path) => Adapter::continued(path, &job.config.lora, config, device),
+        None => Adapter::new(config, &job.config.lora, job.seed, device),
+    }
+}
+
 /// Names a job by everything that decides its bytes, up to where it stops.
 fn job_id(job: &TrainJob, config: &ModelConfig) -> Result<ContentHash, TrainError> {
     let data = job.data.file_name().map(|name| name.to_string_lossy().into_owned());
-    Ok(ContentHash::of_value(
-        "trex.train-job.v2",
-        &(data, &job.config, job.seed, job.total_steps, config, job.backend),
-    )?)
+    let facts = (data, &job.config, job.seed, job.total_steps, config, job.backend);
+    let id = ContentHash::of_value("trex.train-job.v2", &facts)?;
+    // Another adapter under the same path is another job.
+    let Some(adapter) = &job.init_adapter else { return Ok(id) };
+    Ok(ContentHash::of_value("trex.train-job-from-adapter.v1", &(id, crate::import::adapter_hash(adapter)?))?)
 }
 
 fn scratch_path(job: &TrainJob) -> PathBuf {

@@ -42,6 +42,13 @@ impl PreTokenizer {
         TABLE.iter().find(|(known, _)| *known == name).map(|(_, found)| *found)
     }
 
+    /// The name of the splitting that a `tokenizer.json` describes; nothing where no name is known to mean exactly that.
+    pub(super) fn name_of(pre_tokenizer: &Value, normalizer: &Value) -> Option<&'static str> {
+        let wanted = steps(pre_tokenizer);
+        let fits = |kind: Self| steps(&kind.pre_tokenizer_json()) == wanted && kind.normalizer_json() == *normalizer;
+        TABLE.iter().find(|(_, kind)| fits(*kind)).map(|(name, _)| *name)
+    }
+
     /// The `pre_tokenizer` of `tokenizer.json`.
     pub(super) fn pre_tokenizer_json(self) -> Value {
         let mut steps = match self {
@@ -75,6 +82,17 @@ impl PreTokenizer {
 /// The step from text to bytes; also the decoder.
 pub(super) fn byte_level(use_regex: bool) -> Value {
     json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex })
+}
+
+/// The steps of a pre-tokenizer without what changes no token.
+fn steps(pre_tokenizer: &Value) -> Vec<Value> {
+    let listed = pre_tokenizer.get("pretokenizers").and_then(Value::as_array);
+    let mut steps = listed.map_or_else(|| vec![pre_tokenizer.clone()], Clone::clone);
+    for step in steps.iter_mut().filter_map(Value::as_object_mut) {
+        // Only the places of tokens in the text depend on it.
+        step.remove("trim_offsets");
+    }
+    steps
 }
 
 fn split(expression: &str) -> Value {

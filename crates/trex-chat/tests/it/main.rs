@@ -5,6 +5,7 @@
 mod fixtures;
 mod folders;
 mod gguf;
+mod gguf_write;
 mod golden;
 mod masks;
 mod real_model;

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use trex_domain::{EventLog as _, RunId, RunState, TaskSpec};
+use trex_domain::{EventLog as _, LoraConfig, RunId, RunState, TaskSpec, TrainConfig};
 use trex_engine::{NewRun, Ports, parse_task_file, resume_run, start_run};
 use trex_ftbench::{mini_task, mini_tasks};
 use trex_research::Playbook;
 use trex_store::{RunStatus, Workspace, Writer, require_free_bytes};
+use trex_train::peft_lora_config;
 
 use crate::args::{MachineArgs, ResumeArgs, RunArgs};
 use crate::commands::report;
@@ -97,7 +98,21 @@ fn resolve_task(args: &RunArgs) -> Result<TaskSpec, CliError> {
     if let Some(trials) = args.trials {
         task.budget.trials = trials;
     }
+    take_adapter_shape(&mut task.train)?;
     Ok(task)
+}
+
+/// A run that goes on from an adapter has its shape; a task file need not repeat it, and may not contradict it.
+fn take_adapter_shape(train: &mut TrainConfig) -> Result<(), CliError> {
+    let Some(folder) = train.adapter.as_ref().filter(|path| path.is_dir()) else { return Ok(()) };
+    let lora_dropout = train.lora.lora_dropout;
+    let found = LoraConfig { lora_dropout, ..peft_lora_config(folder)? };
+    let is_default = LoraConfig { lora_dropout, ..LoraConfig::default() } == train.lora;
+    if !is_default && !found.has_shape_of(&train.lora) {
+        return Err(CommandError::OtherAdapterShape { path: folder.clone() }.into());
+    }
+    train.lora = found;
+    Ok(())
 }
 
 /// Writes the three forms of the report and says what came of the run.

@@ -73,6 +73,8 @@ fn base_score(program: &Program, task: MiniTask, split: &str, items: &[Example])
         seed: SEED,
         blobs_dir: program.path("blobs"),
         threads: std::thread::available_parallelism().map_or(1, usize::from),
+        backend: trex_domain::Backend::Auto,
+        precision: trex_domain::Precision::F32,
     });
     let scores = work(program, &job);
     assert_eq!(scores.len(), items.len());

@@ -1,10 +1,16 @@
 //! The end of a run: finalists on further seeds, the sealed split opened once, the verdict, what a person takes away.
 
-use trex_domain::{DataPort, Event, EventLog, Executor, Exporter, Phase, Researcher, VariantId, Verdict};
+use std::path::PathBuf;
+
+use trex_domain::{
+    DataPort, Event, EventLog, Executor, ExportRequest, Exporter, ItemScore, Job, ModelCard, Phase, Researcher,
+    VariantId, Verdict,
+};
 
 use super::Driver;
 use super::jobs::{Scoring, Split};
-use crate::EngineError;
+use crate::export_check::select_job;
+use crate::{EngineError, ExportCheck, ExportPrecision, Weights};
 
 impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'_, L, D, X, R, E> {
     pub(super) fn finalists(&mut self) -> Result<(), EngineError> {
@@ -48,12 +54,7 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
         let folder = format!("exports/{}", self.run);
         if self.state.delivered.is_none() {
             if let Some(incumbent) = self.state.incumbent.clone() {
-                let adapter = self.trained(&(incumbent, self.task()?.top_rung(), 0))?.adapter;
-                let out = self.settings.workspace.join(&folder).join("adapter");
-                self.ports
-                    .exporter
-                    .export(&self.blobs.path(&adapter), &self.settings.model, &out)
-                    .map_err(|err| EngineError::Export(err.into()))?;
+                self.export(&incumbent, &folder)?;
             }
             return self.record(vec![Event::Delivered { folder }]);
         }
@@ -69,5 +70,33 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
         // Trials clean up after themselves unless the program died just then.
         trex_fs::remove_dir_all(&self.settings.workspace.join("scratch").join(self.run.to_string()))?;
         self.record(vec![Event::RunFinished { verdict, comparison, wall_s }])
+    }
+
+    /// Writes the adapter folder and scores it anew; one that is not the adapter that was trained is removed.
+    fn export(&mut self, variant: &VariantId, folder: &str) -> Result<(), EngineError> {
+        let key = (variant.clone(), self.task()?.top_rung(), 0);
+        let adapter = self.blobs.path(&self.trained(&key)?.adapter);
+        let out = self.settings.workspace.join(folder).join("adapter");
+        let mut card = ModelCard::of_variant(&self.state, &self.run.to_string(), variant);
+        card.license.clone_from(&self.settings.model.license);
+        let request = ExportRequest { adapter: &adapter, model: &self.settings.model, card: &card, out: &out };
+        self.ports.exporter.export(request).map_err(|err| EngineError::Export(err.into()))?;
+        let expected = match self.state.trials.get(&key).and_then(|trial| trial.scores.get("select")) {
+            Some(score) => self.blobs.get_lines(&score.items)?,
+            None => self.score_export(adapter)?,
+        };
+        let found = self.score_export(out.clone())?;
+        let checked = ExportCheck::new(&expected, &found, ExportPrecision::Adapter).into_result("PEFT");
+        if checked.is_err() {
+            trex_fs::remove_dir_all(&out)?;
+        }
+        checked.map(|_| ())
+    }
+
+    fn score_export(&mut self, adapter: PathBuf) -> Result<Vec<ItemScore>, EngineError> {
+        let weights = Weights { model_dir: self.settings.model.dir.clone(), adapter: Some(adapter) };
+        let job = Job::Eval(select_job(&self.state, self.settings, &weights)?);
+        let done = self.run_scoring("export on select", &job)?;
+        Ok(self.blobs.get_lines(&done.items)?)
     }
 }

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use trex_domain::{
-    ContentHash, Cost, DataPort, EvalJob, EvalMode, Event, EventLog, Executor, Exporter, FailureClass, ItemScore, Job,
-    JobControl, JobOutcome, Phase, Researcher, RunState, Score, TaskKind, TrainDone, TrainJob, TrialKey, TrialStatus,
-    WorkerEvent,
+    ContentHash, Cost, DataPort, EvalDone, EvalJob, EvalMode, Event, EventLog, Executor, Exporter, FailureClass,
+    ItemScore, Job, JobControl, JobOutcome, Phase, Researcher, RunState, Score, TaskKind, TrainDone, TrainJob,
+    TrialKey, TrialStatus, WorkerEvent,
 };
 
 use trex_fs::BlobStore;
@@ -14,7 +14,7 @@ use super::{Driver, Observer, RunSettings};
 use crate::EngineError;
 
 /// Times that a trial is tried when its worker dies.
-const ATTEMPTS: usize = 3;
+pub(crate) const ATTEMPTS: usize = 3;
 
 /// The splits by place in the record of the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,17 +106,22 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
             backend: trex_domain::Backend::Auto,
             precision: task.train.precision,
         });
-        let mut attempt = 1;
-        let done = loop {
-            match self.run_job(what, &job)? {
-                JobOutcome::Evaluated(done) => break done,
-                JobOutcome::Failed { class, .. } if class.may_retry() && attempt < ATTEMPTS => attempt += 1,
-                outcome => return Err(job_error(what, outcome)),
-            }
-        };
+        let done = self.run_scoring(what, &job)?;
         let scores: Vec<ItemScore> = self.blobs.get_lines(&done.items)?;
         let score = trex_eval::score_of(task.metric, scoring.split.name(), &scores, done.items, self.state.seed)?;
         Ok((score, done.cost))
+    }
+
+    /// Runs a scoring; a worker that dies is started again.
+    pub(super) fn run_scoring(&mut self, what: &str, job: &Job) -> Result<EvalDone, EngineError> {
+        let mut attempt = 1;
+        loop {
+            match self.run_job(what, job)? {
+                JobOutcome::Evaluated(done) => return Ok(done),
+                JobOutcome::Failed { class, .. } if class.may_retry() && attempt < ATTEMPTS => attempt += 1,
+                outcome => return Err(job_error(what, outcome)),
+            }
+        }
     }
 
     /// One step of a trial: its training where that is not done, else its score on the search split.
@@ -254,6 +259,7 @@ pub(crate) fn train_job(
         stop_step: state.task()?.rung_steps(record.variant.config.max_steps, *rung),
         config: record.variant.config.clone(),
         resume_from: checkpoint.map(|hash| blobs.path(&hash)),
+        init_adapter: record.variant.config.adapter.clone(),
         scratch_dir,
         blobs_dir: blobs.root().to_owned(),
         checkpoint_every: settings.checkpoint_every,

@@ -48,6 +48,18 @@ fn a_training_that_dies_goes_on_from_its_checkpoint() {
 }
 
 #[test]
+fn an_export_that_is_not_the_trained_model_is_refused_and_removed() {
+    let mut world = world();
+    world.exporter.spoils = true;
+    let err = world.start().unwrap_err();
+    assert_eq!(err.code(), "export.disagrees");
+    assert!(err.to_string().contains("trained") && err.hint().is_some(), "{err}");
+    assert!(!world.exporter.exported.borrow()[0].exists());
+    world.exporter.spoils = false;
+    assert_eq!(world.resume().unwrap().verdict, Some(Verdict::Gain));
+}
+
+#[test]
 fn a_scoring_that_dies_is_tried_again() {
     check_retried("search base", FailureClass::Crashed, 2);
     check_retried("search 0.0009", FailureClass::Hung, 1);

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 use trex_domain::{
-    ContentHash, Cost, DataPort, DataProfile, ErrorClass, EvalDone, EvalJob, Event, Example, Executor, Exporter,
-    FailureClass, ImportRequest, ImportedData, ItemScore, Job, JobControl, JobOutcome, Message, MetricPoint,
-    ModelFacts, Operator, Origin, PreparedData, PreparedRequest, Problem, RunState, StoredEvent, TrainConfig,
-    TrainDone, TrainJob, WorkerEvent, seeded_rng,
+    ContentHash, Cost, DataPort, DataProfile, ErrorClass, EvalDone, EvalJob, Event, Example, Executor, ExportRequest,
+    Exporter, FailureClass, ImportRequest, ImportedData, ItemScore, Job, JobControl, JobOutcome, Message, MetricPoint,
+    Operator, Origin, PreparedData, PreparedRequest, Problem, RunState, StoredEvent, TrainConfig, TrainDone, TrainJob,
+    WorkerEvent, seeded_rng,
 };
 use trex_engine::Observer;
 use trex_fs::BlobStore;
@@ -222,12 +222,14 @@ impl FakeExecutor {
     }
 
     fn score(&self, job: &EvalJob, control: &mut dyn JobControl) -> JobOutcome {
-        let adapter: Option<Adapter> =
-            job.adapter.as_ref().map(|path| serde_json::from_slice(&trex_fs::read(path).unwrap()).unwrap());
+        // An exported folder holds the adapter under the exporter's name.
+        let file = |path: &PathBuf| if path.is_dir() { path.join("adapter") } else { path.clone() };
+        let content = job.adapter.as_ref().map(|path| trex_fs::read(&file(path)).unwrap());
+        let adapter: Option<Adapter> = content.as_ref().map(|bytes| serde_json::from_slice(bytes).unwrap());
         let items: Vec<Example> = trex_fs::read_lines(&job.items).unwrap();
         let split = items[0].id.split('/').next().unwrap_or_default().to_owned();
         let who = adapter.as_ref().map_or_else(|| "base".to_owned(), |one| one.config.learning_rate.to_string());
-        let weights = job.adapter.as_ref().map_or_else(|| "base".to_owned(), |path| file_name(path));
+        let weights = content.map_or_else(|| "base".to_owned(), |bytes| ContentHash::of_bytes(&bytes).to_string());
         count(&self.scorings, &format!("{split} {who} {weights} {} {}", job.take, job.seed));
         if !control.on_event(&WorkerEvent::Heartbeat) {
             return failed(FailureClass::Cancelled);
@@ -338,17 +340,22 @@ fn scores(items: &[Example], quality: f64, model: &str) -> Vec<ItemScore> {
     items.iter().map(score).collect()
 }
 
-/// Copies the adapter.
+/// Copies the adapter, or another one in its place.
 #[derive(Debug, Default)]
 pub(crate) struct FakeExporter {
+    pub(crate) spoils: bool,
     pub(crate) exported: RefCell<Vec<PathBuf>>,
 }
 
 impl Exporter for FakeExporter {
-    fn export(&self, adapter: &Path, _model: &ModelFacts, out: &Path) -> Result<(), Box<dyn Problem + Send + Sync>> {
-        std::fs::create_dir_all(out).unwrap();
-        std::fs::copy(adapter, out.join("adapter")).unwrap();
-        self.exported.borrow_mut().push(out.to_owned());
+    fn export(&self, request: ExportRequest<'_>) -> Result<(), Box<dyn Problem + Send + Sync>> {
+        std::fs::create_dir_all(request.out).unwrap();
+        let mut adapter: Adapter = serde_json::from_slice(&trex_fs::read(request.adapter).unwrap()).unwrap();
+        if self.spoils {
+            adapter.config.learning_rate = 1e-7;
+        }
+        std::fs::write(request.out.join("adapter"), serde_json::to_vec(&adapter).unwrap()).unwrap();
+        self.exported.borrow_mut().push(request.out.to_owned());
         Ok(())
     }
 }

@@ -48,9 +48,11 @@ fn repeated(lost: &[Event]) -> (BTreeMap<String, usize>, usize) {
             Event::TrialTrained { variant, rung, seed, .. } | Event::TrialFailed { variant, rung, seed, .. } => {
                 *trainings.entry(format!("{variant}-r{rung}-s{seed}")).or_default() += 1;
             }
-            Event::BaseScored { .. } | Event::TrialScored { reused: false, .. } | Event::FinalScored { .. } => {
-                num_scorings += 1;
-            }
+            // What is delivered was scored before.
+            Event::BaseScored { .. }
+            | Event::TrialScored { reused: false, .. }
+            | Event::FinalScored { .. }
+            | Event::Delivered { .. } => num_scorings += 1,
             _ => {}
         }
     }

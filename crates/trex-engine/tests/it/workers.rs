@@ -24,6 +24,7 @@ fn job() -> Job {
         total_steps: 10,
         stop_step: 10,
         resume_from: None,
+        init_adapter: None,
         scratch_dir: "scratch".into(),
         blobs_dir: "blobs".into(),
         checkpoint_every: 5,

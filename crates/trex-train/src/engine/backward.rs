@@ -9,7 +9,7 @@ use super::adapters::{GradientRows, StackAdapters};
 use super::attention::Kept;
 use super::blocks::{block_rows, room};
 use super::forward::{Applied, Rooms, Setting, Trace, activate, norm_rows, rotate};
-use super::frozen::Input;
+use super::frozen::{Input, Staging};
 use super::full::{self, LayerPlaces, Places};
 use super::math;
 use super::model::{Layer, LayerAdapters, Weights};
@@ -43,12 +43,12 @@ pub(super) struct Buffers {
 
 impl Applied<'_> {
     /// Gradient of the stack's input: `dx = g W + adapters`; `thin` receives `s · g B`.
-    fn back(&self, level: Level, g: &[f32], pairs: &mut Vec<u32>, thin: &mut Vec<f32>, dx: &mut [f32]) {
+    fn back(&self, level: Level, g: &[f32], staging: &mut Staging, thin: &mut Vec<f32>, dx: &mut [f32]) {
         let (inner, width) = (self.stack.inner, self.stack.out());
         let rows = g.len() / width;
         let thin = room(thin, rows * self.adapters.width());
         self.adapters.back_down(level, g, width, rows, thin);
-        let input = Input::new(level, &self.ready, g, width, pairs);
+        let input = Input::new(level, &self.ready, g, width, staging);
         let mut out = Out { data: dx, offset: 0, row: inner, rows, columns: inner, add: false };
         self.ready.backward(level, self.stack, &input, self.adapters.back_up(thin), &mut out);
     }
@@ -126,113 +126,136 @@ fn feed_forward(
     buffers: &mut Buffers,
     gradients: &mut Gradients,
 ) -> Result<(), TrainError> {
-    let (hidden, inner, level) = (setting.hidden, setting.inner, setting.level);
-    let query_width = setting.query_width();
+    let (hidden, inner, count) = (setting.hidden, setting.inner, rows.len());
     let [_, o_room, gate_up_room, down_room] = rooms;
-    let o = Applied { stack: &layer.o, ready: layer.o.ready(o_room, false)?, adapters: &adapters.o };
-    let gate_up = Applied {
-        stack: &layer.gate_up,
-        ready: layer.gate_up.ready(gate_up_room, false)?,
-        adapters: &adapters.gate_up,
-    };
-    let down = Applied { stack: &layer.down, ready: layer.down.ready(down_room, false)?, adapters: &adapters.down };
-    let block = block_rows(rows.len());
     let parts = [&adapters.o, &adapters.gate_up, &adapters.down];
     let lens = parts.map(StackAdapters::gradient_len);
     let len = lens.iter().sum::<usize>().max(1);
-    let blocks = rows.len().div_ceil(block);
-    let partial = room(&mut buffers.partial, blocks * len);
-    let [_, thin_o, thin_gate_up, thin_down] = &trace.thin;
-    let added_width = if layer.attention_norm.is_some() { hidden } else { 1 };
-    let [added_o, added_down] = trace.added.each_ref().map(|added| &added[..rows.len() * added_width]);
-    let widths = parts.map(StackAdapters::width);
-    let dmixed = room(&mut buffers.dmixed_rows, rows.len() * query_width);
-    let dgates = room(&mut buffers.dgates, rows.len() * 2 * inner);
-    let dnormed = room(&mut buffers.dnormed, rows.len() * hidden);
-    let chunks = grad[..rows.len() * hidden]
-        .par_chunks_mut(block * hidden)
-        .zip(dmixed.par_chunks_mut(block * query_width))
-        .zip(dgates.par_chunks_mut(block * 2 * inner))
-        .zip(dnormed.par_chunks_mut(block * hidden))
-        .zip(partial.par_chunks_mut(len))
-        .zip(added_o.par_chunks(block * added_width))
-        .zip(added_down.par_chunks(block * added_width))
-        .zip(trace.middle[..rows.len() * hidden].par_chunks(block * hidden))
-        .zip(trace.gate_up[..rows.len() * 2 * inner].par_chunks(block * 2 * inner))
-        .zip(thin_o[..rows.len() * widths[0]].par_chunks(block * widths[0]))
-        .zip(thin_gate_up[..rows.len() * widths[1]].par_chunks(block * widths[1]))
-        .zip(thin_down[..rows.len() * widths[2]].par_chunks(block * widths[2]));
-    chunks.zip(rows.par_chunks(block)).for_each(
-        |(
-            (
-                (
-                    (
-                        ((((((((grad, dmixed), dgates), dnormed), partial), added_o), added_down), middle), gates),
-                        thin_o,
-                    ),
-                    thin_gate_up,
-                ),
-                thin_down,
-            ),
-            rows,
-        )| {
-            setting.pool.with(|scratch| {
-                let [active, dactive, normed, thin, dadded, ..] = &mut scratch.floats;
-                let count = rows.len();
-                let (sums_o, sums) = partial.split_at_mut(lens[0]);
-                let (sums_gate_up, sums_down) = sums.split_at_mut(lens[1]);
-                let active = room(active, count * inner);
-                let dactive = room(dactive, count * inner);
-                // Down: y = active · Wᵀ.
-                let dadded = room(dadded, count * hidden);
-                through_norm(setting, layer.output_norm.as_deref(), added_down, grad, dadded);
-                down.back(level, dadded, &mut scratch.pairs, thin, dactive);
-                activate(setting, gates, active);
-                let of =
-                    GradientRows { x: active, g: dadded, g_width: hidden, forward: thin_down, backward: thin, count };
-                adapters.down.gradient(level, &of, sums_down);
-                // The activation.
-                let gated_backward = match setting.activation {
-                    Activation::Silu => math::swiglu_backward,
-                    Activation::GeluTanh => math::geglu_backward,
-                };
-                let triples = gates.chunks(2 * inner).zip(dactive.chunks(inner)).zip(dgates.chunks_mut(2 * inner));
-                for ((gates, dactive), dgates) in triples {
-                    let ((gate, up), (dgate, dup)) = (gates.split_at(inner), dgates.split_at_mut(inner));
-                    gated_backward(level, gate, up, dactive, dgate, dup);
-                }
-                // Gate and up.
-                let normed = room(normed, count * hidden.max(query_width));
-                gate_up.back(level, dgates, &mut scratch.pairs, thin, dnormed);
-                norm_rows(setting, &layer.post_norm, middle, &mut normed[..count * hidden]);
-                let of = GradientRows {
-                    x: normed,
-                    g: dgates,
-                    g_width: 2 * inner,
-                    forward: thin_gate_up,
-                    backward: thin,
-                    count,
-                };
-                adapters.gate_up.gradient(level, &of, sums_gate_up);
-                norm_backward(setting, &layer.post_norm, middle, dnormed, grad);
-                // Output projection.
-                through_norm(setting, layer.attention_norm.as_deref(), added_o, grad, dadded);
-                o.back(level, dadded, &mut scratch.pairs, thin, dmixed);
-                for (row, values) in rows.iter().zip(normed.chunks_mut(query_width)) {
-                    setting.gather_mixed(&trace.mixed, *row, values);
-                }
-                let of = GradientRows { x: normed, g: dadded, g_width: hidden, forward: thin_o, backward: thin, count };
-                adapters.o.gradient(level, &of, sums_o);
-            });
+    let pass = FeedForward {
+        setting,
+        layer,
+        o: Applied { stack: &layer.o, ready: layer.o.ready(o_room, false)?, adapters: &adapters.o },
+        gate_up: Applied {
+            stack: &layer.gate_up,
+            ready: layer.gate_up.ready(gate_up_room, false)?,
+            adapters: &adapters.gate_up,
         },
-    );
-    add_blocks(&buffers.partial[..blocks * len], len, &mut buffers.sums);
+        down: Applied { stack: &layer.down, ready: layer.down.ready(down_room, false)?, adapters: &adapters.down },
+        trace,
+        rows,
+        lens,
+    };
+    let block = block_rows(count);
+    let query_width = setting.query_width();
+    let partial = room(&mut buffers.partial, count.div_ceil(block) * len);
+    let blocks: Vec<Block<'_>> = grad[..count * hidden]
+        .chunks_mut(block * hidden)
+        .zip(room(&mut buffers.dmixed_rows, count * query_width).chunks_mut(block * query_width))
+        .zip(room(&mut buffers.dgates, count * 2 * inner).chunks_mut(block * 2 * inner))
+        .zip(room(&mut buffers.dnormed, count * hidden).chunks_mut(block * hidden))
+        .zip(partial.chunks_mut(len))
+        .enumerate()
+        .map(|(index, ((((grad, dmixed), dgates), dnormed), sums))| Block {
+            first: index * block,
+            grad,
+            dmixed,
+            dgates,
+            dnormed,
+            sums,
+        })
+        .collect();
+    blocks.into_par_iter().for_each(|block| pass.run(block));
+    add_blocks(partial, len, &mut buffers.sums);
     let mut rest = buffers.sums.as_slice();
     for (part, len) in parts.into_iter().zip(lens) {
         part.hand_over(&rest[..len], gradients);
         rest = &rest[len..];
     }
     Ok(())
+}
+
+/// What all blocks of rows of a layer's feed-forward part share.
+struct FeedForward<'a> {
+    setting: &'a Setting<'a>,
+    layer: &'a Layer,
+    o: Applied<'a>,
+    gate_up: Applied<'a>,
+    down: Applied<'a>,
+    trace: &'a Trace,
+    /// Tokens of the rows.
+    rows: &'a [usize],
+    /// Lengths of the gradients of the three stacks' adapters.
+    lens: [usize; 3],
+}
+
+/// What belongs to one block.
+struct Block<'a> {
+    /// First of its rows.
+    first: usize,
+    grad: &'a mut [f32],
+    dmixed: &'a mut [f32],
+    dgates: &'a mut [f32],
+    dnormed: &'a mut [f32],
+    sums: &'a mut [f32],
+}
+
+impl FeedForward<'_> {
+    fn run(&self, block: Block<'_>) {
+        let Block { first, grad, dmixed, dgates, dnormed, sums } = block;
+        let (setting, layer, trace) = (self.setting, self.layer, self.trace);
+        let (hidden, inner, level, query_width) = (setting.hidden, setting.inner, setting.level, setting.query_width());
+        let count = grad.len() / hidden;
+        let of = |width: usize| first * width..(first + count) * width;
+        let (middle, gates) = (&trace.middle[of(hidden)], &trace.gate_up[of(2 * inner)]);
+        let thin = |stack: usize, applied: &Applied<'_>| &trace.thin[stack][of(applied.adapters.width())];
+        let added = |part: usize| if layer.attention_norm.is_some() { &trace.added[part][of(hidden)] } else { &[] };
+        let (sums_o, sums) = sums.split_at_mut(self.lens[0]);
+        let (sums_gate_up, sums_down) = sums.split_at_mut(self.lens[1]);
+        setting.pool.with(|scratch| {
+            let [active, dactive, normed, back, dadded, ..] = &mut scratch.floats;
+            let active = room(active, count * inner);
+            let dactive = room(dactive, count * inner);
+            let dadded = room(dadded, count * hidden);
+            through_norm(setting, layer.output_norm.as_deref(), added(1), grad, dadded);
+            self.down.back(level, dadded, &mut scratch.staging, back, dactive);
+            activate(setting, gates, active);
+            let forward = thin(3, &self.down);
+            let of_down = GradientRows { x: active, g: dadded, g_width: hidden, forward, backward: back, count };
+            self.down.adapters.gradient(level, &of_down, sums_down);
+            activation_backward(setting, gates, dactive, dgates);
+
+            let normed = room(normed, count * hidden.max(query_width));
+            self.gate_up.back(level, dgates, &mut scratch.staging, back, dnormed);
+            norm_rows(setting, &layer.post_norm, middle, &mut normed[..count * hidden]);
+            let forward = thin(2, &self.gate_up);
+            let of_gates = GradientRows { x: normed, g: dgates, g_width: 2 * inner, forward, backward: back, count };
+            self.gate_up.adapters.gradient(level, &of_gates, sums_gate_up);
+            norm_backward(setting, &layer.post_norm, middle, dnormed, grad);
+
+            through_norm(setting, layer.attention_norm.as_deref(), added(0), grad, dadded);
+            self.o.back(level, dadded, &mut scratch.staging, back, dmixed);
+            for (row, values) in self.rows[first..first + count].iter().zip(normed.chunks_mut(query_width)) {
+                setting.gather_mixed(&trace.mixed, *row, values);
+            }
+            let forward = thin(1, &self.o);
+            let of_o = GradientRows { x: normed, g: dadded, g_width: hidden, forward, backward: back, count };
+            self.o.adapters.gradient(level, &of_o, sums_o);
+        });
+    }
+}
+
+/// Gradients of gates from those of the gated activation.
+fn activation_backward(setting: &Setting<'_>, gates: &[f32], dactive: &[f32], dgates: &mut [f32]) {
+    let inner = setting.inner;
+    let function = match setting.activation {
+        Activation::Silu => math::swiglu_backward,
+        Activation::GeluTanh => math::geglu_backward,
+    };
+    let triples = gates.chunks(2 * inner).zip(dactive.chunks(inner)).zip(dgates.chunks_mut(2 * inner));
+    for ((gates, dactive), dgates) in triples {
+        let ((gate, up), (dgate, dup)) = (gates.split_at(inner), dgates.split_at_mut(inner));
+        function(setting.level, gate, up, dactive, dgate, dup);
+    }
 }
 
 /// The gradient of what was normalised before it was added; without a norm the gradient itself.
@@ -314,7 +337,7 @@ fn attend(
                 let thin = room(thin, count * thin_width);
                 qkv.adapters.back_down(level, dqkv, width, count, thin);
             } else {
-                qkv.back(level, dqkv, &mut scratch.pairs, thin, dnormed);
+                qkv.back(level, dqkv, &mut scratch.staging, thin, dnormed);
                 norm_backward(setting, &layer.input_norm, x, dnormed, grad);
             }
             let of = GradientRows { x: normed, g: dqkv, g_width: width, forward: thin_forward, backward: thin, count };

@@ -2,6 +2,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use super::frozen::Staging;
+
 /// Most rows of a block: the activations of one fit into the second cache.
 const MOST_ROWS: usize = 96;
 
@@ -17,7 +19,7 @@ pub(super) fn block_rows(rows: usize) -> usize {
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     pub(super) floats: [Vec<f32>; 6],
-    pub(super) pairs: Vec<u32>,
+    pub(super) staging: Staging,
 }
 
 /// Scratch memories that wait for the next task.

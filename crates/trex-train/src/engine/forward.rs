@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::adapters::StackAdapters;
 use super::attention::Scene;
 use super::blocks::{Pool, block_rows, room};
-use super::frozen::{Input, Ready, Room, STACKS, Stack};
+use super::frozen::{Input, Ready, Room, STACKS, Stack, Staging};
 use super::math;
 use super::model::{Layer, LayerAdapters, Weights};
 use super::product::Out;
@@ -137,7 +137,14 @@ pub(super) struct Applied<'a> {
 
 impl Applied<'_> {
     /// `out = x Wᵀ + adapters` (or added to `out`), `thin` receives the adapters' thin activations.
-    fn run(&self, level: Level, x: &[f32], pairs: &mut Vec<u32>, thin: &mut [f32], (out, mut add): (&mut [f32], bool)) {
+    fn run(
+        &self,
+        level: Level,
+        x: &[f32],
+        staging: &mut Staging,
+        thin: &mut [f32],
+        (out, mut add): (&mut [f32], bool),
+    ) {
         let rows = x.len() / self.stack.inner;
         if let Some(bias) = &self.stack.bias {
             for out in out.chunks_mut(bias.len()) {
@@ -150,7 +157,7 @@ impl Applied<'_> {
             add = true;
         }
         self.adapters.down(level, x, rows, thin);
-        let input = Input::new(level, &self.ready, x, self.stack.inner, pairs);
+        let input = Input::new(level, &self.ready, x, self.stack.inner, staging);
         let width = self.stack.out();
         let mut offset = 0;
         for (part, columns) in self.stack.outs.iter().enumerate() {
@@ -232,7 +239,7 @@ fn project(
             setting.pool.with(|scratch| {
                 let normed = room(&mut scratch.floats[0], x.len());
                 norm_rows(setting, &layer.input_norm, x, normed);
-                applied.run(level, normed, &mut scratch.pairs, thin, (qkv, false));
+                applied.run(level, normed, &mut scratch.staging, thin, (qkv, false));
                 if let Some(norms) = &layer.head_norms {
                     for (qkv, raw) in qkv.chunks_mut(width).zip(raw.chunks_mut(raw_width)) {
                         raw.copy_from_slice(&qkv[..raw_width]);
@@ -317,22 +324,22 @@ fn feed_forward(
                     middle.copy_from_slice(&x[row * hidden..(row + 1) * hidden]);
                 }
                 if let Some(norm) = &layer.attention_norm {
-                    o.run(level, values, &mut scratch.pairs, thin_o, (&mut *added_o, false));
+                    o.run(level, values, &mut scratch.staging, thin_o, (&mut *added_o, false));
                     add_normed(setting, norm, added_o, middle);
                 } else {
-                    o.run(level, values, &mut scratch.pairs, thin_o, (&mut *middle, true));
+                    o.run(level, values, &mut scratch.staging, thin_o, (&mut *middle, true));
                 }
                 let normed = room(normed, middle.len());
                 norm_rows(setting, &layer.post_norm, middle, normed);
-                gate_up.run(level, normed, &mut scratch.pairs, thin_gate_up, (&mut *gates, false));
+                gate_up.run(level, normed, &mut scratch.staging, thin_gate_up, (&mut *gates, false));
                 let active = room(active, rows.len() * inner);
                 activate(setting, gates, active);
                 next.copy_from_slice(middle);
                 if let Some(norm) = &layer.output_norm {
-                    down.run(level, active, &mut scratch.pairs, thin_down, (&mut *added_down, false));
+                    down.run(level, active, &mut scratch.staging, thin_down, (&mut *added_down, false));
                     add_normed(setting, norm, added_down, next);
                 } else {
-                    down.run(level, active, &mut scratch.pairs, thin_down, (next, true));
+                    down.run(level, active, &mut scratch.staging, thin_down, (next, true));
                 }
             });
         },
@@ -343,13 +350,13 @@ fn feed_forward(
 /// The gated activation of rows of (gate, up).
 pub(super) fn activate(setting: &Setting<'_>, gates: &[f32], active: &mut [f32]) {
     let inner = setting.inner;
-    let gated = match setting.activation {
+    let function = match setting.activation {
         Activation::Silu => math::swiglu,
         Activation::GeluTanh => math::geglu,
     };
     for (gates, active) in gates.chunks(2 * inner).zip(active.chunks_mut(inner)) {
         let (gate, up) = gates.split_at(inner);
-        gated(setting.level, gate, up, active);
+        function(setting.level, gate, up, active);
     }
 }
 

@@ -10,6 +10,7 @@ use candle_core::quantized::QTensor;
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
+use super::blocks::room;
 use super::pack::{fill_transposed_panel, pair_panels, panels_len, transposed_pair_panels};
 use super::product::{Factors, Left, Out, PairRows, Right, multiply, multiply_bf16};
 use super::simd::{Level, PANEL};
@@ -181,26 +182,62 @@ pub(super) enum Ready<'a> {
     Pairs(&'a [u32]),
 }
 
-/// Rows that go into a product, with room for their rounded form.
+/// Room for rows in the form in which a product reads them.
+#[derive(Debug, Default)]
+pub(super) struct Staging {
+    floats: Vec<f32>,
+    pairs: Vec<u32>,
+}
+
+/// Elements of a line of the first cache.
+const LINE: usize = 16;
+
+/// Distance between staged rows of `width` elements of four bytes.
+///
+/// A tile reads the same column of a dozen rows at a time. Rows whose distance is a multiple of eight lines would all lie
+/// in a few sets of the cache and push each other out.
+pub(super) fn staged_width(width: usize) -> usize {
+    let lines = width.div_ceil(LINE);
+    if lines.is_multiple_of(8) { (lines + 1) * LINE } else { width }
+}
+
+/// Rows that go into a product.
 #[derive(Debug)]
 pub(super) struct Input<'a> {
-    /// Row-major, (rows, width).
-    rows: &'a [f32],
-    width: usize,
+    /// Rows of `width` elements, `stride` apart; those of the other format are absent.
+    floats: &'a [f32],
     pairs: &'a [u32],
+    width: usize,
+    stride: usize,
 }
 
 impl<'a> Input<'a> {
     /// Prepares rows; they are rounded only where the weights are.
-    pub(super) fn new(level: Level, ready: &Ready<'_>, rows: &'a [f32], width: usize, pairs: &'a mut Vec<u32>) -> Self {
+    pub(super) fn new(
+        level: Level,
+        ready: &Ready<'_>,
+        rows: &'a [f32],
+        width: usize,
+        staging: &'a mut Staging,
+    ) -> Self {
         if matches!(ready, Ready::PairPanels(_) | Ready::Pairs(_)) {
             let words = width.div_ceil(2);
-            pairs.resize(rows.len() / width * words, 0);
-            for (out, row) in pairs.chunks_mut(words).zip(rows.chunks(width)) {
-                super::math::round_to_pairs(level, row, out);
+            let stride = staged_width(words);
+            let pairs = room(&mut staging.pairs, rows.len() / width * stride);
+            for (out, row) in pairs.chunks_mut(stride).zip(rows.chunks(width)) {
+                super::math::round_to_pairs(level, row, &mut out[..words]);
             }
+            return Self { floats: &[], pairs, width, stride };
         }
-        Self { rows, width, pairs }
+        let stride = staged_width(width);
+        if stride == width {
+            return Self { floats: rows, pairs: &[], width, stride };
+        }
+        let floats = room(&mut staging.floats, rows.len() / width * stride);
+        for (out, row) in floats.chunks_mut(stride).zip(rows.chunks(width)) {
+            out[..width].copy_from_slice(row);
+        }
+        Self { floats, pairs: &[], width, stride }
     }
 }
 
@@ -247,7 +284,7 @@ impl Ready<'_> {
 }
 
 fn with_floats(level: Level, x: &Input<'_>, right: Right<'_>, extra: Option<Factors<'_>>, out: &mut Out<'_>) {
-    let main = Factors { left: Left::rows(x.rows, 0, x.width), right, len: x.width };
+    let main = Factors { left: Left::rows(x.floats, 0, x.stride), right, len: x.width };
     match extra {
         Some(extra) => multiply(level, out, &[main, extra]),
         None => multiply(level, out, &[main]),
@@ -255,6 +292,6 @@ fn with_floats(level: Level, x: &Input<'_>, right: Right<'_>, extra: Option<Fact
 }
 
 fn with_pairs(level: Level, x: &Input<'_>, panels: &[u32], extra: Option<Factors<'_>>, out: &mut Out<'_>) {
-    let pairs = PairRows { data: x.pairs, row: x.width.div_ceil(2) };
+    let pairs = PairRows { data: x.pairs, row: x.stride, len: x.width.div_ceil(2) };
     multiply_bf16(level, out, pairs, panels, extra);
 }

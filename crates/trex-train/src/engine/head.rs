@@ -70,6 +70,7 @@ struct RowLoss {
     loss: f64,
 }
 
+#[expect(clippy::too_many_arguments, reason = "one call; the parts are borrowed apart from each other")]
 /// Sum of the losses of rows `x`, (rows, hidden), divided as the objective says; `grad` receives the gradient of `x`.
 pub(super) fn loss(
     setting: &Setting<'_>,
@@ -196,7 +197,7 @@ fn logits(setting: &Setting<'_>, head: &Head<'_>, x: &[f32], targets: &[u32], bu
             let mut out = Out { data: logits, offset: 0, row: GROUP, rows, columns, add: false };
             if let Some(PackedHead(panels)) = head.packed {
                 let panels = &panels[first * words..];
-                multiply_bf16(level, &mut out, PairRows { data: pairs, row: words }, panels, None);
+                multiply_bf16(level, &mut out, PairRows { data: pairs, row: words, len: words }, panels, None);
             } else {
                 setting.pool.with(|scratch| {
                     let panels = room(&mut scratch.floats[0], GROUP * hidden);

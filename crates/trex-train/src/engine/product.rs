@@ -188,8 +188,10 @@ fn store(level: Level, out: &mut Out<'_>, terms: &[Term], panel: usize, (row, he
 pub(super) struct PairRows<'a> {
     /// Row-major.
     pub(super) data: &'a [u32],
-    /// Pairs in a row.
+    /// Distance between rows.
     pub(super) row: usize,
+    /// Pairs in a row.
+    pub(super) len: usize,
 }
 
 /// Like [`multiply`] with a first term in bfloat16, accumulated in `f32`: `pairs` is (rows, len), `panels` are packed.
@@ -208,11 +210,11 @@ pub(super) fn multiply_bf16(
     if out.rows == 0 || out.columns == 0 {
         return;
     }
-    let len = pairs.row;
+    let (len, stride) = (pairs.len, pairs.row);
     let extra = extra.filter(|term| term.len > 0);
     assert!(last(out.offset, out.rows, out.row, out.columns, 1) < out.data.len(), "the result is too short");
     assert!(out.rows == 1 || out.row >= out.columns, "rows of the result overlap");
-    assert!(out.rows * len <= pairs.data.len(), "left operand is too short");
+    assert!((out.rows - 1) * stride + len <= pairs.data.len(), "left operand is too short");
     assert!(out.columns.div_ceil(PANEL) * len * PANEL <= panels.len(), "packed operand is too short");
     if let Some(term) = &extra {
         term.check(out.rows, out.columns);
@@ -220,8 +222,8 @@ pub(super) fn multiply_bf16(
     for panel in 0..out.columns.div_ceil(PANEL) {
         for (row, height) in tiles(out.rows) {
             let first = Bf16Term {
-                a: pairs.data[row * len..].as_ptr(),
-                a_row: len,
+                a: pairs.data[row * stride..].as_ptr(),
+                a_row: stride,
                 b: panels[panel * len * PANEL..].as_ptr(),
                 len,
             };
@@ -330,7 +332,7 @@ mod tests {
         let panels = super::super::pack::transposed_pair_panels(&w, columns, len);
         let mut data = vec![0.0; rows * columns];
         let mut out = Out { data: &mut data, offset: 0, row: columns, rows, columns, add: false };
-        multiply_bf16(level, &mut out, PairRows { data: &pairs, row: len / 2 }, &panels, None);
+        multiply_bf16(level, &mut out, PairRows { data: &pairs, row: len / 2, len: len / 2 }, &panels, None);
         let round = |x: f32| f64::from(bf16::from_f32(x).to_f32());
         for (at, found) in data.iter().enumerate() {
             let (row, column) = (at / columns, at % columns);

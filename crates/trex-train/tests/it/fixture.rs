@@ -93,6 +93,7 @@ impl Fixture {
             total_steps: 12,
             stop_step,
             resume_from: None,
+            init_adapter: None,
             scratch_dir: self.scratch(scratch),
             blobs_dir: self.blobs().root().to_owned(),
             checkpoint_every: 3,

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod bad_input;
 #[cfg(test)]
+mod exports;
+#[cfg(test)]
 mod fixture;
 #[cfg(test)]
 mod jobs;

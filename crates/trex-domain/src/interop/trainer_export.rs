@@ -1,0 +1,177 @@
+//! Our configuration, written for other trainers, under the newest names of their settings.
+//!
+//! Only what differs between tools by name is translated; data and output stay the person's business.
+
+use serde_json::{Map, Value, json};
+
+use crate::{SchedulerType, TargetModules, TrainConfig, TrainMethod, TrainerFormat};
+
+/// The settings of a file for this tool, and what could not be said there, one line each.
+pub fn export_trainer_config(config: &TrainConfig, format: TrainerFormat, base_model: &str) -> (Value, Vec<String>) {
+    let mut warnings = Vec::new();
+    let value = match format {
+        TrainerFormat::Trl => trl(config, base_model),
+        TrainerFormat::LlamaFactory => llama_factory(config, base_model),
+        TrainerFormat::Axolotl => axolotl(config, base_model, &mut warnings),
+        TrainerFormat::Unsloth => unsloth(config, base_model),
+        TrainerFormat::Peft => peft(config, base_model, &mut warnings),
+    };
+    (Value::Object(value), warnings)
+}
+
+fn table(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+/// Settings that have transformers' names in every tool that is built on its trainer.
+fn training_arguments(config: &TrainConfig) -> Map<String, Value> {
+    table(json!({
+        "adam_beta1": config.adam_beta1,
+        "adam_beta2": config.adam_beta2,
+        "adam_epsilon": config.adam_epsilon,
+        "bf16": false,
+        "gradient_accumulation_steps": config.gradient_accumulation_steps,
+        "label_smoothing_factor": config.label_smoothing_factor,
+        "learning_rate": config.learning_rate,
+        "lr_scheduler_type": scheduler(config.lr_scheduler_type),
+        "max_grad_norm": config.max_grad_norm,
+        "max_steps": config.max_steps,
+        "optim": "adamw_torch",
+        "per_device_train_batch_size": config.per_device_train_batch_size,
+        "weight_decay": config.weight_decay,
+    }))
+}
+
+fn scheduler(kind: SchedulerType) -> Value {
+    serde_json::to_value(kind).unwrap_or_default()
+}
+
+fn uses_adapters(config: &TrainConfig) -> bool {
+    config.method == TrainMethod::Lora
+}
+
+fn trl(config: &TrainConfig, base_model: &str) -> Map<String, Value> {
+    let mut map = training_arguments(config);
+    map.extend(table(json!({
+        "completion_only_loss": true,
+        "max_length": config.max_length,
+        "model_name_or_path": base_model,
+        "use_peft": uses_adapters(config),
+        // A fraction of all steps since transformers 5, which has no warmup_ratio any more.
+        "warmup_steps": config.warmup_ratio,
+    })));
+    if uses_adapters(config) {
+        map.extend(table(json!({
+            "lora_alpha": config.lora.lora_alpha,
+            "lora_dropout": config.lora.lora_dropout,
+            "lora_r": config.lora.r,
+            "lora_target_modules": config.lora.target_modules,
+            "use_rslora": config.lora.use_rslora,
+        })));
+    }
+    map
+}
+
+fn llama_factory(config: &TrainConfig, base_model: &str) -> Map<String, Value> {
+    let mut map = training_arguments(config);
+    map.extend(table(json!({
+        "cutoff_len": config.max_length,
+        "do_train": true,
+        "finetuning_type": if uses_adapters(config) { "lora" } else { "full" },
+        "model_name_or_path": base_model,
+        "stage": "sft",
+        "warmup_ratio": config.warmup_ratio,
+    })));
+    if uses_adapters(config) {
+        let targets = match &config.lora.target_modules {
+            TargetModules::Keyword(_) => "all".to_owned(),
+            TargetModules::List(names) => names.join(","),
+        };
+        map.extend(table(json!({
+            "lora_alpha": config.lora.lora_alpha,
+            "lora_dropout": config.lora.lora_dropout,
+            "lora_rank": config.lora.r,
+            "lora_target": targets,
+            "use_rslora": config.lora.use_rslora,
+        })));
+    }
+    map
+}
+
+fn axolotl(config: &TrainConfig, base_model: &str, warnings: &mut Vec<String>) -> Map<String, Value> {
+    if config.label_smoothing_factor > 0.0 {
+        let factor = config.label_smoothing_factor;
+        warnings.push(format!("label_smoothing_factor = {factor} is left out: Axolotl has no such setting"));
+    }
+    let mut map = table(json!({
+        "adam_beta1": config.adam_beta1,
+        "adam_beta2": config.adam_beta2,
+        "adam_epsilon": config.adam_epsilon,
+        "base_model": base_model,
+        "bf16": false,
+        "gradient_accumulation_steps": config.gradient_accumulation_steps,
+        "learning_rate": config.learning_rate,
+        "lr_scheduler": scheduler(config.lr_scheduler_type),
+        "max_grad_norm": config.max_grad_norm,
+        "max_steps": config.max_steps,
+        "micro_batch_size": config.per_device_train_batch_size,
+        "optimizer": "adamw_torch",
+        "sequence_len": config.max_length,
+        "train_on_inputs": false,
+        "warmup_ratio": config.warmup_ratio,
+        "weight_decay": config.weight_decay,
+    }));
+    if uses_adapters(config) {
+        map.extend(table(json!({
+            "adapter": "lora",
+            "lora_alpha": config.lora.lora_alpha,
+            "lora_dropout": config.lora.lora_dropout,
+            "lora_r": config.lora.r,
+            "peft_use_rslora": config.lora.use_rslora,
+        })));
+        let (key, value) = match &config.lora.target_modules {
+            TargetModules::Keyword(_) => ("lora_target_linear", json!(true)),
+            TargetModules::List(names) => ("lora_target_modules", json!(names)),
+        };
+        map.insert(key.to_owned(), value);
+    }
+    map
+}
+
+fn unsloth(config: &TrainConfig, base_model: &str) -> Map<String, Value> {
+    let mut map = training_arguments(config);
+    map.extend(table(json!({
+        "max_seq_length": config.max_length,
+        "model_name": base_model,
+        "training_type": if uses_adapters(config) { "lora" } else { "full" },
+        "warmup_ratio": config.warmup_ratio,
+    })));
+    if uses_adapters(config) {
+        map.extend(table(json!({
+            "lora_alpha": config.lora.lora_alpha,
+            "lora_dropout": config.lora.lora_dropout,
+            "r": config.lora.r,
+            "target_modules": config.lora.target_modules,
+            "use_rslora": config.lora.use_rslora,
+        })));
+    }
+    map
+}
+
+fn peft(config: &TrainConfig, base_model: &str, warnings: &mut Vec<String>) -> Map<String, Value> {
+    warnings.push("adapter_config.json holds the adapter's shape only: no learning rate, batch or schedule".to_owned());
+    table(json!({
+        "base_model_name_or_path": base_model,
+        "bias": "none",
+        "lora_alpha": config.lora.lora_alpha,
+        "lora_dropout": config.lora.lora_dropout,
+        "peft_type": "LORA",
+        "r": config.lora.r,
+        "target_modules": config.lora.target_modules,
+        "task_type": "CAUSAL_LM",
+        "use_rslora": config.lora.use_rslora,
+    }))
+}

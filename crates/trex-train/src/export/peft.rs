@@ -1,0 +1,55 @@
+//! PEFT adapter folders.
+
+use std::path::Path;
+
+use serde_json::json;
+use trex_domain::ModelCard;
+
+use super::{ExportSource, Exported, copy_tokenizer};
+use crate::TrainError;
+use crate::lora::serialize;
+
+/// Writes `adapter_model.safetensors` and `adapter_config.json` as PEFT reads them, with the tokenizer files of the base
+/// and a model card.
+///
+/// The configuration has few keys on purpose: older PEFT versions refuse unknown ones.
+pub(super) fn write(source: &ExportSource<'_>, out: &Path) -> Result<Exported, TrainError> {
+    let (config, adapter) = source.load()?;
+    let weights = serialize(&adapter.named_tensors(), ("format", "pt"))?;
+    trex_fs::write_atomic(&out.join("adapter_model.safetensors"), &weights)?;
+    let lora = &adapter.config;
+    let peft = json!({
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": source.card.base_model,
+        "revision": null,
+        "r": lora.r,
+        "lora_alpha": lora.lora_alpha,
+        "lora_dropout": lora.lora_dropout,
+        "target_modules": config.target_names(&lora.target_modules)?,
+        "bias": "none",
+        "fan_in_fan_out": false,
+        "inference_mode": true,
+        "modules_to_save": null,
+        "use_rslora": lora.use_rslora,
+        "use_dora": false,
+    });
+    trex_fs::write_json(&out.join("adapter_config.json"), &peft)?;
+    copy_tokenizer(source.model_dir, out)?;
+    trex_fs::write_atomic(&out.join("README.md"), source.card.markdown("peft", &["lora"]).as_bytes())?;
+    let warnings = if lora.r > VLLM_RANK {
+        vec![format!("rank {} needs `--max-lora-rank` in vLLM, whose limit is {VLLM_RANK} by default", lora.r)]
+    } else {
+        Vec::new()
+    };
+    Ok(Exported { weights: out.to_owned(), encoding: "F32".to_owned(), warnings })
+}
+
+/// Rank that vLLM loads without being told.
+const VLLM_RANK: usize = 16;
+
+/// Writes a PEFT folder with a card that knows the base only.
+pub fn write_peft_folder(adapter: &Path, model_dir: &Path, base_model: &str, out: &Path) -> Result<(), TrainError> {
+    let card = ModelCard { base_model: base_model.to_owned(), ..ModelCard::default() };
+    write(&ExportSource { model_dir, adapter, card: &card }, out).map(|_| ())
+}
