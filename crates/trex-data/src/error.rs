@@ -26,11 +26,49 @@ pub enum DataError {
         /// What the system said.
         source: FsError,
     },
-    /// The path is a folder.
-    #[error("{} is a folder, not a file", path.display())]
-    IsFolder {
+    /// A folder or archive without a file that could hold data.
+    #[error("{} holds no data", path.display())]
+    EmptyFolder {
         /// As given.
         path: PathBuf,
+    },
+    /// Not one of several files can be read.
+    #[error("none of {num_files} files can be read")]
+    NothingReadable {
+        /// How many there are.
+        num_files: usize,
+    },
+    /// An archive that cannot be read.
+    #[error("{} is no zip archive that can be read", path.display())]
+    BadArchive {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<zip::result::ZipError>,
+    },
+    /// A Parquet or Arrow file that cannot be read.
+    #[error("{file} is damaged or of a form that is not read")]
+    BadColumnar {
+        /// File name.
+        file: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Packed data that cannot be unpacked.
+    #[error("{file} cannot be unpacked")]
+    BadPacked {
+        /// File name.
+        file: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Packed data that unfolds to more than data does.
+    #[error("{file} unfolds to more than {max_times} times its size")]
+    ExpandsTooMuch {
+        /// File name.
+        file: String,
+        /// The limit.
+        max_times: u64,
     },
     /// The file holds nothing but white space.
     #[error("{} is empty", path.display())]
@@ -122,8 +160,10 @@ pub enum DataError {
         allowed: &'static str,
     },
     /// A regular expression of a recipe step that cannot be read.
-    #[error("regex_drop.pattern {pattern:?} is not a regular expression")]
+    #[error("{operator}.pattern {pattern:?} is not a regular expression")]
     BadPattern {
+        /// The step.
+        operator: &'static str,
         /// As given.
         pattern: String,
         /// Why.
@@ -132,6 +172,15 @@ pub enum DataError {
     /// Decontamination was asked for without anything to compare with.
     #[error("decontaminate has no evaluation items to compare with")]
     NoEvaluation,
+    /// A step needs the losses of the base model, and a row has none.
+    #[error("difficulty_filter has no loss of the base model for {}", row.as_deref().unwrap_or("any row"))]
+    NoLosses {
+        /// Id of the row; none where there are no losses at all.
+        row: Option<String>,
+    },
+    /// A step needs a tokenizer.
+    #[error("token_filter has no tokenizer to count with")]
+    NoTokenizer,
     /// The counts of a recipe run do not add up.
     #[error(
         "the rows of recipe step {operator} do not add up: {rows_in} in, {added} added, {dropped} dropped, {rows_out} out"
@@ -164,6 +213,9 @@ pub enum DataError {
         /// Rows of the pool.
         rows_in: usize,
     },
+    /// Somebody asked to stop.
+    #[error("stopped on request")]
+    Cancelled,
     /// Files were asked of a task that generates its data.
     #[error("the task takes its data from {name}, not from files")]
     NotFiles {
@@ -185,7 +237,12 @@ impl Problem for DataError {
             Self::Fs(source) => source.code(),
             Self::Domain(source) => source.code(),
             Self::MissingFile { .. } => "data.missing_file",
-            Self::IsFolder { .. } => "data.is_folder",
+            Self::EmptyFolder { .. } => "data.empty_folder",
+            Self::NothingReadable { .. } => "data.nothing_readable",
+            Self::BadArchive { .. } => "data.bad_archive",
+            Self::BadColumnar { .. } => "data.bad_columnar",
+            Self::BadPacked { .. } => "data.bad_packed",
+            Self::ExpandsTooMuch { .. } => "data.expands_too_much",
             Self::EmptyFile { .. } => "data.empty_file",
             Self::UnsupportedFormat { .. } => "data.unsupported_format",
             Self::MissingColumn { .. } => "data.missing_column",
@@ -197,9 +254,12 @@ impl Problem for DataError {
             Self::BadParameter { .. } => "data.bad_parameter",
             Self::BadPattern { .. } => "data.bad_pattern",
             Self::NoEvaluation => "data.no_evaluation",
+            Self::NoLosses { .. } => "data.no_losses",
+            Self::NoTokenizer => "data.no_tokenizer",
             Self::LedgerUnbalanced { .. } => "data.ledger_unbalanced",
             Self::EmptyPool { .. } => "data.empty_pool",
             Self::RecipeEmpty { .. } => "data.recipe_empty",
+            Self::Cancelled => "run.stopped",
             Self::NotFiles { .. } => "data.not_files",
         }
     }
@@ -210,7 +270,14 @@ impl Problem for DataError {
             Self::Domain(source) => source.hint(),
             Self::MissingFile { nearest: Some(name), .. } => Some(format!("did you mean {name:?}?")),
             Self::MissingFile { .. } => Some("check the path; it is relative to the data folder".to_owned()),
-            Self::IsFolder { .. } => Some("name one file of the folder".to_owned()),
+            Self::EmptyFolder { .. } => Some("name a folder with JSONL, CSV, Parquet or text files".to_owned()),
+            Self::NothingReadable { .. } => Some("name one of the files to see what is wrong with it".to_owned()),
+            Self::BadArchive { .. } | Self::BadColumnar { .. } | Self::BadPacked { .. } => {
+                Some("check that the file was written or downloaded completely".to_owned())
+            }
+            Self::ExpandsTooMuch { .. } => {
+                Some("unpack it yourself if you trust it, and import what is in it".to_owned())
+            }
             Self::EmptyFile { .. } => Some("check that the file was written or downloaded completely".to_owned()),
             Self::UnsupportedFormat { .. } => Some("unpack or convert it to JSONL, CSV, TSV or plain text".to_owned()),
             Self::MissingColumn { nearest, .. } | Self::UnknownPlaceholder { nearest, .. } => {
@@ -227,8 +294,11 @@ impl Problem for DataError {
             }
             Self::BadPattern { .. } => Some("correct the pattern; the cause shows the place".to_owned()),
             Self::NoEvaluation => Some("give the task search, select and final rows, or drop the step".to_owned()),
+            Self::NoLosses { .. } => Some("give the losses of all rows, or drop the step".to_owned()),
+            Self::NoTokenizer => Some("name a model whose tokenizer counts, or use length_filter".to_owned()),
             Self::RecipeEmpty { operator, .. } => Some(format!("relax or remove {operator}")),
             Self::EmptyPool { .. } => Some("give the task training rows".to_owned()),
+            Self::Cancelled => Some("the same command goes on where it stopped".to_owned()),
             Self::LedgerUnbalanced { .. } | Self::NotFiles { .. } => None,
         }
     }

@@ -6,6 +6,7 @@
 
 mod error;
 mod import;
+mod language;
 mod minhash;
 mod operators;
 mod pii;
@@ -18,11 +19,11 @@ mod text;
 
 pub use error::DataError;
 pub use import::DataService;
-pub use operators::run_recipe;
-pub use pii::{PiiKind, pii_kinds};
-pub use profile::{TableFacts, profile_examples, profile_file};
-pub use reader::{RawRow, RawTable, read_table};
-pub use schema::{SchemaGuess, SchemaKind, examples_from_table};
+pub use operators::{Aids, StepTrace, TouchedRow, run_recipe};
+pub use pii::{PiiKind, pii_kinds, pii_spans};
+pub use profile::{ProfileOptions, TableFacts, profile_examples, profile_file, profile_source};
+pub use reader::{RawChunk, RawRow, RawTable, TableReader, read_table};
+pub use schema::{ExampleChunk, ExampleReader, SchemaGuess, SchemaKind, examples_from_table};
 pub use split::{
     HELD_OUT_DEV_SHARE, HELD_OUT_TEST_SHARE, HeldOut, HoldOut, count_leaks, hold_out, search_and_select,
     shuffled_and_capped,

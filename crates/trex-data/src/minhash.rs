@@ -4,7 +4,7 @@
 //! below the threshold is ever reported. What is missed follows the S-curve of [`Bands::for_threshold`]. Runs on the
 //! threads of rayon; the result depends on the texts only.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use rand::Rng as _;
 use rayon::prelude::*;
@@ -57,6 +57,29 @@ pub(crate) fn near_duplicates_of(texts: &[String], threshold: f64, shingle_words
         result.push(original);
     }
     result
+}
+
+/// For every text whether it nearly equals one of `known`. Nothing is a template here: what a pool shares with the items is
+/// what is looked for.
+pub(crate) fn near_any_of(known: &[String], texts: &[String], threshold: f64, shingle_words: usize) -> Vec<bool> {
+    let set_of = |text: &String| shingles(&normalise_key(text), shingle_words.max(1));
+    let known_sets: Vec<Vec<u64>> = known.par_iter().map(set_of).collect();
+    let bands = Bands::for_threshold(threshold);
+    let permutations = permutations();
+    let mut buckets: Vec<HashMap<u64, Vec<usize>>> = vec![HashMap::new(); bands.count];
+    for (index, set) in known_sets.iter().enumerate() {
+        for (key, bucket) in bands.keys(&signature(set, &permutations)).into_iter().zip(&mut buckets) {
+            bucket.entry(key).or_default().push(index);
+        }
+    }
+    let is_near = |text: &String| {
+        let set = set_of(text);
+        let keys = bands.keys(&signature(&set, &permutations));
+        let candidates: BTreeSet<usize> =
+            keys.iter().zip(&buckets).filter_map(|(key, bucket)| bucket.get(key)).flatten().copied().collect();
+        candidates.iter().filter_map(|index| known_sets.get(*index)).any(|known| jaccard(known, &set) >= threshold)
+    };
+    texts.par_iter().map(is_near).collect()
 }
 
 fn most_similar(sets: &[Vec<u64>], row: usize, candidates: &[usize], threshold: f64) -> Option<usize> {

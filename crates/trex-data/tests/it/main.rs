@@ -2,3 +2,4 @@
 
 mod ftbench;
 mod import;
+mod sources;
