@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use trex_domain::{DomainError, ErrorClass, Problem};
 use trex_fs::FsError;
 
+use crate::RecipePlace;
+
 /// What can go wrong with data as a whole.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -213,6 +215,48 @@ pub enum DataError {
         /// Rows of the pool.
         rows_in: usize,
     },
+    /// A key or an operator that no recipe file has.
+    #[error("{place}: unknown {what} {found:?}{}", inside(table))]
+    RecipeUnknown {
+        /// Where.
+        place: Box<RecipePlace>,
+        /// `key` or `operator`.
+        what: &'static str,
+        /// As written.
+        found: String,
+        /// Table that it stands in; empty for the top level.
+        table: Box<str>,
+        /// The known one that is nearest.
+        nearest: Option<String>,
+        /// All that are known there.
+        known: Box<[String]>,
+    },
+    /// A recipe file that is no TOML, or a value of another type.
+    #[error("{place}: {message}")]
+    RecipeRefused {
+        /// Where.
+        place: Box<RecipePlace>,
+        /// What the parser found.
+        message: String,
+    },
+    /// A recipe that TOML cannot express.
+    #[error("the recipe has no TOML form")]
+    RecipeNotToml {
+        /// Why.
+        source: toml::ser::Error,
+    },
+    /// A row without two options was to become a preference pair.
+    #[error("row {row} has not two options, of which one is the answer")]
+    NoPair {
+        /// Its id.
+        row: String,
+    },
+    /// Rows that Parquet cannot express.
+    #[error("the rows cannot be written as Parquet")]
+    ParquetNotWritten {
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// Somebody asked to stop.
     #[error("stopped on request")]
     Cancelled,
@@ -222,6 +266,10 @@ pub enum DataError {
         /// Name of the generator.
         name: String,
     },
+}
+
+fn inside(table: &str) -> String {
+    if table.is_empty() { String::new() } else { format!(" in {table}") }
 }
 
 fn quoted(names: &[String]) -> String {
@@ -259,6 +307,12 @@ impl Problem for DataError {
             Self::LedgerUnbalanced { .. } => "data.ledger_unbalanced",
             Self::EmptyPool { .. } => "data.empty_pool",
             Self::RecipeEmpty { .. } => "data.recipe_empty",
+            Self::RecipeUnknown { what: "operator", .. } => "recipe.unknown_operator",
+            Self::RecipeUnknown { .. } => "recipe.unknown_key",
+            Self::RecipeRefused { .. } => "recipe.refused",
+            Self::RecipeNotToml { .. } => "recipe.not_toml",
+            Self::NoPair { .. } => "data.no_pair",
+            Self::ParquetNotWritten { .. } => "data.parquet_not_written",
             Self::Cancelled => "run.stopped",
             Self::NotFiles { .. } => "data.not_files",
         }
@@ -268,7 +322,9 @@ impl Problem for DataError {
         match self {
             Self::Fs(source) => source.hint(),
             Self::Domain(source) => source.hint(),
-            Self::MissingFile { nearest: Some(name), .. } => Some(format!("did you mean {name:?}?")),
+            Self::MissingFile { nearest: Some(name), .. } | Self::RecipeUnknown { nearest: Some(name), .. } => {
+                Some(format!("did you mean {name:?}?"))
+            }
             Self::MissingFile { .. } => Some("check the path; it is relative to the data folder".to_owned()),
             Self::EmptyFolder { .. } => Some("name a folder with JSONL, CSV, Parquet or text files".to_owned()),
             Self::NothingReadable { .. } => Some("name one of the files to see what is wrong with it".to_owned()),
@@ -298,8 +354,19 @@ impl Problem for DataError {
             Self::NoTokenizer => Some("name a model whose tokenizer counts, or use length_filter".to_owned()),
             Self::RecipeEmpty { operator, .. } => Some(format!("relax or remove {operator}")),
             Self::EmptyPool { .. } => Some("give the task training rows".to_owned()),
+            Self::RecipeUnknown { known, .. } => Some(format!("known are {}", known.join(", "))),
+            Self::RecipeRefused { .. } => Some(
+                "assets/schemas/recipe.schema.json says what may stand there; `trex recipe operators` lists the steps"
+                    .to_owned(),
+            ),
+            Self::NoPair { .. } => {
+                Some("add the step preference_pairs to the recipe, or export another form".to_owned())
+            }
             Self::Cancelled => Some("the same command goes on where it stopped".to_owned()),
-            Self::LedgerUnbalanced { .. } | Self::NotFiles { .. } => None,
+            Self::RecipeNotToml { .. }
+            | Self::ParquetNotWritten { .. }
+            | Self::LedgerUnbalanced { .. }
+            | Self::NotFiles { .. } => None,
         }
     }
 
@@ -307,7 +374,7 @@ impl Problem for DataError {
         match self {
             Self::Fs(source) => source.class(),
             Self::Domain(source) => source.class(),
-            Self::NotFiles { .. } | Self::LedgerUnbalanced { .. } => ErrorClass::Bug,
+            Self::NotFiles { .. } | Self::LedgerUnbalanced { .. } | Self::RecipeNotToml { .. } => ErrorClass::Bug,
             _ => ErrorClass::Permanent,
         }
     }

@@ -33,6 +33,7 @@ use trex_domain::{Example, Operator, OperatorCount, Recipe, RowLedger, seeded_rn
 use crate::DataError;
 
 pub(crate) use compare::{LeakKeys, key_of};
+pub(crate) use filter::expression;
 
 pub use touched::{StepTrace, TouchedRow};
 
@@ -80,7 +81,6 @@ pub(crate) fn check_recipe(recipe: &Recipe) -> Result<(), DataError> {
 }
 
 /// Whether an operator looks at each row for itself, so that it may see the rows in any number of portions.
-#[cfg_attr(not(test), expect(dead_code, reason = "used by the streaming run"))]
 pub(crate) fn is_row_wise(operator: &Operator) -> bool {
     matches!(
         operator,

@@ -4,7 +4,7 @@
 //! the first rows, exact duplicates and conflicts on prompts drawn by hash, languages on rows drawn by hash.
 
 mod counters;
-pub(crate) mod html;
+mod html;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -17,6 +17,8 @@ use crate::minhash::near_duplicate_rows;
 use crate::pii::{PiiKind, pii_kinds};
 use crate::text::{hash_of, normalise_key};
 use crate::{DataError, ExampleReader, RawTable, SchemaGuess};
+pub use html::{escape, profile_html};
+
 use counters::{DuplicateCounter, Histogram, LabelCounter, SampledCounts};
 
 /// Jaccard similarity from which two prompts count as nearly equal.

@@ -231,6 +231,11 @@ pub(crate) fn file_name(path: &Path) -> String {
     path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
 }
 
+/// The files of a source on the disk with their names, in order: what its content consists of.
+pub(crate) fn files_of(path: &Path) -> Result<Vec<(String, std::path::PathBuf)>, DataError> {
+    source::files_of(path)
+}
+
 /// The ending of a name, without the point.
 fn extension_of(name: &str) -> &str {
     let file = name.rsplit('/').next().unwrap_or(name);

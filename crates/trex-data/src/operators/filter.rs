@@ -38,7 +38,7 @@ pub(super) fn regex_keep(rows: Vec<Example>, pattern: &str) -> Result<Outcome, D
     Ok(Outcome::filtered(rows, reason))
 }
 
-pub(super) fn expression(operator: &'static str, pattern: &str) -> Result<Regex, DataError> {
+pub(crate) fn expression(operator: &'static str, pattern: &str) -> Result<Regex, DataError> {
     Regex::new(pattern).map_err(|source| DataError::BadPattern { operator, pattern: pattern.to_owned(), source })
 }
 

@@ -65,7 +65,6 @@ impl StepTrace {
     }
 
     /// Takes in what the same step touched in another portion of the rows.
-    #[expect(dead_code, reason = "used by the streaming run")]
     pub(crate) fn merge(&mut self, other: Self) {
         for row in other.touched {
             let num_alike = self.touched.iter().filter(|known| known.what == row.what).count();

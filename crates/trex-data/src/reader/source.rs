@@ -112,6 +112,18 @@ pub(super) fn parts_of(path: &Path) -> Result<Listed, DataError> {
     Ok(Listed { parts: vec![part], ..Listed::default() })
 }
 
+/// The files of a source on the disk, by name.
+pub(super) fn files_of(path: &Path) -> Result<Vec<(String, PathBuf)>, DataError> {
+    let metadata = std::fs::metadata(path).map_err(|err| missing(path, err))?;
+    if !metadata.is_dir() {
+        return Ok(vec![(String::new(), path.to_owned())]);
+    }
+    let mut tree = Tree::default();
+    let root = std::fs::canonicalize(path).map_err(|err| FsError::io("open", path, err))?;
+    tree.walk(&root, &root, 0)?;
+    Ok(tree.parts.into_iter().map(|part| (part.name, part.path)).collect())
+}
+
 fn missing(path: &Path, err: io::Error) -> DataError {
     let is_missing = err.kind() == io::ErrorKind::NotFound;
     let source = FsError::io("open", path, err);

@@ -43,6 +43,11 @@ impl ExampleReader {
         Self::open(path, file_name(path), None, fields)
     }
 
+    /// As [`Self::guessed`]; ids begin with `name`.
+    pub(crate) fn guessed_as(path: &Path, name: String, fields: &FieldMap) -> Result<Self, DataError> {
+        Self::open(path, name, None, fields)
+    }
+
     /// Opens a source for a task; ids begin with `name`.
     pub fn asked(path: &Path, name: String, prompt: &PromptSpec, fields: &FieldMap) -> Result<Self, DataError> {
         Self::open(path, name, Some(prompt), fields)
