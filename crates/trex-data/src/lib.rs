@@ -1,8 +1,9 @@
-//! Readers, operators, profile, splits and the prepared-data cache.
+//! Readers, operators, profile, splits, recipe files, exports and the prepared-data cache.
 //!
-//! A file becomes a [`RawTable`], a table becomes [`trex_domain::Example`]s, examples become splits and, through a recipe,
-//! training data. Nothing here knows a model or a tokenizer. All functions block and may be called from any thread; files
-//! are read as a whole, and originals are never modified.
+//! A file, an archive or a folder is read by a [`TableReader`] into chunks of [`RawRow`]s, an [`ExampleReader`] makes
+//! [`trex_domain::Example`]s of them, and examples become profiles, splits and, through a recipe, training data. Reading
+//! takes bounded memory. Nothing here knows a model or a tokenizer: who has one hands in a function. All functions block
+//! and may be called from any thread; work on many rows runs on the threads of rayon; originals are never modified.
 
 mod error;
 mod export;
@@ -25,6 +26,7 @@ pub use export::{
     ExportFormat, HfFolder, axolotl_block, dataset_info_entry, quarantine_csv, write_export, write_hf_folder,
 };
 pub use import::DataService;
+pub use minhash::{NearDedupCurve, near_dedup_curve};
 pub use operators::{Aids, StepTrace, TouchedRow, run_recipe};
 pub use pii::{PiiKind, pii_kinds, pii_spans};
 pub use profile::{ProfileOptions, TableFacts, escape, profile_examples, profile_file, profile_html, profile_source};

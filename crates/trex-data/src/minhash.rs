@@ -5,6 +5,7 @@
 //! threads of rayon; the result depends on the texts only.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
 
 use rand::Rng as _;
 use rayon::prelude::*;
@@ -41,22 +42,70 @@ pub(crate) fn near_duplicates_of(texts: &[String], threshold: f64, shingle_words
     let bands = Bands::for_threshold(threshold);
     let permutations = permutations();
     let keys: Vec<Vec<u64>> = sets.par_iter().map(|set| bands.keys(&signature(set, &permutations))).collect();
-    let mut buckets: Vec<HashMap<u64, Vec<usize>>> = vec![HashMap::new(); bands.count];
+    let mut buckets: Vec<Buckets> = (0..bands.count).map(|_| Buckets::default()).collect();
     let mut result = Vec::with_capacity(texts.len());
+    let mut candidates: Vec<usize> = Vec::new();
     for (row, row_keys) in keys.iter().enumerate() {
-        let mut candidates: Vec<usize> =
-            row_keys.iter().zip(&buckets).filter_map(|(key, bucket)| bucket.get(key)).flatten().copied().collect();
+        candidates.clear();
+        for (key, bucket) in row_keys.iter().zip(&buckets) {
+            candidates.extend(bucket.rows(*key));
+        }
         candidates.sort_unstable();
         candidates.dedup();
         let original = most_similar(&sets, row, &candidates, threshold);
         if original.is_none() {
             for (key, bucket) in row_keys.iter().zip(&mut buckets) {
-                bucket.entry(*key).or_default().push(row);
+                bucket.insert(*key, row);
             }
         }
         result.push(original);
     }
     result
+}
+
+/// The kept rows of one band by key: chains through one list, which takes a third of the memory of a list per key.
+#[derive(Default)]
+struct Buckets {
+    last: HashMap<u64, u32, BuildHasherDefault<KeyHasher>>,
+    /// Row and the place of the one before it in its chain.
+    entries: Vec<(u32, Option<u32>)>,
+}
+
+impl Buckets {
+    fn insert(&mut self, key: u64, row: usize) {
+        let (Ok(row), Ok(place)) = (u32::try_from(row), u32::try_from(self.entries.len())) else { return };
+        let before = self.last.insert(key, place);
+        self.entries.push((row, before));
+    }
+
+    fn rows(&self, key: u64) -> impl Iterator<Item = usize> {
+        let mut next = self.last.get(&key).copied();
+        std::iter::from_fn(move || {
+            let (row, before) = *self.entries.get(next? as usize)?;
+            next = before;
+            Some(row as usize)
+        })
+    }
+}
+
+/// Keys are hashes already.
+#[derive(Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = mix(self.0 ^ u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key;
+    }
 }
 
 /// For every text whether it nearly equals one of `known`. Nothing is a template here: what a pool shares with the items is
@@ -169,6 +218,28 @@ fn signature(set: &[u64], permutations: &[(u64, u64)]) -> Vec<u32> {
     permutations.iter().map(smallest).collect()
 }
 
+/// How near deduplication at a threshold compares: what is missed follows this curve, and nothing below the threshold is
+/// ever taken for a duplicate.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct NearDedupCurve {
+    /// Bands of a signature of 128 values.
+    pub bands: usize,
+    /// Values of a band.
+    pub rows: usize,
+    /// Similarity, and the chance that a pair of that similarity is compared.
+    pub chances: Vec<(f64, f64)>,
+}
+
+/// The S-curve of a threshold, at the similarities 0.3, 0.4, … 1.0 and at the threshold itself.
+pub fn near_dedup_curve(threshold: f64) -> NearDedupCurve {
+    let bands = Bands::for_threshold(threshold);
+    let mut similarities: Vec<f64> = (3..=10).map(|tenth| f64::from(tenth) / 10.0).chain([threshold]).collect();
+    similarities.sort_by(f64::total_cmp);
+    similarities.dedup_by(|a, b| (*a - *b).abs() < 1e-9);
+    let chances = similarities.into_iter().map(|similarity| (similarity, bands.chance(similarity))).collect();
+    NearDedupCurve { bands: bands.count, rows: bands.rows, chances }
+}
+
 /// How a signature is cut: `count` bands of `rows` values. Two texts meet when one band is equal.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Bands {
@@ -248,6 +319,34 @@ mod tests {
         }
         assert!(similar > 300, "only {similar} planted pairs are similar");
         assert!(found_similar * 10 >= similar * 9, "{found_similar} of {similar} were found");
+    }
+
+    /// Pairs by similarity in steps of 0.05: as many are found as the curve promises, within four standard deviations.
+    #[test]
+    fn recall_by_similarity_is_that_of_the_curve() {
+        let bands = Bands::for_threshold(0.8);
+        let mut by_similarity: std::collections::BTreeMap<usize, (f64, f64, f64)> = std::collections::BTreeMap::new();
+        for changes in 1..5 {
+            let texts = planted(changes);
+            let originals = near_duplicates_of(&texts, 0.8, 3);
+            for pair in 0..texts.len() / 2 {
+                let similarity = similarity(&texts[2 * pair], &texts[2 * pair + 1]);
+                if similarity < 0.8 {
+                    continue;
+                }
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number from 16 to 20")]
+                let bin = by_similarity.entry((similarity * 20.0) as usize).or_default();
+                let chance = bands.chance(similarity);
+                bin.0 += chance;
+                bin.1 += f64::from(u8::from(originals[2 * pair + 1] == Some(2 * pair)));
+                bin.2 += chance * (1.0 - chance);
+            }
+        }
+        for (bin, (expected, found, variance)) in &by_similarity {
+            println!("similarity from {:.2}: {found} found, {expected:.1} expected", *bin as f64 / 20.0);
+            assert!((expected - found).abs() <= 4.0 * variance.sqrt() + 1.0, "bin {bin}: {found} of {expected}");
+        }
+        assert!(by_similarity.len() >= 3, "{by_similarity:?}");
     }
 
     #[test]

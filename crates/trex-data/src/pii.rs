@@ -108,20 +108,74 @@ pub fn pii_spans(text: &str) -> Vec<(PiiKind, Range<usize>)> {
             }
         }
     };
-    let has_digit = text.bytes().any(|byte| byte.is_ascii_digit());
+    let shape = Shape::of(text);
     add(PiiKind::Secret, secrets::find(text), &mut spans);
     if text.contains('@') {
         add(PiiKind::Email, EMAIL.find_iter(text).map(|found| found.range()).collect(), &mut spans);
     }
-    if has_digit {
+    if shape.has_capitals_before_digit {
         add(PiiKind::Iban, ibans(text), &mut spans);
+    }
+    if shape.has_capitals_before_digit || shape.most_digits >= MIN_DIGITS {
         add(PiiKind::NationalId, ids::find(text), &mut spans);
+    }
+    if shape.most_digits >= MIN_CARD_DIGITS {
         add(PiiKind::Card, cards(text), &mut spans);
+    }
+    if shape.most_points >= 3 || shape.num_colons >= 2 {
         add(PiiKind::IpAddress, ip_addresses(text), &mut spans);
+    }
+    if shape.most_digits >= MIN_DIGITS {
         add(PiiKind::Phone, phones(text), &mut spans);
     }
     spans.sort_by_key(|(_, range)| range.start);
     spans
+}
+
+/// Digits of the shortest phone number and national id without capitals.
+const MIN_DIGITS: usize = 7;
+
+/// Digits of the shortest card number.
+const MIN_CARD_DIGITS: usize = 13;
+
+/// What one pass over the bytes says of a text; most texts can hold nothing of what the patterns look for.
+#[derive(Default)]
+struct Shape {
+    /// Most digits of a run of digits and what separates them.
+    most_digits: usize,
+    /// Most points of such a run.
+    most_points: usize,
+    num_colons: usize,
+    /// Whether two capitals stand right before a digit, but for what separates digits.
+    has_capitals_before_digit: bool,
+}
+
+impl Shape {
+    fn of(text: &str) -> Self {
+        let mut shape = Self::default();
+        let (mut digits, mut points, mut capitals) = (0, 0, 0);
+        for byte in text.bytes() {
+            match byte {
+                b'0'..=b'9' => {
+                    digits += 1;
+                    shape.most_digits = shape.most_digits.max(digits);
+                    shape.has_capitals_before_digit |= capitals >= 2;
+                    capitals = 0;
+                }
+                b' ' | b'-' | b'/' | b'(' | b')' | b'+' => {}
+                b'.' => {
+                    points += 1;
+                    shape.most_points = shape.most_points.max(points);
+                }
+                _ => {
+                    shape.num_colons += usize::from(byte == b':');
+                    (digits, points) = (0, 0);
+                    capitals = if byte.is_ascii_uppercase() { capitals + 1 } else { 0 };
+                }
+            }
+        }
+        shape
+    }
 }
 
 fn ibans(text: &str) -> Vec<Range<usize>> {

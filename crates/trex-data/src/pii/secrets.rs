@@ -38,7 +38,7 @@ pub(super) fn find(text: &str) -> Vec<Range<usize>> {
     if may_hold_key(text) {
         found.extend(SHAPES.find_iter(text).map(|found| found.range()));
     }
-    if text.contains(['=', ':']) {
+    if text.contains(['=', ':']) && may_name_secret(text) {
         let values = ASSIGNMENT.captures_iter(text).filter_map(|captures| captures.get(1));
         found.extend(values.filter(|value| looks_drawn(value.as_str())).map(|value| value.range()));
     }
@@ -47,9 +47,30 @@ pub(super) fn find(text: &str) -> Vec<Range<usize>> {
 
 /// Most texts hold none of the beginnings, and looking for these is much faster than the patterns.
 fn may_hold_key(text: &str) -> bool {
-    const BEGINNINGS: [&str; 12] =
-        ["AKIA", "ASIA", "gh", "glpat-", "hf_", "sk-", "k_live_", "xox", "AIza", "eyJ", "-----BEGIN", "github_pat_"];
+    const BEGINNINGS: [&str; 16] = [
+        "AKIA",
+        "ASIA",
+        "ghp_",
+        "gho_",
+        "ghu_",
+        "ghs_",
+        "ghr_",
+        "github_pat_",
+        "glpat-",
+        "hf_",
+        "sk-",
+        "k_live_",
+        "xox",
+        "AIza",
+        "eyJ",
+        "-----BEGIN",
+    ];
     BEGINNINGS.iter().any(|beginning| text.contains(beginning))
+}
+
+/// A part of each name, in small letters and in capitals.
+fn may_name_secret(text: &str) -> bool {
+    ["ey", "ecret", "oken", "assw", "EY", "ECRET", "OKEN", "ASSW"].iter().any(|part| text.contains(part))
 }
 
 /// Digits among letters, as in drawn values and in no word of a language.

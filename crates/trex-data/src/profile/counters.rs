@@ -15,7 +15,7 @@ const MAX_LABEL_CHARS: usize = 60;
 const MAX_PROMPTS: usize = 1 << 20;
 
 /// Rows whose language is looked at, at most.
-const MAX_SAMPLED: usize = 20_000;
+const MAX_SAMPLED: usize = 10_000;
 
 /// Whether a hash is drawn at a level: a share of 2^-level of all are.
 fn is_drawn_at(hash: u64, level: u32) -> bool {

@@ -6,11 +6,13 @@
 mod cell;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::BufReader;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use arrow_schema::ArrowError;
+use arrow_schema::{ArrowError, SchemaRef};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::source::{Content, Part};
@@ -52,26 +54,7 @@ pub(super) fn open(part: &Part, content: &Content, kind: Kind) -> Result<Opened,
     };
     let damaged = |source| DataError::BadColumnar { file: part.name.clone(), source };
     let file = trex_fs::open(path)?;
-    let (batches, schema, format): (Batches, _, _) = match kind {
-        Kind::Parquet => {
-            let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|err| damaged(Box::new(err)))?;
-            let schema = builder.schema().clone();
-            let reader = builder.with_batch_size(BATCH_ROWS).build().map_err(|err| damaged(Box::new(err)))?;
-            (Box::new(reader), schema, "parquet")
-        }
-        Kind::ArrowStream => {
-            let reader = arrow_ipc::reader::StreamReader::try_new(BufReader::new(file), None);
-            let reader = reader.map_err(|err| damaged(Box::new(err)))?;
-            let schema = reader.schema();
-            (Box::new(reader), schema, "arrow stream")
-        }
-        Kind::ArrowFile | Kind::FeatherOne => {
-            let reader = arrow_ipc::reader::FileReader::try_new(BufReader::new(file), None);
-            let reader = reader.map_err(|err| damaged(Box::new(err)))?;
-            let schema = reader.schema();
-            (Box::new(reader), schema, "arrow")
-        }
-    };
+    let (batches, schema, format) = guarded(|| batches_of(file, kind)).and_then(|opened| opened).map_err(damaged)?;
     let unread: Vec<String> = schema
         .fields()
         .iter()
@@ -80,6 +63,38 @@ pub(super) fn open(part: &Part, content: &Content, kind: Kind) -> Result<Opened,
         .collect();
     let reader = ColumnarReader { name: part.name.clone(), batches, next_row: 0, unread };
     Ok(Opened { reader: Box::new(reader), format: format.to_owned(), reason: "its first bytes say so".to_owned() })
+}
+
+/// The batches of a file, its schema and what it is called.
+fn batches_of(file: File, kind: Kind) -> Result<(Batches, SchemaRef, &'static str), AnyError> {
+    Ok(match kind {
+        Kind::Parquet => {
+            let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
+            let schema = builder.schema().clone();
+            (Box::new(builder.with_batch_size(BATCH_ROWS).build()?), schema, "parquet")
+        }
+        Kind::ArrowStream => {
+            let reader = arrow_ipc::reader::StreamReader::try_new(BufReader::new(file), None)?;
+            let schema = reader.schema();
+            (Box::new(reader), schema, "arrow stream")
+        }
+        Kind::ArrowFile | Kind::FeatherOne => {
+            let reader = arrow_ipc::reader::FileReader::try_new(BufReader::new(file), None)?;
+            let schema = reader.schema();
+            (Box::new(reader), schema, "arrow")
+        }
+    })
+}
+
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Damaged lengths make the readers of these formats panic instead of failing; here that is an error like any other.
+fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, AnyError> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
+        let text = payload.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        AnyError::from(text.unwrap_or_else(|| "a length makes no sense".to_owned()))
+    })
 }
 
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>>>;
@@ -94,15 +109,16 @@ struct ColumnarReader {
 
 impl PartReader for ColumnarReader {
     fn read_into(&mut self, sink: &mut Sink) -> Result<bool, DataError> {
-        let batch = match self.batches.next() {
-            None => return Ok(false),
-            Some(Ok(batch)) => batch,
+        let next = guarded(|| self.batches.next().transpose()).and_then(|next| next.map_err(AnyError::from));
+        let batch = match next {
+            Ok(None) => return Ok(false),
+            Ok(Some(batch)) => batch,
             // A damaged page costs what is behind it, not what was read.
-            Some(Err(err)) if self.next_row > 0 => {
+            Err(err) if self.next_row > 0 => {
                 sink.set_aside_at(self.next_row + 1, 0, format!("the file is damaged here: {err}"), String::new());
                 return Ok(false);
             }
-            Some(Err(err)) => return Err(DataError::BadColumnar { file: self.name.clone(), source: Box::new(err) }),
+            Err(source) => return Err(DataError::BadColumnar { file: self.name.clone(), source }),
         };
         let schema = batch.schema();
         let names: Vec<Arc<str>> = schema.fields().iter().map(|field| sink.field(field.name())).collect();

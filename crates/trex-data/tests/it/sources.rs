@@ -209,6 +209,22 @@ fn batch() -> RecordBatch {
         .expect("the columns have one length")
 }
 
+/// A small Parquet file.
+pub(crate) fn parquet_sample() -> Vec<u8> {
+    let mut writer =
+        parquet::arrow::ArrowWriter::try_new(Vec::new(), batch().schema(), None).expect("the schema is fine");
+    writer.write(&batch()).expect("memory takes all");
+    writer.into_inner().expect("memory takes all")
+}
+
+/// A small Arrow file.
+pub(crate) fn arrow_sample() -> Vec<u8> {
+    let batch = batch();
+    let mut writer = arrow_ipc::writer::FileWriter::try_new(Vec::new(), &batch.schema()).expect("the schema is fine");
+    writer.write(&batch).expect("memory takes all");
+    writer.into_inner().expect("memory takes all")
+}
+
 #[test]
 fn columnar_files_have_the_values_of_json_lines() {
     let dir = folder();
@@ -247,11 +263,7 @@ fn columnar_files_have_the_values_of_json_lines() {
 #[test]
 fn a_parquet_file_cut_short_is_a_typed_error() {
     let dir = folder();
-    let whole = {
-        let mut writer = parquet::arrow::ArrowWriter::try_new(Vec::new(), batch().schema(), None).unwrap();
-        writer.write(&batch()).unwrap();
-        writer.into_inner().unwrap()
-    };
+    let whole = parquet_sample();
     for length in [4, 8, 100, whole.len() - 1] {
         let err = read_table(&write(dir.path(), "a.parquet", &whole[..length])).unwrap_err();
         assert_eq!(err.code(), "data.bad_columnar", "{length}");
