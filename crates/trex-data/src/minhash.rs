@@ -148,13 +148,41 @@ fn shingle_sets(texts: &[String], shingle_words: usize) -> Vec<Vec<u64>> {
     if texts.len() < TEMPLATE_MIN_TEXTS {
         return sets;
     }
-    let mut counts: HashMap<u64, usize> = HashMap::new();
-    for shingle in sets.iter().flatten() {
-        *counts.entry(*shingle).or_default() += 1;
+    let template = in_most_of(&sets);
+    if template.is_empty() {
+        return sets;
     }
-    counts.retain(|_, count| 2 * *count > texts.len());
-    let template: HashSet<u64> = counts.into_keys().collect();
     sets.into_par_iter().map(|set| without_template(set, &template)).collect()
+}
+
+/// The shingles that more than half of the sets have.
+///
+/// With n sets of s shingles in all, ⌈2s/n⌉ counters of Misra and Gries (1982) hold every one of them, and a second pass
+/// counts exactly; a counter per shingle would take more memory than the sets.
+fn in_most_of(sets: &[Vec<u64>]) -> HashSet<u64> {
+    let num_shingles: usize = sets.iter().map(Vec::len).sum();
+    let num_counters = (2 * num_shingles).div_ceil(sets.len().max(1)).max(1);
+    let mut counters: HashMap<u64, usize, BuildHasherDefault<KeyHasher>> = HashMap::default();
+    for shingle in sets.iter().flatten() {
+        if let Some(count) = counters.get_mut(shingle) {
+            *count += 1;
+        } else if counters.len() < num_counters {
+            counters.insert(*shingle, 1);
+        } else {
+            counters.retain(|_, count| {
+                *count -= 1;
+                *count > 0
+            });
+        }
+    }
+    let mut exact: HashMap<u64, usize> = counters.into_keys().map(|shingle| (shingle, 0)).collect();
+    for shingle in sets.iter().flatten() {
+        if let Some(count) = exact.get_mut(shingle) {
+            *count += 1;
+        }
+    }
+    exact.retain(|_, count| 2 * *count > sets.len());
+    exact.into_keys().collect()
 }
 
 fn without_template(set: Vec<u64>, template: &HashSet<u64>) -> Vec<u64> {
@@ -364,6 +392,25 @@ mod tests {
         let texts = [long, "something else", &long.to_uppercase(), "Something, else!", ""].map(String::from);
         assert_eq!(near_duplicates_of(&texts, 0.8, 3), [None, None, Some(0), Some(1), None]);
         assert_eq!(near_duplicate_rows(&texts, 0.8), [2, 3]);
+    }
+
+    #[test]
+    fn shingles_of_most_sets_are_found_with_few_counters() {
+        let mut rng = trex_domain::seeded_rng(9, "most");
+        for size in [1_usize, 3, 20, 101] {
+            let mut sets: Vec<Vec<u64>> = Vec::new();
+            for _ in 0..size {
+                let mut set: Vec<u64> = (0..9_u64).filter(|_| rng.random_range(0..10) < 5).collect();
+                set.extend((0..5).map(|_| rng.random_range(100..1_000_000_u64)));
+                set.sort_unstable();
+                set.dedup();
+                sets.push(set);
+            }
+            let mut counts: HashMap<u64, usize> = HashMap::new();
+            sets.iter().flatten().for_each(|shingle| *counts.entry(*shingle).or_default() += 1);
+            counts.retain(|_, count| 2 * *count > size);
+            assert_eq!(in_most_of(&sets), counts.into_keys().collect::<HashSet<u64>>());
+        }
     }
 
     #[test]

@@ -261,7 +261,10 @@ impl Run<'_, '_> {
         let mut steps = StepRun::new(recipe.seed, self.request.aids);
         done.rows.train = steps.apply_all(leading, std::mem::take(&mut done.rows.train), &[], &mut |_| true)?;
         (done.counts, done.traces) = (steps.counts, steps.traces);
-        self.chunks.store(source.index, number, &done)?;
+        // Reading again costs no more than reading back.
+        if !leading.is_empty() {
+            self.chunks.store(source.index, number, &done)?;
+        }
         Ok(done)
     }
 
