@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use trex_domain::{DomainError, ErrorClass, Problem};
 use trex_fs::FsError;
 
+use crate::RecipePlace;
+
 /// What can go wrong with data as a whole.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -26,11 +28,49 @@ pub enum DataError {
         /// What the system said.
         source: FsError,
     },
-    /// The path is a folder.
-    #[error("{} is a folder, not a file", path.display())]
-    IsFolder {
+    /// A folder or archive without a file that could hold data.
+    #[error("{} holds no data", path.display())]
+    EmptyFolder {
         /// As given.
         path: PathBuf,
+    },
+    /// Not one of several files can be read.
+    #[error("none of {num_files} files can be read")]
+    NothingReadable {
+        /// How many there are.
+        num_files: usize,
+    },
+    /// An archive that cannot be read.
+    #[error("{} is no zip archive that can be read", path.display())]
+    BadArchive {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<zip::result::ZipError>,
+    },
+    /// A Parquet or Arrow file that cannot be read.
+    #[error("{file} is damaged or of a form that is not read")]
+    BadColumnar {
+        /// File name.
+        file: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Packed data that cannot be unpacked.
+    #[error("{file} cannot be unpacked")]
+    BadPacked {
+        /// File name.
+        file: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Packed data that unfolds to more than data does.
+    #[error("{file} unfolds to more than {max_times} times its size")]
+    ExpandsTooMuch {
+        /// File name.
+        file: String,
+        /// The limit.
+        max_times: u64,
     },
     /// The file holds nothing but white space.
     #[error("{} is empty", path.display())]
@@ -122,8 +162,10 @@ pub enum DataError {
         allowed: &'static str,
     },
     /// A regular expression of a recipe step that cannot be read.
-    #[error("regex_drop.pattern {pattern:?} is not a regular expression")]
+    #[error("{operator}.pattern {pattern:?} is not a regular expression")]
     BadPattern {
+        /// The step.
+        operator: &'static str,
         /// As given.
         pattern: String,
         /// Why.
@@ -132,6 +174,15 @@ pub enum DataError {
     /// Decontamination was asked for without anything to compare with.
     #[error("decontaminate has no evaluation items to compare with")]
     NoEvaluation,
+    /// A step needs the losses of the base model, and a row has none.
+    #[error("difficulty_filter has no loss of the base model for {}", row.as_deref().unwrap_or("any row"))]
+    NoLosses {
+        /// Id of the row; none where there are no losses at all.
+        row: Option<String>,
+    },
+    /// A step needs a tokenizer.
+    #[error("token_filter has no tokenizer to count with")]
+    NoTokenizer,
     /// The counts of a recipe run do not add up.
     #[error(
         "the rows of recipe step {operator} do not add up: {rows_in} in, {added} added, {dropped} dropped, {rows_out} out"
@@ -164,12 +215,61 @@ pub enum DataError {
         /// Rows of the pool.
         rows_in: usize,
     },
+    /// A key or an operator that no recipe file has.
+    #[error("{place}: unknown {what} {found:?}{}", inside(table))]
+    RecipeUnknown {
+        /// Where.
+        place: Box<RecipePlace>,
+        /// `key` or `operator`.
+        what: &'static str,
+        /// As written.
+        found: String,
+        /// Table that it stands in; empty for the top level.
+        table: Box<str>,
+        /// The known one that is nearest.
+        nearest: Option<String>,
+        /// All that are known there.
+        known: Box<[String]>,
+    },
+    /// A recipe file that is no TOML, or a value of another type.
+    #[error("{place}: {message}")]
+    RecipeRefused {
+        /// Where.
+        place: Box<RecipePlace>,
+        /// What the parser found.
+        message: String,
+    },
+    /// A recipe that TOML cannot express.
+    #[error("the recipe has no TOML form")]
+    RecipeNotToml {
+        /// Why.
+        source: toml::ser::Error,
+    },
+    /// A row without two options was to become a preference pair.
+    #[error("row {row} has not two options, of which one is the answer")]
+    NoPair {
+        /// Its id.
+        row: String,
+    },
+    /// Rows that Parquet cannot express.
+    #[error("the rows cannot be written as Parquet")]
+    ParquetNotWritten {
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Somebody asked to stop.
+    #[error("stopped on request")]
+    Cancelled,
     /// Files were asked of a task that generates its data.
     #[error("the task takes its data from {name}, not from files")]
     NotFiles {
         /// Name of the generator.
         name: String,
     },
+}
+
+fn inside(table: &str) -> String {
+    if table.is_empty() { String::new() } else { format!(" in {table}") }
 }
 
 fn quoted(names: &[String]) -> String {
@@ -185,7 +285,12 @@ impl Problem for DataError {
             Self::Fs(source) => source.code(),
             Self::Domain(source) => source.code(),
             Self::MissingFile { .. } => "data.missing_file",
-            Self::IsFolder { .. } => "data.is_folder",
+            Self::EmptyFolder { .. } => "data.empty_folder",
+            Self::NothingReadable { .. } => "data.nothing_readable",
+            Self::BadArchive { .. } => "data.bad_archive",
+            Self::BadColumnar { .. } => "data.bad_columnar",
+            Self::BadPacked { .. } => "data.bad_packed",
+            Self::ExpandsTooMuch { .. } => "data.expands_too_much",
             Self::EmptyFile { .. } => "data.empty_file",
             Self::UnsupportedFormat { .. } => "data.unsupported_format",
             Self::MissingColumn { .. } => "data.missing_column",
@@ -197,9 +302,18 @@ impl Problem for DataError {
             Self::BadParameter { .. } => "data.bad_parameter",
             Self::BadPattern { .. } => "data.bad_pattern",
             Self::NoEvaluation => "data.no_evaluation",
+            Self::NoLosses { .. } => "data.no_losses",
+            Self::NoTokenizer => "data.no_tokenizer",
             Self::LedgerUnbalanced { .. } => "data.ledger_unbalanced",
             Self::EmptyPool { .. } => "data.empty_pool",
             Self::RecipeEmpty { .. } => "data.recipe_empty",
+            Self::RecipeUnknown { what: "operator", .. } => "recipe.unknown_operator",
+            Self::RecipeUnknown { .. } => "recipe.unknown_key",
+            Self::RecipeRefused { .. } => "recipe.refused",
+            Self::RecipeNotToml { .. } => "recipe.not_toml",
+            Self::NoPair { .. } => "data.no_pair",
+            Self::ParquetNotWritten { .. } => "data.parquet_not_written",
+            Self::Cancelled => "run.stopped",
             Self::NotFiles { .. } => "data.not_files",
         }
     }
@@ -208,9 +322,18 @@ impl Problem for DataError {
         match self {
             Self::Fs(source) => source.hint(),
             Self::Domain(source) => source.hint(),
-            Self::MissingFile { nearest: Some(name), .. } => Some(format!("did you mean {name:?}?")),
+            Self::MissingFile { nearest: Some(name), .. } | Self::RecipeUnknown { nearest: Some(name), .. } => {
+                Some(format!("did you mean {name:?}?"))
+            }
             Self::MissingFile { .. } => Some("check the path; it is relative to the data folder".to_owned()),
-            Self::IsFolder { .. } => Some("name one file of the folder".to_owned()),
+            Self::EmptyFolder { .. } => Some("name a folder with JSONL, CSV, Parquet or text files".to_owned()),
+            Self::NothingReadable { .. } => Some("name one of the files to see what is wrong with it".to_owned()),
+            Self::BadArchive { .. } | Self::BadColumnar { .. } | Self::BadPacked { .. } => {
+                Some("check that the file was written or downloaded completely".to_owned())
+            }
+            Self::ExpandsTooMuch { .. } => {
+                Some("unpack it yourself if you trust it, and import what is in it".to_owned())
+            }
             Self::EmptyFile { .. } => Some("check that the file was written or downloaded completely".to_owned()),
             Self::UnsupportedFormat { .. } => Some("unpack or convert it to JSONL, CSV, TSV or plain text".to_owned()),
             Self::MissingColumn { nearest, .. } | Self::UnknownPlaceholder { nearest, .. } => {
@@ -227,9 +350,23 @@ impl Problem for DataError {
             }
             Self::BadPattern { .. } => Some("correct the pattern; the cause shows the place".to_owned()),
             Self::NoEvaluation => Some("give the task search, select and final rows, or drop the step".to_owned()),
+            Self::NoLosses { .. } => Some("give the losses of all rows, or drop the step".to_owned()),
+            Self::NoTokenizer => Some("name a model whose tokenizer counts, or use length_filter".to_owned()),
             Self::RecipeEmpty { operator, .. } => Some(format!("relax or remove {operator}")),
             Self::EmptyPool { .. } => Some("give the task training rows".to_owned()),
-            Self::LedgerUnbalanced { .. } | Self::NotFiles { .. } => None,
+            Self::RecipeUnknown { known, .. } => Some(format!("known are {}", known.join(", "))),
+            Self::RecipeRefused { .. } => Some(
+                "assets/schemas/recipe.schema.json says what may stand there; `trex recipe operators` lists the steps"
+                    .to_owned(),
+            ),
+            Self::NoPair { .. } => {
+                Some("add the step preference_pairs to the recipe, or export another form".to_owned())
+            }
+            Self::Cancelled => Some("the same command goes on where it stopped".to_owned()),
+            Self::RecipeNotToml { .. }
+            | Self::ParquetNotWritten { .. }
+            | Self::LedgerUnbalanced { .. }
+            | Self::NotFiles { .. } => None,
         }
     }
 
@@ -237,7 +374,7 @@ impl Problem for DataError {
         match self {
             Self::Fs(source) => source.class(),
             Self::Domain(source) => source.class(),
-            Self::NotFiles { .. } | Self::LedgerUnbalanced { .. } => ErrorClass::Bug,
+            Self::NotFiles { .. } | Self::LedgerUnbalanced { .. } | Self::RecipeNotToml { .. } => ErrorClass::Bug,
             _ => ErrorClass::Permanent,
         }
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use trex_domain::{
-    DataPort, DataProfile, DataSource, Example, ImportRequest, ImportedData, PreparedData, PreparedRequest,
+    DataPort, DataProfile, DataSource, Example, ImportRequest, ImportedData, PreparedData, PreparedRequest, RowCounts,
     SplitSource, TaskSpec,
 };
 use trex_fs::BlobStore;
@@ -15,8 +15,7 @@ use trex_fs::BlobStore;
 use crate::reader::file_name;
 use crate::split::without_taken;
 use crate::{
-    DataError, HoldOut, TableFacts, examples_from_table, hold_out, profile_examples, read_table, search_and_select,
-    shuffled_and_capped,
+    DataError, ExampleReader, HoldOut, TableFacts, hold_out, profile_examples, search_and_select, shuffled_and_capped,
 };
 
 /// Imports and prepares data in one workspace. Several may work on one workspace at a time.
@@ -114,9 +113,16 @@ struct Source {
 
 impl Source {
     fn read(path: &Path, name: String, task: &TaskSpec, fields: &trex_domain::FieldMap) -> Result<Self, DataError> {
-        let table = read_table(path)?;
-        let (examples, quarantined, schema) = examples_from_table(&table, &name, &task.prompt, fields)?;
-        let facts = TableFacts::of_table(&table, &schema, examples.len(), &quarantined);
+        let mut reader = ExampleReader::asked(path, name.clone(), &task.prompt, fields)?;
+        let (mut examples, mut quarantined) = (Vec::new(), Vec::new());
+        let mut rows = RowCounts::default();
+        while let Some(chunk) = reader.next_chunk()? {
+            rows.input += chunk.input;
+            examples.extend(chunk.examples);
+            quarantined.extend(chunk.quarantined);
+        }
+        (rows.kept, rows.quarantined) = (examples.len(), quarantined.len());
+        let facts = TableFacts::of_reader(&reader, rows, quarantined);
         Ok(Self { name, facts, examples })
     }
 

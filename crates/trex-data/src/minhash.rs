@@ -4,7 +4,8 @@
 //! below the threshold is ever reported. What is missed follows the S-curve of [`Bands::for_threshold`]. Runs on the
 //! threads of rayon; the result depends on the texts only.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
 
 use rand::Rng as _;
 use rayon::prelude::*;
@@ -41,22 +42,93 @@ pub(crate) fn near_duplicates_of(texts: &[String], threshold: f64, shingle_words
     let bands = Bands::for_threshold(threshold);
     let permutations = permutations();
     let keys: Vec<Vec<u64>> = sets.par_iter().map(|set| bands.keys(&signature(set, &permutations))).collect();
-    let mut buckets: Vec<HashMap<u64, Vec<usize>>> = vec![HashMap::new(); bands.count];
+    let mut buckets: Vec<Buckets> = (0..bands.count).map(|_| Buckets::default()).collect();
     let mut result = Vec::with_capacity(texts.len());
+    let mut candidates: Vec<usize> = Vec::new();
     for (row, row_keys) in keys.iter().enumerate() {
-        let mut candidates: Vec<usize> =
-            row_keys.iter().zip(&buckets).filter_map(|(key, bucket)| bucket.get(key)).flatten().copied().collect();
+        candidates.clear();
+        for (key, bucket) in row_keys.iter().zip(&buckets) {
+            candidates.extend(bucket.rows(*key));
+        }
         candidates.sort_unstable();
         candidates.dedup();
         let original = most_similar(&sets, row, &candidates, threshold);
         if original.is_none() {
             for (key, bucket) in row_keys.iter().zip(&mut buckets) {
-                bucket.entry(*key).or_default().push(row);
+                bucket.insert(*key, row);
             }
         }
         result.push(original);
     }
     result
+}
+
+/// The kept rows of one band by key: chains through one list, which takes a third of the memory of a list per key.
+#[derive(Default)]
+struct Buckets {
+    last: HashMap<u64, u32, BuildHasherDefault<KeyHasher>>,
+    /// Row and the place of the one before it in its chain.
+    entries: Vec<(u32, Option<u32>)>,
+}
+
+impl Buckets {
+    fn insert(&mut self, key: u64, row: usize) {
+        let (Ok(row), Ok(place)) = (u32::try_from(row), u32::try_from(self.entries.len())) else { return };
+        let before = self.last.insert(key, place);
+        self.entries.push((row, before));
+    }
+
+    fn rows(&self, key: u64) -> impl Iterator<Item = usize> {
+        let mut next = self.last.get(&key).copied();
+        std::iter::from_fn(move || {
+            let (row, before) = *self.entries.get(next? as usize)?;
+            next = before;
+            Some(row as usize)
+        })
+    }
+}
+
+/// Keys are hashes already.
+#[derive(Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = mix(self.0 ^ u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key;
+    }
+}
+
+/// For every text whether it nearly equals one of `known`. Nothing is a template here: what a pool shares with the items is
+/// what is looked for.
+pub(crate) fn near_any_of(known: &[String], texts: &[String], threshold: f64, shingle_words: usize) -> Vec<bool> {
+    let set_of = |text: &String| shingles(&normalise_key(text), shingle_words.max(1));
+    let known_sets: Vec<Vec<u64>> = known.par_iter().map(set_of).collect();
+    let bands = Bands::for_threshold(threshold);
+    let permutations = permutations();
+    let mut buckets: Vec<HashMap<u64, Vec<usize>>> = vec![HashMap::new(); bands.count];
+    for (index, set) in known_sets.iter().enumerate() {
+        for (key, bucket) in bands.keys(&signature(set, &permutations)).into_iter().zip(&mut buckets) {
+            bucket.entry(key).or_default().push(index);
+        }
+    }
+    let is_near = |text: &String| {
+        let set = set_of(text);
+        let keys = bands.keys(&signature(&set, &permutations));
+        let candidates: BTreeSet<usize> =
+            keys.iter().zip(&buckets).filter_map(|(key, bucket)| bucket.get(key)).flatten().copied().collect();
+        candidates.iter().filter_map(|index| known_sets.get(*index)).any(|known| jaccard(known, &set) >= threshold)
+    };
+    texts.par_iter().map(is_near).collect()
 }
 
 fn most_similar(sets: &[Vec<u64>], row: usize, candidates: &[usize], threshold: f64) -> Option<usize> {
@@ -76,13 +148,41 @@ fn shingle_sets(texts: &[String], shingle_words: usize) -> Vec<Vec<u64>> {
     if texts.len() < TEMPLATE_MIN_TEXTS {
         return sets;
     }
-    let mut counts: HashMap<u64, usize> = HashMap::new();
-    for shingle in sets.iter().flatten() {
-        *counts.entry(*shingle).or_default() += 1;
+    let template = in_most_of(&sets);
+    if template.is_empty() {
+        return sets;
     }
-    counts.retain(|_, count| 2 * *count > texts.len());
-    let template: HashSet<u64> = counts.into_keys().collect();
     sets.into_par_iter().map(|set| without_template(set, &template)).collect()
+}
+
+/// The shingles that more than half of the sets have.
+///
+/// With n sets of s shingles in all, ⌈2s/n⌉ counters of Misra and Gries (1982) hold every one of them, and a second pass
+/// counts exactly; a counter per shingle would take more memory than the sets.
+fn in_most_of(sets: &[Vec<u64>]) -> HashSet<u64> {
+    let num_shingles: usize = sets.iter().map(Vec::len).sum();
+    let num_counters = (2 * num_shingles).div_ceil(sets.len().max(1)).max(1);
+    let mut counters: HashMap<u64, usize, BuildHasherDefault<KeyHasher>> = HashMap::default();
+    for shingle in sets.iter().flatten() {
+        if let Some(count) = counters.get_mut(shingle) {
+            *count += 1;
+        } else if counters.len() < num_counters {
+            counters.insert(*shingle, 1);
+        } else {
+            counters.retain(|_, count| {
+                *count -= 1;
+                *count > 0
+            });
+        }
+    }
+    let mut exact: HashMap<u64, usize> = counters.into_keys().map(|shingle| (shingle, 0)).collect();
+    for shingle in sets.iter().flatten() {
+        if let Some(count) = exact.get_mut(shingle) {
+            *count += 1;
+        }
+    }
+    exact.retain(|_, count| 2 * *count > sets.len());
+    exact.into_keys().collect()
 }
 
 fn without_template(set: Vec<u64>, template: &HashSet<u64>) -> Vec<u64> {
@@ -144,6 +244,28 @@ fn signature(set: &[u64], permutations: &[(u64, u64)]) -> Vec<u32> {
         set.iter().map(upper_half).min().unwrap_or(u32::MAX)
     };
     permutations.iter().map(smallest).collect()
+}
+
+/// How near deduplication at a threshold compares: what is missed follows this curve, and nothing below the threshold is
+/// ever taken for a duplicate.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct NearDedupCurve {
+    /// Bands of a signature of 128 values.
+    pub bands: usize,
+    /// Values of a band.
+    pub rows: usize,
+    /// Similarity, and the chance that a pair of that similarity is compared.
+    pub chances: Vec<(f64, f64)>,
+}
+
+/// The S-curve of a threshold, at the similarities 0.3, 0.4, … 1.0 and at the threshold itself.
+pub fn near_dedup_curve(threshold: f64) -> NearDedupCurve {
+    let bands = Bands::for_threshold(threshold);
+    let mut similarities: Vec<f64> = (3..=10).map(|tenth| f64::from(tenth) / 10.0).chain([threshold]).collect();
+    similarities.sort_by(f64::total_cmp);
+    similarities.dedup_by(|a, b| (*a - *b).abs() < 1e-9);
+    let chances = similarities.into_iter().map(|similarity| (similarity, bands.chance(similarity))).collect();
+    NearDedupCurve { bands: bands.count, rows: bands.rows, chances }
 }
 
 /// How a signature is cut: `count` bands of `rows` values. Two texts meet when one band is equal.
@@ -227,6 +349,34 @@ mod tests {
         assert!(found_similar * 10 >= similar * 9, "{found_similar} of {similar} were found");
     }
 
+    /// Pairs by similarity in steps of 0.05: as many are found as the curve promises, within four standard deviations.
+    #[test]
+    fn recall_by_similarity_is_that_of_the_curve() {
+        let bands = Bands::for_threshold(0.8);
+        let mut by_similarity: std::collections::BTreeMap<usize, (f64, f64, f64)> = std::collections::BTreeMap::new();
+        for changes in 1..5 {
+            let texts = planted(changes);
+            let originals = near_duplicates_of(&texts, 0.8, 3);
+            for pair in 0..texts.len() / 2 {
+                let similarity = similarity(&texts[2 * pair], &texts[2 * pair + 1]);
+                if similarity < 0.8 {
+                    continue;
+                }
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number from 16 to 20")]
+                let bin = by_similarity.entry((similarity * 20.0) as usize).or_default();
+                let chance = bands.chance(similarity);
+                bin.0 += chance;
+                bin.1 += f64::from(u8::from(originals[2 * pair + 1] == Some(2 * pair)));
+                bin.2 += chance * (1.0 - chance);
+            }
+        }
+        for (bin, (expected, found, variance)) in &by_similarity {
+            println!("similarity from {:.2}: {found} found, {expected:.1} expected", *bin as f64 / 20.0);
+            assert!((expected - found).abs() <= 4.0 * variance.sqrt() + 1.0, "bin {bin}: {found} of {expected}");
+        }
+        assert!(by_similarity.len() >= 3, "{by_similarity:?}");
+    }
+
     #[test]
     fn recall_at_the_threshold_follows_the_curve() {
         let bands = Bands::for_threshold(0.8);
@@ -242,6 +392,25 @@ mod tests {
         let texts = [long, "something else", &long.to_uppercase(), "Something, else!", ""].map(String::from);
         assert_eq!(near_duplicates_of(&texts, 0.8, 3), [None, None, Some(0), Some(1), None]);
         assert_eq!(near_duplicate_rows(&texts, 0.8), [2, 3]);
+    }
+
+    #[test]
+    fn shingles_of_most_sets_are_found_with_few_counters() {
+        let mut rng = trex_domain::seeded_rng(9, "most");
+        for size in [1_usize, 3, 20, 101] {
+            let mut sets: Vec<Vec<u64>> = Vec::new();
+            for _ in 0..size {
+                let mut set: Vec<u64> = (0..9_u64).filter(|_| rng.random_range(0..10) < 5).collect();
+                set.extend((0..5).map(|_| rng.random_range(100..1_000_000_u64)));
+                set.sort_unstable();
+                set.dedup();
+                sets.push(set);
+            }
+            let mut counts: HashMap<u64, usize> = HashMap::new();
+            sets.iter().flatten().for_each(|shingle| *counts.entry(*shingle).or_default() += 1);
+            counts.retain(|_, count| 2 * *count > size);
+            assert_eq!(in_most_of(&sets), counts.into_keys().collect::<HashSet<u64>>());
+        }
     }
 
     #[test]

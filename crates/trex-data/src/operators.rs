@@ -8,16 +8,21 @@ mod canonical;
 mod compare;
 mod decontaminate;
 mod dedup;
+mod difficulty;
 mod few_shot;
 mod filter;
+mod language;
 mod neighbours;
 mod normalise;
 mod parameters;
 mod quality;
+mod redact;
+mod rewrite;
 mod shuffle_options;
 mod template;
 #[cfg(test)]
 pub(crate) mod tests;
+mod touched;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,11 +33,32 @@ use trex_domain::{Example, Operator, OperatorCount, Recipe, RowLedger, seeded_rn
 use crate::DataError;
 
 pub(crate) use compare::{LeakKeys, key_of};
+pub(crate) use filter::expression;
+
+pub use touched::{StepTrace, TouchedRow};
+
+/// What some operators need beside rows and parameters; without it they fail, they never pass rows unchecked.
+#[derive(Clone, Copy, Default)]
+pub struct Aids<'a> {
+    /// Loss of each row under the base model, by id.
+    pub losses: Option<&'a BTreeMap<String, f64>>,
+    /// Counts the tokens of a row, prompt and answer.
+    pub num_tokens: Option<&'a (dyn Fn(&Example) -> usize + Sync)>,
+}
+
+impl std::fmt::Debug for Aids<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Aids")
+            .field("losses", &self.losses.map(BTreeMap::len))
+            .field("num_tokens", &self.num_tokens.is_some())
+            .finish()
+    }
+}
 
 /// Runs the operators of a recipe in order over a pool.
 ///
-/// `evaluation` holds the items of all evaluation splits; only `decontaminate` looks at them. Equal arguments give
-/// equal rows. Rows that an operator changed or made carry its name in `origin.changed_by`; rows that were made have
+/// `evaluation` holds the items of all evaluation splits; only the decontaminating steps look at them. Equal arguments
+/// give equal rows. Rows that an operator changed or made carry its name in `origin.changed_by`; rows that were made have
 /// the id of their original with `+1`, `+2` and so on. All parameters are checked before the first step runs.
 pub fn run_recipe(
     recipe: &Recipe,
@@ -40,29 +66,88 @@ pub fn run_recipe(
     evaluation: &[Example],
     seed: u64,
 ) -> Result<(Vec<Example>, RowLedger), DataError> {
-    recipe.operators.iter().try_for_each(parameters::check)?;
-    let mut ledger = RowLedger { rows_in: pool.len(), rows_out: 0, steps: Vec::new() };
-    let mut uses: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut rows = pool;
-    for operator in &recipe.operators {
-        let occurrence = uses.entry(operator.name()).or_default();
-        let context = Context { operator: operator.name(), occurrence: *occurrence, evaluation, seed };
-        *occurrence += 1;
-        let rows_in = rows.len();
-        let outcome = apply(operator, rows, &context)?;
-        ledger.steps.push(OperatorCount {
-            operator: context.operator.to_owned(),
-            rows_in,
-            rows_out: outcome.rows.len(),
-            changed: outcome.changed,
-            added: outcome.added,
-            dropped: outcome.dropped,
-        });
-        rows = outcome.rows;
-    }
-    ledger.rows_out = rows.len();
+    check_recipe(recipe)?;
+    let mut run = StepRun::new(seed, Aids::default());
+    let rows_in = pool.len();
+    let rows = run.apply_all(&recipe.operators, pool, evaluation, &mut |_| true)?;
+    let ledger = RowLedger { rows_in, rows_out: rows.len(), steps: run.counts };
     check_ledger(&ledger)?;
     Ok((rows, ledger))
+}
+
+/// Checks the parameters of all steps.
+pub(crate) fn check_recipe(recipe: &Recipe) -> Result<(), DataError> {
+    recipe.operators.iter().try_for_each(parameters::check)
+}
+
+/// Whether an operator looks at each row for itself, so that it may see the rows in any number of portions.
+pub(crate) fn is_row_wise(operator: &Operator) -> bool {
+    matches!(
+        operator,
+        Operator::Normalise
+            | Operator::LengthFilter { .. }
+            | Operator::ValidAnswer
+            | Operator::RegexDrop { .. }
+            | Operator::RegexKeep { .. }
+            | Operator::TemplateRender { .. }
+            | Operator::MapAnswer { .. }
+            | Operator::LanguageFilter { .. }
+            | Operator::RedactPii { .. }
+            | Operator::TokenFilter { .. }
+    )
+}
+
+/// The steps of one recipe run: their counts and what they touched.
+pub(crate) struct StepRun<'a> {
+    seed: u64,
+    aids: Aids<'a>,
+    uses: BTreeMap<&'static str, usize>,
+    pub(crate) counts: Vec<OperatorCount>,
+    pub(crate) traces: Vec<StepTrace>,
+}
+
+impl<'a> StepRun<'a> {
+    pub(crate) fn new(seed: u64, aids: Aids<'a>) -> Self {
+        Self { seed, aids, uses: BTreeMap::new(), counts: Vec::new(), traces: Vec::new() }
+    }
+
+    /// Applies steps in order; `goes_on` is asked before each with the number of steps that are done.
+    pub(crate) fn apply_all(
+        &mut self,
+        operators: &[Operator],
+        mut rows: Vec<Example>,
+        evaluation: &[Example],
+        goes_on: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<Vec<Example>, DataError> {
+        for operator in operators {
+            if !goes_on(self.counts.len()) {
+                return Err(DataError::Cancelled);
+            }
+            let occurrence = self.uses.entry(operator.name()).or_default();
+            let name = operator.name();
+            let context =
+                Context { operator: name, occurrence: *occurrence, evaluation, seed: self.seed, aids: self.aids };
+            *occurrence += 1;
+            let rows_in = rows.len();
+            let outcome = apply(operator, rows, &context)?;
+            let count = OperatorCount {
+                operator: name.to_owned(),
+                rows_in,
+                rows_out: outcome.rows.len(),
+                changed: outcome.changed,
+                added: outcome.added,
+                dropped: outcome.dropped,
+            };
+            let mut trace = StepTrace { operator: name.to_owned(), touched: outcome.touched };
+            if count.added > 0 {
+                trace.add_made(&outcome.rows, name);
+            }
+            self.counts.push(count);
+            self.traces.push(trace);
+            rows = outcome.rows;
+        }
+        Ok(rows)
+    }
 }
 
 /// The registry: which function carries out which operator.
@@ -92,11 +177,27 @@ fn apply(operator: &Operator, rows: Vec<Example>, context: &Context<'_>) -> Resu
         Operator::ShuffleOptions => shuffle_options::shuffle_options(rows, context),
         Operator::Cap { rows: wanted } => filter::cap(rows, *wanted),
         Operator::Shuffle => balance::shuffle_rows(rows, context),
+        Operator::TemplateRender { template, system } => rewrite::template(rows, template, system.as_deref(), context),
+        Operator::MapAnswer { labels } => rewrite::map_answer(rows, labels, context),
+        Operator::LanguageFilter { keep, keep_unknown } => language::filter(rows, keep, *keep_unknown),
+        Operator::RegexKeep { pattern } => filter::regex_keep(rows, pattern)?,
+        Operator::RedactPii { kinds } => redact::redact(rows, kinds, context),
+        Operator::DecontaminateNear { threshold, shingle_words } => {
+            decontaminate::near(rows, context.evaluation, *threshold, *shingle_words)?
+        }
+        Operator::PreferencePairs => rewrite::preference_pairs(rows, context),
+        Operator::SortByLength { descending } => difficulty::sort_by_length(rows, *descending),
+        Operator::DifficultyFilter { drop_easiest, drop_hardest } => {
+            difficulty::filter(rows, *drop_easiest, *drop_hardest, context)?
+        }
+        Operator::TokenFilter { min_tokens, max_tokens } => {
+            difficulty::tokens(rows, *min_tokens..*max_tokens, context)?
+        }
     };
     Ok(outcome)
 }
 
-fn check_ledger(ledger: &RowLedger) -> Result<(), DataError> {
+pub(crate) fn check_ledger(ledger: &RowLedger) -> Result<(), DataError> {
     if ledger.balances() {
         return Ok(());
     }
@@ -121,6 +222,7 @@ struct Context<'a> {
     evaluation: &'a [Example],
     /// The seed of the recipe run.
     seed: u64,
+    aids: Aids<'a>,
 }
 
 impl Context<'_> {
@@ -142,6 +244,8 @@ struct Outcome {
     changed: usize,
     added: usize,
     dropped: BTreeMap<String, usize>,
+    /// The first rows that were dropped or changed.
+    touched: Vec<TouchedRow>,
 }
 
 impl Outcome {
@@ -155,7 +259,13 @@ impl Outcome {
         let mut outcome = Self::default();
         for (row, reason) in rows.into_iter().zip(reasons) {
             match reason {
-                Some(reason) => *outcome.dropped.entry((*reason).to_owned()).or_default() += 1,
+                Some(reason) => {
+                    let count = outcome.dropped.entry((*reason).to_owned()).or_default();
+                    *count += 1;
+                    if *count <= touched::SHOWN_PER_REASON {
+                        outcome.touched.push(TouchedRow::dropped(&row, reason));
+                    }
+                }
                 None => outcome.rows.push(row),
             }
         }
@@ -171,13 +281,16 @@ impl Outcome {
     /// Changes rows in place; `change` says whether it did something to a row.
     fn edited(mut rows: Vec<Example>, context: &Context<'_>, mut change: impl FnMut(&mut Example) -> bool) -> Self {
         let mut changed = 0;
+        let mut touched = Vec::new();
         for row in &mut rows {
+            let before = (changed < touched::SHOWN_PER_REASON).then(|| row.clone());
             if change(row) {
                 context.mark(row);
                 changed += 1;
+                touched.extend(before.map(|before| TouchedRow::changed(&before, row)));
             }
         }
-        Self { rows, changed, ..Self::default() }
+        Self { rows, changed, touched, ..Self::default() }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::DataError;
 use crate::operators::{LeakKeys, run_recipe};
 
 /// Changes whenever an operator gives other rows than before for the same input.
-const OPERATORS_VERSION: u32 = 1;
+pub(crate) const OPERATORS_VERSION: u32 = 1;
 
 /// Runs the recipe of a request over its pool and stores the result, or finds it in the cache.
 pub(crate) fn prepare(

@@ -1,29 +1,41 @@
-//! A dataset at a glance. Counts only; changes and removes nothing.
+//! A dataset at a glance, in bounded memory: rows pass by once, in chunks. Counts only; changes and removes nothing.
+//!
+//! What would need all rows at hand is counted on a part of a large file, and the profile says so: near-duplicates among
+//! the first rows, exact duplicates and conflicts on prompts drawn by hash, languages on rows drawn by hash.
+
+mod counters;
+mod html;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use rayon::prelude::*;
-use trex_domain::{DataProfile, Example, LengthBucket, QuarantinedRow, RowCounts};
+use trex_domain::{DataProfile, Example, FieldMap, QuarantinedRow, RowCounts};
 
+use crate::language::language_of;
 use crate::minhash::near_duplicate_rows;
-use crate::pii::pii_kinds;
-use crate::reader::file_name;
-use crate::schema::guessed_examples;
-use crate::text::normalise_key;
-use crate::{DataError, RawTable, SchemaGuess, count_leaks, read_table};
+use crate::pii::{PiiKind, pii_kinds};
+use crate::text::{hash_of, normalise_key};
+use crate::{DataError, ExampleReader, RawTable, SchemaGuess};
+pub use html::{escape, profile_html};
+
+use counters::{DuplicateCounter, Histogram, LabelCounter, SampledCounts};
 
 /// Jaccard similarity from which two prompts count as nearly equal.
 const NEAR_DUPLICATE: f64 = 0.8;
 
-/// More distinct answers than this are open answers.
-const MAX_LABELS: usize = 50;
+/// Rows that are compared for near-duplicates, and bytes of their prompts.
+const MAX_NEAR_ROWS: usize = 50_000;
+const MAX_NEAR_BYTES: usize = 48 << 20;
 
 /// Longest rows that are named.
 const MAX_LONGEST: usize = 5;
 
 /// Quarantined rows that are shown.
 const MAX_QUARANTINED: usize = 20;
+
+/// Reasons that are told apart.
+const MAX_REASONS: usize = 50;
 
 /// Examples that are shown.
 const MAX_SAMPLES: usize = 3;
@@ -63,6 +75,19 @@ impl TableFacts {
         }
     }
 
+    /// The facts of a source that was read; `quarantined` are its first bad rows.
+    pub fn of_reader(reader: &ExampleReader, rows: RowCounts, quarantined: Vec<QuarantinedRow>) -> Self {
+        Self {
+            format: reader.format(),
+            format_reason: reader.format_reason(),
+            schema: format!("{}: {}", reader.schema().describe(), reader.schema().reason),
+            fields: reader.fields(),
+            rows,
+            quarantined,
+            has_answers: reader.has_answers(),
+        }
+    }
+
     /// The facts of examples that were generated.
     pub fn of_generated(num_rows: usize) -> Self {
         Self {
@@ -75,13 +100,36 @@ impl TableFacts {
     }
 }
 
-/// Profiles a file with everything guessed.
+/// What a profile is asked for beyond the file.
+#[derive(Default)]
+pub struct ProfileOptions<'a> {
+    /// Columns as the person names them.
+    pub fields: FieldMap,
+    /// Counts the tokens of an example, where a tokenizer is at hand.
+    pub num_tokens: Option<&'a (dyn Fn(&Example) -> usize + Sync)>,
+    /// Called after each chunk with the rows so far; `false` stops.
+    pub progress: Option<&'a mut dyn FnMut(RowCounts) -> bool>,
+}
+
+/// Profiles a file, an archive or a folder with everything guessed.
 pub fn profile_file(path: &Path) -> Result<DataProfile, DataError> {
-    let table = read_table(path)?;
-    let name = file_name(path);
-    let (examples, quarantined, schema) = guessed_examples(&table, &name);
-    let facts = TableFacts::of_table(&table, &schema, examples.len(), &quarantined);
-    Ok(profile_examples(&name, &facts, &examples, None))
+    profile_source(path, ProfileOptions::default())
+}
+
+/// Profiles a file, an archive or a folder in bounded memory.
+pub fn profile_source(path: &Path, mut options: ProfileOptions<'_>) -> Result<DataProfile, DataError> {
+    let mut reader = ExampleReader::guessed(path, &options.fields)?;
+    let mut profiler = Profiler::new(reader.has_answers(), None, options.num_tokens);
+    while let Some(chunk) = reader.next_chunk()? {
+        profiler.add(&chunk.examples);
+        profiler.add_quarantined(&chunk.quarantined);
+        let goes_on = options.progress.as_mut().is_none_or(|progress| progress(profiler.rows));
+        if !goes_on {
+            return Err(DataError::Cancelled);
+        }
+    }
+    let facts = TableFacts::of_reader(&reader, profiler.rows, Vec::new());
+    Ok(profiler.finish(reader.name(), &facts))
 }
 
 /// Profiles examples. With an evaluation list, rows that also occur there are counted as leaked.
@@ -91,94 +139,186 @@ pub fn profile_examples(
     examples: &[Example],
     evaluation: Option<&[Example]>,
 ) -> DataProfile {
-    let duplicates = Duplicates::of(examples);
-    let prompts: Vec<String> = examples.iter().map(Example::prompt_text).collect();
-    let is_empty = |row: &&Example| row.prompt_text().trim().is_empty() || (facts.has_answers && row.answer.is_empty());
-    let has_pii = |row: &&Example| !pii_kinds(&row.prompt_text()).is_empty() || !pii_kinds(&row.answer).is_empty();
-    DataProfile {
-        name: name.to_owned(),
-        format: facts.format.clone(),
-        format_reason: facts.format_reason.clone(),
-        schema: facts.schema.clone(),
-        fields: facts.fields.clone(),
-        rows: facts.rows,
-        labels: labels(examples),
-        exact_duplicates: duplicates.exact,
-        near_duplicates: near_duplicate_rows(&prompts, NEAR_DUPLICATE).len(),
-        conflicting_answers: duplicates.conflicting,
-        empty: examples.iter().filter(is_empty).count(),
-        pii_rows: examples.par_iter().filter(has_pii).count(),
-        lengths: length_histogram(examples),
-        longest: longest(examples),
-        leaked: evaluation.map(|items| count_leaks(examples, items)),
-        quarantine_sample: facts.quarantined.iter().take(MAX_QUARANTINED).cloned().collect(),
-        samples: examples.iter().take(MAX_SAMPLES).map(sample).collect(),
-    }
+    let evaluation = evaluation.map(|items| items.iter().map(|item| normalise_key(&item.prompt_text())).collect());
+    let mut profiler = Profiler::new(facts.has_answers, evaluation, None);
+    profiler.add(examples);
+    profiler.add_quarantined(&facts.quarantined);
+    profiler.finish(name, facts)
 }
 
-struct Duplicates {
-    exact: usize,
-    conflicting: usize,
+/// Sums up rows that pass by.
+struct Profiler<'a> {
+    has_answers: bool,
+    evaluation: Option<BTreeSet<String>>,
+    num_tokens: Option<&'a (dyn Fn(&Example) -> usize + Sync)>,
+    rows: RowCounts,
+    labels: LabelCounter,
+    duplicates: DuplicateCounter,
+    languages: SampledCounts,
+    near_prompts: Vec<String>,
+    near_bytes: usize,
+    empty: usize,
+    pii_rows: usize,
+    pii: BTreeMap<String, usize>,
+    lengths: Histogram,
+    token_lengths: Histogram,
+    longest: Vec<(String, usize)>,
+    leaked: usize,
+    reasons: BTreeMap<String, usize>,
+    quarantined: Vec<QuarantinedRow>,
+    samples: Vec<String>,
 }
 
-impl Duplicates {
-    /// Prompts and answers are compared in normalised form.
-    fn of(examples: &[Example]) -> Self {
-        let keys: Vec<(String, String)> =
-            examples.par_iter().map(|row| (normalise_key(&row.prompt_text()), normalise_key(&row.answer))).collect();
-        let mut answers: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-        let mut exact = 0;
-        for (prompt, answer) in &keys {
-            let is_new = answers.entry(prompt).or_default().insert(answer);
-            exact += usize::from(!is_new);
+/// What is found out about one row, on any thread.
+struct RowFacts {
+    prompt: u64,
+    answer: u64,
+    num_chars: usize,
+    num_tokens: Option<usize>,
+    is_empty: bool,
+    is_leaked: bool,
+    pii: BTreeSet<PiiKind>,
+    language: Option<&'static str>,
+}
+
+impl<'a> Profiler<'a> {
+    fn new(
+        has_answers: bool,
+        evaluation: Option<BTreeSet<String>>,
+        num_tokens: Option<&'a (dyn Fn(&Example) -> usize + Sync)>,
+    ) -> Self {
+        Self {
+            has_answers,
+            evaluation,
+            num_tokens,
+            rows: RowCounts::default(),
+            labels: LabelCounter::default(),
+            duplicates: DuplicateCounter::default(),
+            languages: SampledCounts::default(),
+            near_prompts: Vec::new(),
+            near_bytes: 0,
+            empty: 0,
+            pii_rows: 0,
+            pii: BTreeMap::new(),
+            lengths: Histogram::default(),
+            token_lengths: Histogram::default(),
+            longest: Vec::new(),
+            leaked: 0,
+            reasons: BTreeMap::new(),
+            quarantined: Vec::new(),
+            samples: Vec::new(),
         }
-        let has_conflict = |prompt: &str| answers.get(prompt).is_some_and(|answers| answers.len() > 1);
-        Self { exact, conflicting: keys.iter().filter(|(prompt, _)| has_conflict(prompt)).count() }
+    }
+
+    fn add(&mut self, examples: &[Example]) {
+        let languages = &self.languages;
+        let facts: Vec<RowFacts> =
+            examples.par_iter().with_min_len(32).map(|row| self.facts_of(row, languages)).collect();
+        for (row, facts) in examples.iter().zip(facts) {
+            self.add_row(row, &facts);
+        }
+        self.rows.input += examples.len();
+        self.rows.kept += examples.len();
+    }
+
+    fn facts_of(&self, row: &Example, languages: &SampledCounts) -> RowFacts {
+        let text = row.prompt_text();
+        let key = normalise_key(&text);
+        let prompt = hash_of(&key);
+        let mut pii = pii_kinds(&text);
+        pii.extend(pii_kinds(&row.answer));
+        RowFacts {
+            prompt,
+            answer: hash_of(&normalise_key(&row.answer)),
+            num_chars: num_chars(row),
+            num_tokens: self.num_tokens.map(|count| count(row)),
+            is_empty: text.trim().is_empty() || (self.has_answers && row.answer.is_empty()),
+            is_leaked: self.evaluation.as_ref().is_some_and(|known| known.contains(&key)),
+            pii,
+            language: languages.is_drawn(hash_of(&row.id)).then(|| language_of(&text)),
+        }
+    }
+
+    fn add_row(&mut self, row: &Example, facts: &RowFacts) {
+        self.labels.add(row);
+        self.duplicates.add(facts.prompt, facts.answer);
+        if let Some(language) = facts.language {
+            self.languages.add(hash_of(&row.id), language);
+        }
+        self.empty += usize::from(facts.is_empty);
+        self.leaked += usize::from(facts.is_leaked);
+        self.pii_rows += usize::from(!facts.pii.is_empty());
+        for kind in &facts.pii {
+            *self.pii.entry(kind.name().to_owned()).or_default() += 1;
+        }
+        self.lengths.add(facts.num_chars);
+        if let Some(num_tokens) = facts.num_tokens {
+            self.token_lengths.add(num_tokens);
+        }
+        self.add_longest(&row.id, facts.num_chars);
+        if self.samples.len() < MAX_SAMPLES {
+            self.samples.push(sample(row));
+        }
+        if self.near_prompts.len() < MAX_NEAR_ROWS && self.near_bytes < MAX_NEAR_BYTES {
+            let prompt = row.prompt_text();
+            self.near_bytes += prompt.len();
+            self.near_prompts.push(prompt);
+        }
+    }
+
+    fn add_longest(&mut self, id: &str, num_chars: usize) {
+        let at = self.longest.partition_point(|(_, chars)| *chars >= num_chars);
+        if at < MAX_LONGEST {
+            self.longest.insert(at, (id.to_owned(), num_chars));
+            self.longest.truncate(MAX_LONGEST);
+        }
+    }
+
+    fn add_quarantined(&mut self, rows: &[QuarantinedRow]) {
+        self.rows.input += rows.len();
+        self.rows.quarantined += rows.len();
+        for row in rows {
+            if self.reasons.len() < MAX_REASONS || self.reasons.contains_key(&row.reason) {
+                *self.reasons.entry(row.reason.clone()).or_default() += 1;
+            }
+        }
+        let free = MAX_QUARANTINED.saturating_sub(self.quarantined.len());
+        self.quarantined.extend(rows.iter().take(free).cloned());
+    }
+
+    /// `facts` says how many rows the file had, which may be more than those that passed by (rows that were held out).
+    fn finish(self, name: &str, facts: &TableFacts) -> DataProfile {
+        let near = near_duplicate_rows(&self.near_prompts, NEAR_DUPLICATE);
+        DataProfile {
+            name: name.to_owned(),
+            format: facts.format.clone(),
+            format_reason: facts.format_reason.clone(),
+            schema: facts.schema.clone(),
+            fields: facts.fields.clone(),
+            rows: facts.rows,
+            labels: self.labels.finish(self.rows.kept),
+            exact_duplicates: self.duplicates.exact(),
+            near_duplicates: near.len(),
+            near_duplicates_among: self.near_prompts.len(),
+            duplicates_estimated: self.duplicates.is_estimated(),
+            conflicting_answers: self.duplicates.conflicting(),
+            empty: self.empty,
+            pii_rows: self.pii_rows,
+            pii: self.pii,
+            languages: self.languages.finish(),
+            lengths: self.lengths.buckets(),
+            token_lengths: self.token_lengths.buckets(),
+            longest: self.longest,
+            leaked: self.evaluation.map(|_| self.leaked),
+            quarantine_reasons: self.reasons,
+            quarantine_sample: self.quarantined,
+            samples: self.samples,
+        }
     }
 }
 
-/// Rows by answer: where options are declared, or where few short answers repeat.
-fn labels(examples: &[Example]) -> BTreeMap<String, usize> {
-    let mut counts = BTreeMap::<String, usize>::new();
-    for row in examples {
-        *counts.entry(row.answer.clone()).or_default() += 1;
-    }
-    let has_options = examples.iter().any(|row| !row.options.is_empty());
-    let looks_closed = counts.len() * 2 <= examples.len()
-        && counts.keys().all(|label| !label.is_empty() && label.chars().count() <= 60);
-    if counts.len() > MAX_LABELS || !(has_options || looks_closed) {
-        return BTreeMap::new();
-    }
-    counts
-}
-
-fn num_chars(row: &Example) -> usize {
+pub(crate) fn num_chars(row: &Example) -> usize {
     row.prompt.iter().map(|turn| turn.content.chars().count()).sum::<usize>() + row.answer.chars().count()
-}
-
-/// Bars from one power of two to the next, from the first that holds rows to the last.
-fn length_histogram(examples: &[Example]) -> Vec<LengthBucket> {
-    let mut bars = BTreeMap::<u32, usize>::new();
-    for row in examples {
-        // The bar of length n is ⌊log₂ n⌋ + 1, and 0 for nothing.
-        *bars.entry(usize::BITS - num_chars(row).leading_zeros()).or_default() += 1;
-    }
-    let (Some((first, _)), Some((last, _))) = (bars.first_key_value(), bars.last_key_value()) else {
-        return Vec::new();
-    };
-    let start = |bar: u32| if bar == 0 { 0 } else { 1_usize << (bar - 1) };
-    let bucket = |bar: u32| LengthBucket {
-        from: start(bar),
-        to: 1_usize << bar,
-        rows: bars.get(&bar).copied().unwrap_or_default(),
-    };
-    (*first..=*last).map(bucket).collect()
-}
-
-fn longest(examples: &[Example]) -> Vec<(String, usize)> {
-    let mut lengths: Vec<(&str, usize)> = examples.iter().map(|row| (row.id.as_str(), num_chars(row))).collect();
-    lengths.sort_by_key(|(_, chars)| std::cmp::Reverse(*chars));
-    lengths.into_iter().take(MAX_LONGEST).map(|(id, chars)| (id.to_owned(), chars)).collect()
 }
 
 fn sample(row: &Example) -> String {
@@ -186,7 +326,7 @@ fn sample(row: &Example) -> String {
 }
 
 /// On one line, at most so many characters.
-fn shortened(text: &str, limit: usize) -> String {
+pub(crate) fn shortened(text: &str, limit: usize) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if line.chars().count() <= limit {
         return line;
@@ -196,7 +336,7 @@ fn shortened(text: &str, limit: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use trex_domain::{Message, Origin};
+    use trex_domain::{LengthBucket, Message, Origin};
 
     use super::*;
 
@@ -238,18 +378,23 @@ mod tests {
         assert_eq!(profile.lengths.iter().map(|bar| bar.rows).sum::<usize>(), 6);
     }
 
+    fn histogram(rows: &[Example]) -> Vec<LengthBucket> {
+        profile_examples("t", &TableFacts::default(), rows, None).lengths
+    }
+
     #[test]
     fn bars_are_half_open_and_without_gaps() {
         let rows = [row(0, "", ""), row(1, "a", ""), row(2, "ab", "c"), row(3, &"x".repeat(16), "")];
-        let bars = length_histogram(&rows);
+        let bars = histogram(&rows);
         let expected = [(0, 1, 1), (1, 2, 1), (2, 4, 1), (4, 8, 0), (8, 16, 0), (16, 32, 1)];
         assert_eq!(bars.iter().map(|bar| (bar.from, bar.to, bar.rows)).collect::<Vec<_>>(), expected);
-        assert!(length_histogram(&[]).is_empty());
+        assert!(histogram(&[]).is_empty());
     }
 
     #[test]
     fn open_answers_have_no_label_counts() {
         let rows: Vec<Example> = (0..9).map(|number| row(number, "p", &format!("answer {number}"))).collect();
-        assert!(labels(&rows).is_empty());
+        let labels = profile_examples("t", &TableFacts::of_generated(9), &rows, None).labels;
+        assert!(labels.is_empty());
     }
 }

@@ -1,25 +1,30 @@
-//! Reads one file into rows of named texts. What the file is gets sniffed from its content, never believed from its name.
+//! Reads a file, an archive or a folder into rows of named texts, chunk by chunk. What a file is gets sniffed from its
+//! content, never believed from its name.
 //!
 //! A row that cannot be read is set aside with its place and reason; it neither disappears nor stops the import. What the
-//! columns mean is not decided here but by the schema.
+//! columns mean is not decided here but by the schema. Memory is bounded by the size of a window, whatever the size of
+//! the file.
 
+mod columnar;
 mod decode;
 mod delimited;
+mod documents;
 mod header;
 mod json;
 mod sniff;
+mod source;
+mod text;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
-use trex_domain::{QuarantinedRow, nearest};
-use trex_fs::FsError;
+use trex_domain::QuarantinedRow;
 
 use crate::DataError;
 use decode::Decoded;
-use sniff::Format;
+use source::Part;
 
 /// Characters of a bad row that are shown.
 const EXCERPT_CHARS: usize = 200;
@@ -27,14 +32,17 @@ const EXCERPT_CHARS: usize = 200;
 /// A row as it lies in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawRow {
-    /// Line where the row starts, from 1.
+    /// The file it lies in, as it is called in messages; `archive.zip/member.jsonl` in an archive.
+    pub file: Arc<str>,
+    /// Line where the row starts, from 1; number of the row in columnar files.
     pub line: u64,
-    /// Byte offset where the row starts, from 0, in the file as it lies on disk.
+    /// Byte offset where the row starts, from 0: in the file as it lies on disk, or in what is packed in it. In columnar
+    /// files that of the row group, where it is known.
     pub byte_offset: u64,
     /// Number of the row, from 0, counting every row that was read, bad ones included.
     pub row: u64,
     /// Column → text. JSON values other than strings are kept as compact JSON; `null` leaves the column out.
-    pub values: BTreeMap<String, String>,
+    pub values: BTreeMap<Arc<str>, String>,
 }
 
 /// A file as rows and columns; `input = rows.len() + quarantined.len()`.
@@ -54,34 +62,168 @@ pub struct RawTable {
     pub input: usize,
 }
 
-/// Reads a file: JSON lines, a JSON array, CSV, TSV or plain text in UTF-8, UTF-16, GBK or Latin-1.
+/// Some rows of a file, in order; `input = rows.len() + quarantined.len()`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RawChunk {
+    /// Rows that could be read.
+    pub rows: Vec<RawRow>,
+    /// Rows that could not.
+    pub quarantined: Vec<QuarantinedRow>,
+    /// All of them.
+    pub input: usize,
+}
+
+/// Reads a file, an archive or a folder as a whole; [`TableReader`] does it in bounded memory.
 pub fn read_table(path: &Path) -> Result<RawTable, DataError> {
-    let bytes = read_bytes(path)?;
-    let has_content = bytes.iter().any(|byte| !byte.is_ascii_whitespace() && *byte != 0);
-    if !has_content {
-        return Err(DataError::EmptyFile { path: path.to_owned() });
+    let mut reader = TableReader::open(path)?;
+    let mut table = RawTable::default();
+    while let Some(chunk) = reader.next_chunk()? {
+        table.rows.extend(chunk.rows);
+        table.quarantined.extend(chunk.quarantined);
+        table.input += chunk.input;
     }
-    if let Some(found) = sniff::binary_kind(&bytes) {
-        return Err(DataError::UnsupportedFormat { path: path.to_owned(), found });
-    }
-    let source = Decoded::from_bytes(bytes);
-    if source.text().trim().is_empty() {
-        return Err(DataError::EmptyFile { path: path.to_owned() });
-    }
-    let extension = path.extension().map(|text| text.to_string_lossy().to_lowercase()).unwrap_or_default();
-    let (format, reason) = sniff::format_of(source.text(), &extension);
-    let mut collector = Collector::new(&source, file_name(path));
-    let remark = match &format {
-        Format::JsonLines => json::read_lines(&mut collector),
-        Format::JsonArray => json::read_array(&mut collector),
-        Format::JsonObjects => json::read_objects(&mut collector),
-        Format::Delimited(dialect) => delimited::read(&mut collector, dialect),
-        Format::Text => read_text(&mut collector),
-    };
-    let mut table = collector.table;
-    table.format = format.describe(source.encoding());
-    table.format_reason = [Some(reason), remark].into_iter().flatten().collect::<Vec<_>>().join("; ");
+    table.format = reader.format();
+    table.format_reason = reader.format_reason();
+    table.fields = reader.fields();
     Ok(table)
+}
+
+/// Rows of a file, an archive or a folder, chunk by chunk.
+///
+/// Reads JSON lines, JSON arrays, CSV, TSV and plain text in UTF-8, UTF-16, GBK or Latin-1, Parquet, Arrow, each also in
+/// `.gz`, `.zst` or `.zip`, and folders of them or of texts with labels.
+pub struct TableReader {
+    parts: VecDeque<Part>,
+    current: Option<Box<dyn PartReader>>,
+    sink: Sink,
+    format: String,
+    reasons: Vec<String>,
+    num_files: usize,
+    num_tables: usize,
+}
+
+/// Reads one file of a source.
+trait PartReader {
+    /// Adds rows; `false` where nothing is left.
+    fn read_into(&mut self, sink: &mut Sink) -> Result<bool, DataError>;
+
+    /// What is to be said at the end.
+    fn remark(&self) -> Option<String> {
+        None
+    }
+}
+
+/// A file that was opened: how it is read, what it is and why.
+struct Opened {
+    reader: Box<dyn PartReader>,
+    format: String,
+    reason: String,
+}
+
+impl TableReader {
+    /// Opens a source and sniffs what it is. A single file that cannot be read is an error; of several, each that cannot
+    /// is set aside.
+    pub fn open(path: &Path) -> Result<Self, DataError> {
+        let listed = source::parts_of(path)?;
+        let mut reader = Self {
+            num_files: listed.parts.len(),
+            parts: listed.parts.into(),
+            current: None,
+            sink: Sink::default(),
+            format: String::new(),
+            reasons: listed.remarks,
+            num_tables: 0,
+        };
+        for (name, reason) in listed.refused {
+            reader.sink.set_file_aside(&name, reason);
+        }
+        if let Some(documents) = listed.documents {
+            reader.format = documents.format();
+            reader.reasons.insert(0, documents.reason());
+            reader.num_tables = 1;
+            reader.current = Some(Box::new(documents));
+            return Ok(reader);
+        }
+        reader.open_next()?;
+        Ok(reader)
+    }
+
+    /// What the source was taken for, such as `tsv, no header`.
+    pub fn format(&self) -> String {
+        if self.num_files > 1 { format!("{}, {} files", self.format, self.num_files) } else { self.format.clone() }
+    }
+
+    /// Why.
+    pub fn format_reason(&self) -> String {
+        let remark = self.current.as_ref().and_then(|current| current.remark());
+        self.reasons.iter().cloned().chain(remark).collect::<Vec<_>>().join("; ")
+    }
+
+    /// The columns that were seen so far, in the order of the file.
+    pub fn fields(&self) -> Vec<String> {
+        self.sink.fields.iter().map(ToString::to_string).collect()
+    }
+
+    /// The next rows; none at the end. A chunk may be empty.
+    pub fn next_chunk(&mut self) -> Result<Option<RawChunk>, DataError> {
+        loop {
+            let Some(current) = &mut self.current else {
+                return Ok(self.sink.take_rest());
+            };
+            let has_more = current.read_into(&mut self.sink)?;
+            if !has_more {
+                let remark = current.remark();
+                self.reasons.extend(remark);
+                self.current = None;
+                self.open_next()?;
+            }
+            if self.sink.chunk.input > 0 {
+                return Ok(Some(std::mem::take(&mut self.sink.chunk)));
+            }
+        }
+    }
+
+    fn open_next(&mut self) -> Result<(), DataError> {
+        while let Some(part) = self.parts.pop_front() {
+            self.sink.file = part.name.as_str().into();
+            match open_part(&part, &mut self.sink) {
+                Ok(opened) => {
+                    if self.num_tables == 0 {
+                        self.format = opened.format;
+                        self.reasons.insert(0, opened.reason);
+                    } else if opened.format != self.format {
+                        self.reasons.push(format!("{} is {}", part.name, opened.format));
+                    }
+                    self.num_tables += 1;
+                    self.current = Some(opened.reader);
+                    return Ok(());
+                }
+                Err(err) if self.num_files == 1 => return Err(err),
+                Err(err) => self.sink.set_file_aside(&part.name, err.to_string()),
+            }
+        }
+        if self.num_tables == 0 { Err(DataError::NothingReadable { num_files: self.num_files }) } else { Ok(()) }
+    }
+}
+
+impl std::fmt::Debug for TableReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TableReader")
+            .field("format", &self.format)
+            .field("fields", &self.sink.fields)
+            .finish_non_exhaustive()
+    }
+}
+
+fn open_part(part: &Part, sink: &mut Sink) -> Result<Opened, DataError> {
+    let content = part.open()?;
+    if let Some(found) = columnar::kind_of(&content.head) {
+        return columnar::open(part, &content, found);
+    }
+    if let Some(found) = sniff::binary_kind(&content.head) {
+        return Err(DataError::UnsupportedFormat { path: part.path.clone(), found });
+    }
+    text::open(part, content, sink)
 }
 
 /// The last part of a path, which is how files are called in messages.
@@ -89,85 +231,96 @@ pub(crate) fn file_name(path: &Path) -> String {
     path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
 }
 
-fn read_bytes(path: &Path) -> Result<Vec<u8>, DataError> {
-    if path.is_dir() {
-        return Err(DataError::IsFolder { path: path.to_owned() });
-    }
-    trex_fs::read(path).map_err(|source| match &source {
-        FsError::Io { source: err, .. } if err.kind() == io::ErrorKind::NotFound => {
-            DataError::MissingFile { path: path.to_owned(), nearest: nearest_file(path), source }
-        }
-        _ => DataError::Fs(source),
-    })
+/// The files of a source on the disk with their names, in order: what its content consists of.
+pub(crate) fn files_of(path: &Path) -> Result<Vec<(String, std::path::PathBuf)>, DataError> {
+    source::files_of(path)
 }
 
-/// A file beside the missing one with a similar name.
-fn nearest_file(path: &Path) -> Option<String> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut names: Vec<String> =
-        folder.read_dir().ok()?.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-    names.sort();
-    nearest(&file_name(path), names.iter().map(String::as_str)).map(String::from)
+/// The ending of a name, without the point.
+fn extension_of(name: &str) -> &str {
+    let file = name.rsplit('/').next().unwrap_or(name);
+    file.rsplit_once('.').map_or("", |(_, extension)| extension)
 }
 
-/// Every line with something on it is a row with the one column `text`.
-fn read_text(collector: &mut Collector<'_>) -> Option<String> {
-    collector.table.fields = vec!["text".to_owned()];
-    for range in collector.source.line_ranges() {
-        let line = &collector.source.text()[range.clone()];
-        if line.trim().is_empty() {
-            continue;
-        }
-        let values = BTreeMap::from([("text".to_owned(), line.trim().to_owned())]);
-        collector.keep(range, values);
+/// How much of a window a parser is done with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Consumed {
+    up_to: usize,
+}
+
+impl Consumed {
+    fn up_to(at: usize) -> Self {
+        Self { up_to: at }
     }
-    None
 }
 
 /// Collects rows with their places; a row with bytes that could not be decoded is set aside whatever its format.
-struct Collector<'a> {
-    source: &'a Decoded,
-    file: String,
-    known_fields: BTreeSet<String>,
-    table: RawTable,
+#[derive(Default)]
+struct Sink {
+    file: Arc<str>,
+    fields: Vec<Arc<str>>,
+    num_rows: u64,
+    chunk: RawChunk,
 }
 
-impl<'a> Collector<'a> {
-    fn new(source: &'a Decoded, file: String) -> Self {
-        Self { source, file, known_fields: BTreeSet::new(), table: RawTable::default() }
-    }
-
-    /// Notes a column, once.
-    fn know_field(&mut self, name: &str) {
-        if self.known_fields.insert(name.to_owned()) {
-            self.table.fields.push(name.to_owned());
+impl Sink {
+    /// The one copy of a column's name; notes the column where it is new.
+    fn field(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.fields.iter().find(|known| ***known == *name) {
+            return known.clone();
         }
+        let name: Arc<str> = name.into();
+        self.fields.push(name.clone());
+        name
     }
 
     /// Adds a good row that lies at this range of the text.
-    fn keep(&mut self, range: Range<usize>, values: BTreeMap<String, String>) {
-        if self.source.is_damaged(&range) {
-            let reason = format!("bytes that are not {}", self.source.encoding());
-            return self.set_aside(range, reason);
+    fn keep(&mut self, window: &Decoded, range: Range<usize>, values: BTreeMap<Arc<str>, String>) {
+        if window.is_damaged(&range) {
+            let reason = format!("bytes that are not {}", window.encoding());
+            return self.set_aside(window, range, reason);
         }
-        let place = self.source.place(range.start);
-        let row = self.table.input as u64;
-        self.table.rows.push(RawRow { line: place.line, byte_offset: place.byte_offset, row, values });
-        self.table.input += 1;
+        let place = window.place(range.start);
+        self.keep_at(place.line, place.byte_offset, values);
+    }
+
+    /// Adds a good row that lies here.
+    fn keep_at(&mut self, line: u64, byte_offset: u64, values: BTreeMap<Arc<str>, String>) {
+        let row = self.next_row();
+        self.chunk.rows.push(RawRow { file: self.file.clone(), line, byte_offset, row, values });
     }
 
     /// Adds a bad row.
-    fn set_aside(&mut self, range: Range<usize>, reason: String) {
-        let place = self.source.place(range.start);
-        let excerpt = self.source.text().get(range).unwrap_or_default().chars().take(EXCERPT_CHARS).collect();
-        self.table.quarantined.push(QuarantinedRow {
-            file: self.file.clone(),
-            line: place.line,
-            byte_offset: place.byte_offset,
-            reason,
-            excerpt,
-        });
-        self.table.input += 1;
+    fn set_aside(&mut self, window: &Decoded, range: Range<usize>, reason: String) {
+        let place = window.place(range.start);
+        let excerpt = window.text().get(range).unwrap_or_default().chars().take(EXCERPT_CHARS).collect();
+        self.set_aside_at(place.line, place.byte_offset, reason, excerpt);
+    }
+
+    /// Adds a bad row that lies here.
+    fn set_aside_at(&mut self, line: u64, byte_offset: u64, reason: String, excerpt: String) {
+        self.next_row();
+        let file = self.file.to_string();
+        self.chunk.quarantined.push(QuarantinedRow { file, line, byte_offset, reason, excerpt });
+    }
+
+    /// A file of several that gives no rows counts as one bad row.
+    fn set_file_aside(&mut self, name: &str, reason: String) {
+        let before = std::mem::replace(&mut self.file, name.into());
+        self.set_aside_at(1, 0, reason, String::new());
+        self.file = before;
+    }
+
+    fn next_row(&mut self) -> u64 {
+        let row = self.num_rows;
+        self.num_rows += 1;
+        self.chunk.input += 1;
+        row
+    }
+
+    /// What was set aside after the last file.
+    fn take_rest(&mut self) -> Option<RawChunk> {
+        (self.chunk.input > 0).then(|| std::mem::take(&mut self.chunk))
     }
 }
 

@@ -5,13 +5,18 @@
 
 mod build;
 mod chat;
+mod choice;
 mod detect;
+mod preference;
+mod stream;
 mod template;
 
 use trex_domain::{Example, FieldMap, PromptSpec, QuarantinedRow, nearest};
 
 use crate::{DataError, RawTable};
 use template::Template;
+
+pub use stream::{ExampleChunk, ExampleReader};
 
 /// A usual form of training data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +35,10 @@ pub enum SchemaKind {
     QuestionAnswer,
     /// A question with one column per option.
     MultipleChoice,
+    /// A prompt with a better and a worse answer.
+    Preference,
+    /// A prompt, a completion and whether it is a good one.
+    UnpairedPreference,
     /// Any other text and what becomes of it.
     InputOutput,
     /// Text without answers.
@@ -51,6 +60,8 @@ impl SchemaKind {
             Self::PromptCompletion => "prompt/completion",
             Self::QuestionAnswer => "question/answer",
             Self::MultipleChoice => "multiple choice",
+            Self::Preference => "preference pairs",
+            Self::UnpairedPreference => "unpaired preference",
             Self::InputOutput => "input/output",
             Self::RawText => "raw text",
             Self::Mapped => "mapped",
@@ -70,19 +81,28 @@ pub struct SchemaGuess {
     pub input: Vec<String>,
     /// The columns with the options of a multiple choice question, A first.
     pub choices: Vec<String>,
+    /// The column with all options as a list.
+    pub choice_list: Option<String>,
     /// The column with the gold answer; none in conversations and raw text.
     pub answer: Option<String>,
     /// The column with the system turn.
     pub system: Option<String>,
     /// The column with earlier turns.
     pub history: Option<String>,
+    /// The column with the tools that the model may call.
+    pub tools: Option<String>,
+    /// The column with the worse answer.
+    pub rejected: Option<String>,
+    /// The column that says whether the answer is a good one.
+    pub verdict: Option<String>,
 }
 
 impl SchemaGuess {
     /// Form and columns, such as `classification (text, label)`.
     pub fn describe(&self) -> String {
-        let columns = [&self.system, &self.history].into_iter().flatten();
-        let columns = columns.chain(&self.input).chain(&self.choices).chain(&self.answer).map(String::as_str);
+        let columns = [&self.system, &self.tools, &self.history].into_iter().flatten();
+        let columns = columns.chain(&self.input).chain(&self.choices).chain(&self.choice_list).chain(&self.answer);
+        let columns = columns.chain(&self.rejected).chain(&self.verdict).map(String::as_str);
         let columns = columns.collect::<Vec<_>>().join(", ");
         if columns.is_empty() { self.kind.as_str().to_owned() } else { format!("{} ({columns})", self.kind.as_str()) }
     }
@@ -104,6 +124,22 @@ pub fn examples_from_table(
     prompt: &PromptSpec,
     fields: &FieldMap,
 ) -> Result<(Vec<Example>, Vec<QuarantinedRow>, SchemaGuess), DataError> {
+    let schema = asked_schema(table, source_name, prompt, fields)?;
+    let template = Template::parse(prompt, &table.fields, source_name)?;
+    let plan = build::Plan { source_name, schema: &schema, template: &template, prompt, fields };
+    let mut labels = build::Labels::default();
+    let built = build::examples(&table.rows, &table.fields, &plan, &mut labels);
+    labels.check(source_name, prompt)?;
+    Ok((built.examples, built.quarantined, schema))
+}
+
+/// The schema of a table for a task; what no row can fit is an error.
+fn asked_schema(
+    table: &RawTable,
+    source_name: &str,
+    prompt: &PromptSpec,
+    fields: &FieldMap,
+) -> Result<SchemaGuess, DataError> {
     check_columns(table, source_name, fields)?;
     let schema = detect::schema_of(table, fields);
     let template = Template::parse(prompt, &table.fields, source_name)?;
@@ -113,35 +149,28 @@ pub fn examples_from_table(
         reason: schema.reason.clone(),
         columns: table.fields.clone(),
     };
-    if template.needs_input() && schema.input.is_empty() {
+    if template.needs_input() && schema.input.is_empty() && schema.kind != SchemaKind::Preference {
         return Err(no_column("input"));
     }
     if schema.answer.is_none() && !schema.is_chat() {
         return Err(no_column("answer"));
     }
-    let plan = build::Plan { source_name, schema: &schema, template: &template, prompt, fields };
-    let built = build::examples(table, &plan);
-    built.check_labels(source_name, prompt)?;
-    Ok((built.examples, built.quarantined, schema))
+    Ok(schema)
 }
 
-/// As [`examples_from_table`] with everything guessed and nothing asked: a table without answers gets empty ones, a table
-/// of unknown columns gets all of them as the prompt.
-pub(crate) fn guessed_examples(
-    table: &RawTable,
-    source_name: &str,
-) -> (Vec<Example>, Vec<QuarantinedRow>, SchemaGuess) {
-    let fields = FieldMap::default();
-    let schema = detect::schema_of(table, &fields);
-    let prompt = PromptSpec { system: None, template: "{input}".to_owned(), options: Vec::new(), max_new_tokens: 1 };
-    let template = Template::input_only();
+/// A prompt that is the input and nothing else.
+fn bare_prompt() -> PromptSpec {
+    PromptSpec { system: None, template: "{input}".to_owned(), options: Vec::new(), max_new_tokens: 1 }
+}
+
+/// With nothing asked, a table of unknown columns gets all of them as the prompt.
+fn guessed_schema(table: &RawTable, fields: &FieldMap) -> (SchemaGuess, SchemaGuess) {
+    let schema = detect::schema_of(table, fields);
     let mut complete = schema.clone();
-    if complete.input.is_empty() {
+    if complete.input.is_empty() && complete.kind != SchemaKind::Preference {
         complete.input.clone_from(&table.fields);
     }
-    let plan = build::Plan { source_name, schema: &complete, template: &template, prompt: &prompt, fields: &fields };
-    let built = build::examples(table, &plan);
-    (built.examples, built.quarantined, schema)
+    (schema, complete)
 }
 
 /// A column name without case and punctuation: `Question_Text` → `questiontext`.

@@ -80,6 +80,11 @@ pub fn count_leaks(rows: &[Example], evaluation: &[Example]) -> usize {
     rows.iter().filter(|row| known.contains(&normalise_key(&row.prompt_text()))).count()
 }
 
+/// Where the group of a row lies in [0, 1) for the splits of a recipe.
+pub(crate) fn group_position(seed: u64, row: &Example) -> f64 {
+    position(seed, "recipe split", &split_key(row))
+}
+
 /// What must not straddle; the prefix keeps a group and a prompt of equal text apart.
 fn split_key(row: &Example) -> String {
     match &row.group {

@@ -66,18 +66,37 @@ pub struct DataProfile {
     pub exact_duplicates: usize,
     /// Rows whose prompt is at least 0.8 similar to an earlier one (estimated), exact ones included.
     pub near_duplicates: usize,
+    /// Rows that were compared for near-duplicates: all, or the first ones of a large file.
+    #[serde(default)]
+    pub near_duplicates_among: usize,
+    /// Whether exact duplicates and conflicting answers were counted on a part of the prompts, drawn by hash, and scaled.
+    #[serde(default)]
+    pub duplicates_estimated: bool,
     /// Rows whose prompt occurs with another answer too.
     pub conflicting_answers: usize,
     /// Rows with an empty prompt or answer among the kept.
     pub empty: usize,
-    /// Rows that look like they carry an e-mail address, a phone number, a card number or an IBAN.
+    /// Rows that look like they carry personal data or a secret: e-mail addresses, phone, card and account numbers, network
+    /// addresses, national ids, keys and tokens.
     pub pii_rows: usize,
+    /// Rows by the kind of personal data that they seem to carry.
+    #[serde(default)]
+    pub pii: BTreeMap<String, usize>,
+    /// Rows by language (ISO 639-3; `und` where it cannot be told), of the rows that were looked at.
+    #[serde(default)]
+    pub languages: BTreeMap<String, usize>,
     /// Characters of prompt and answer.
     pub lengths: Vec<LengthBucket>,
+    /// Tokens of prompt and answer, where a tokenizer was at hand.
+    #[serde(default)]
+    pub token_lengths: Vec<LengthBucket>,
     /// Ids of the longest rows with their length in characters.
     pub longest: Vec<(String, usize)>,
     /// Rows of the training pool that also occur in an evaluation split; `None` where there is none to compare with.
     pub leaked: Option<usize>,
+    /// Quarantined rows by reason, the first 50 reasons.
+    #[serde(default)]
+    pub quarantine_reasons: BTreeMap<String, usize>,
     /// The first quarantined rows, at most 20.
     pub quarantine_sample: Vec<QuarantinedRow>,
     /// Up to three example rows as "prompt → answer", shortened.

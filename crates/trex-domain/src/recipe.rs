@@ -16,6 +16,8 @@ pub enum BalanceMode {
 }
 
 /// One step of a recipe. Adding one is a variant here and one file in `trex-data`.
+///
+/// A parameter that a recipe file leaves out has the default that stands beside it with its reason.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Operator {
@@ -23,9 +25,11 @@ pub enum Operator {
     Normalise,
     /// Drops rows whose prompt and answer together are shorter or longer (characters; half open: `min <= n < max`).
     LengthFilter {
-        /// Fewest characters kept.
+        /// Fewest characters kept; 1 drops nothing but empty rows.
+        #[serde(default = "one")]
         min_chars: usize,
-        /// First length that is too long.
+        /// First length that is too long; 8000 characters are about 2000 tokens of English, a usual context to train with.
+        #[serde(default = "default_max_chars")]
         max_chars: usize,
     },
     /// Drops rows with an empty answer, or with an answer outside a closed answer space.
@@ -36,42 +40,53 @@ pub enum Operator {
     ExactDedup,
     /// Keeps the first of rows whose prompts have an estimated Jaccard similarity of at least `threshold` (MinHash-LSH).
     NearDedup {
-        /// Similarity in (0, 1].
+        /// Similarity in (0, 1]; 0.8 is the choice of most published corpora (Lee and others, 2022).
+        #[serde(default = "default_threshold")]
         threshold: f64,
-        /// Words per shingle.
+        /// Words per shingle; 3 suits short instructions, 5 long documents.
+        #[serde(default = "default_shingle_words")]
         shingle_words: usize,
     },
     /// Drops every row whose prompt appears with two different answers, unless one answer has a majority of `min_share`.
     ResolveConflicts {
-        /// Share in (0.5, 1] that the kept answer must have.
+        /// Share in (0.5, 1] that the kept answer must have; two of three are enough.
+        #[serde(default = "default_min_share")]
         min_share: f64,
     },
     /// Drops rows that share an n-gram run with an evaluation item, or nearly equal one.
     Decontaminate {
-        /// Words per n-gram.
+        /// Words per n-gram; 8 suits short prompts (GPT-3 used 13 on documents).
+        #[serde(default = "default_ngram_words")]
         ngram_words: usize,
-        /// Share of the evaluation item's n-grams that counts as a leak, in (0, 1].
+        /// Share of the evaluation item's n-grams that counts as a leak, in (0, 1]; as in the Llama 2 report.
+        #[serde(default = "default_max_overlap")]
         max_overlap: f64,
     },
     /// Drops rows that repeat one word, are mostly symbols, or are boilerplate.
     QualityFilter {
-        /// Largest share of one word among all words, in (0, 1].
+        /// Largest share of one word among all words, in (0, 1]; Gopher drops near 0.3 on documents, prompts are shorter.
+        #[serde(default = "half")]
         max_repetition: f64,
-        /// Largest share of characters that are neither letters, digits nor white space, in (0, 1].
+        /// Largest share of characters that are neither letters, digits nor white space, in (0, 1]; formulas stay below.
+        #[serde(default = "half")]
         max_symbol_ratio: f64,
     },
     /// Drops rows whose vocabulary is far from that of the pool's answers and prompts (off-topic rows).
     TopicFilter {
         /// Smallest share of a row's words that must also occur in at least `min_rows` other rows.
+        #[serde(default = "default_min_known_share")]
         min_known_share: f64,
-        /// Rows in which a word must occur to count as known.
+        /// Rows in which a word must occur to count as known; 2 forgives a word that one other row has by chance.
+        #[serde(default = "two")]
         min_rows: usize,
     },
     /// Drops rows whose answer disagrees with most of their nearest neighbours (likely wrong labels); closed answers only.
     NeighbourAgreement {
-        /// Neighbours asked, by TF-IDF cosine.
+        /// Neighbours asked, by TF-IDF cosine; an odd number has no ties between two labels.
+        #[serde(default = "default_neighbours")]
         neighbours: usize,
         /// Smallest share of neighbours that must agree, in (0, 1].
+        #[serde(default = "default_min_agreement")]
         min_agreement: f64,
     },
     /// Drops rows whose prompt matches the expression.
@@ -84,6 +99,7 @@ pub enum Operator {
         /// Down- or up-sampling.
         mode: BalanceMode,
         /// Largest ratio between two label counts that is left alone, at least 1.
+        #[serde(default = "default_max_ratio")]
         max_ratio: f64,
     },
     /// Takes about `rows` rows with each label's share kept.
@@ -94,6 +110,7 @@ pub enum Operator {
     /// Writes `shots` other examples of the pool before each prompt.
     FewShotPack {
         /// Examples shown, at least 1.
+        #[serde(default = "two")]
         shots: usize,
     },
     /// Adds a copy of each row with its options in another order, where the prompt lists them.
@@ -105,6 +122,137 @@ pub enum Operator {
     },
     /// Puts rows in a random order that depends on the seed only.
     Shuffle,
+    /// Writes the last turn of the person anew from a template, and the system turn where one is given.
+    TemplateRender {
+        /// The new turn; `{input}` is the old one.
+        template: String,
+        /// The new system turn; the old one stays where this is absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        system: Option<String>,
+    },
+    /// Rewrites answers by a table, such as labels as numbers to labels as words; options likewise.
+    MapAnswer {
+        /// Answer → new answer; answers that are not listed stay.
+        labels: std::collections::BTreeMap<String, String>,
+    },
+    /// Drops rows whose prompt is in none of the languages to keep.
+    LanguageFilter {
+        /// Languages to keep, as ISO 639-3 codes such as `eng`, `deu`, `cmn`.
+        keep: Vec<String>,
+        /// Whether rows are kept whose language cannot be told; short prompts mostly cannot.
+        #[serde(default = "yes")]
+        keep_unknown: bool,
+    },
+    /// Drops rows whose prompt does not match the expression.
+    RegexKeep {
+        /// A regular expression in the syntax of the `regex` crate.
+        pattern: String,
+    },
+    /// Puts placeholders such as `[EMAIL]` in the place of personal data and secrets, in all turns and open answers.
+    RedactPii {
+        /// Kinds to redact: email, phone, card, iban, ip_address, national_id, secret; all where empty.
+        #[serde(default)]
+        kinds: Vec<String>,
+    },
+    /// Drops rows whose prompt nearly equals that of an evaluation item (MinHash-LSH); fails without evaluation items.
+    DecontaminateNear {
+        /// Similarity in (0, 1] from which a row is a leak.
+        #[serde(default = "default_threshold")]
+        threshold: f64,
+        /// Words per shingle.
+        #[serde(default = "default_shingle_words")]
+        shingle_words: usize,
+    },
+    /// Makes preference pairs of closed rows: the options become the gold answer and one other option, drawn.
+    PreferencePairs,
+    /// Orders rows by length, the shortest first: a curriculum from easy to hard by the simplest measure there is.
+    SortByLength {
+        /// The longest first instead.
+        #[serde(default)]
+        descending: bool,
+    },
+    /// Keeps rows whose loss under the base model lies between two quantiles; fails where losses are not at hand.
+    DifficultyFilter {
+        /// Share of the easiest rows that go, from 0 to 1.
+        #[serde(default)]
+        drop_easiest: f64,
+        /// Share of the hardest rows that go, from 0 to 1: what the base finds hardest is often wrong.
+        #[serde(default = "default_drop_hardest")]
+        drop_hardest: f64,
+    },
+    /// Drops rows whose prompt and answer together have too few or too many tokens (half open); fails without tokenizer.
+    TokenFilter {
+        /// Fewest tokens kept.
+        #[serde(default = "one")]
+        min_tokens: usize,
+        /// First length that is too long; 1024 is the default context of TRL.
+        #[serde(default = "default_max_tokens")]
+        max_tokens: usize,
+    },
+}
+
+fn one() -> usize {
+    1
+}
+
+fn two() -> usize {
+    2
+}
+
+fn half() -> f64 {
+    0.5
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn default_max_chars() -> usize {
+    8000
+}
+
+fn default_threshold() -> f64 {
+    0.8
+}
+
+fn default_shingle_words() -> usize {
+    3
+}
+
+fn default_min_share() -> f64 {
+    0.66
+}
+
+fn default_ngram_words() -> usize {
+    8
+}
+
+fn default_max_overlap() -> f64 {
+    0.7
+}
+
+fn default_min_known_share() -> f64 {
+    0.3
+}
+
+fn default_neighbours() -> usize {
+    5
+}
+
+fn default_min_agreement() -> f64 {
+    0.4
+}
+
+fn default_max_ratio() -> f64 {
+    1.5
+}
+
+fn default_drop_hardest() -> f64 {
+    0.05
+}
+
+fn default_max_tokens() -> usize {
+    1024
 }
 
 impl Operator {
@@ -129,6 +277,16 @@ impl Operator {
             Self::ShuffleOptions => "shuffle_options",
             Self::Cap { .. } => "cap",
             Self::Shuffle => "shuffle",
+            Self::TemplateRender { .. } => "template_render",
+            Self::MapAnswer { .. } => "map_answer",
+            Self::LanguageFilter { .. } => "language_filter",
+            Self::RegexKeep { .. } => "regex_keep",
+            Self::RedactPii { .. } => "redact_pii",
+            Self::DecontaminateNear { .. } => "decontaminate_near",
+            Self::PreferencePairs => "preference_pairs",
+            Self::SortByLength { .. } => "sort_by_length",
+            Self::DifficultyFilter { .. } => "difficulty_filter",
+            Self::TokenFilter { .. } => "token_filter",
         }
     }
 }

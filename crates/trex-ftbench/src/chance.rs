@@ -146,7 +146,7 @@ mod tests {
         check(Choice, Accuracy, &["a", "a", "a", "b"], &["a", "b"], 0.5, 0.75);
         check(Choice, Accuracy, &["a", "b", "c", "d"], &["a", "b", "c", "d"], 0.25, 0.25);
         // Guessing: F1 of a is 2 · 3/8 / (3/4 + 1/2) = 0.6, of b 2 · 1/8 / (1/4 + 1/2) = 1/3. Always a: (6/7 + 0) / 2.
-        check(Choice, MacroF1, &["a", "a", "a", "b"], &["a", "b"], (0.6 + 1.0 / 3.0) / 2.0, 3.0 / 7.0);
+        check(Choice, MacroF1, &["a", "a", "a", "b"], &["a", "b"], f64::midpoint(0.6, 1.0 / 3.0), 3.0 / 7.0);
         // Of the twelve ordered pairs six are equal.
         check(Generate, ExactMatch, &["a", "a", "a", "b"], &[], 0.5, 0.75);
         check(Generate, ExactMatch, &["a", "b"], &[], 0.0, 0.5);
@@ -160,7 +160,7 @@ mod tests {
     fn items_with_many_options_count_like_those_with_few() {
         let mixed = [items(&["a"], &["a", "b"]), items(&["c"], &["a", "b", "c", "d"])].concat();
         let found = chance(TaskKind::Choice, Metric::Accuracy, &mixed, EQUALITY);
-        assert!((found.varying - (0.5 + 0.25) / 2.0).abs() < 1e-12, "{found:?}");
+        assert!((found.varying - f64::midpoint(0.5, 0.25)).abs() < 1e-12, "{found:?}");
     }
 
     #[test]

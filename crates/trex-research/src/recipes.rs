@@ -66,24 +66,24 @@ fn decontaminate() -> Operator {
 /// are multiplied last.
 fn rank(operator: &Operator) -> usize {
     match operator {
-        Operator::Normalise => 0,
+        Operator::Normalise | Operator::MapAnswer { .. } | Operator::RedactPii { .. } => 0,
         Operator::CanonicalAnswer => 1,
         Operator::ValidAnswer => 2,
-        Operator::Decontaminate { .. } => 3,
-        Operator::LengthFilter { .. } => 4,
+        Operator::Decontaminate { .. } | Operator::DecontaminateNear { .. } => 3,
+        Operator::LengthFilter { .. } | Operator::TokenFilter { .. } | Operator::LanguageFilter { .. } => 4,
         Operator::QualityFilter { .. } => 5,
-        Operator::RegexDrop { .. } => 6,
+        Operator::RegexDrop { .. } | Operator::RegexKeep { .. } => 6,
         Operator::ResolveConflicts { .. } => 7,
         Operator::ExactDedup => 8,
         Operator::NearDedup { .. } => 9,
         Operator::TopicFilter { .. } => 10,
-        Operator::NeighbourAgreement { .. } => 11,
+        Operator::NeighbourAgreement { .. } | Operator::DifficultyFilter { .. } => 11,
         Operator::StratifiedSample { .. } => 12,
         Operator::Cap { .. } => 13,
         Operator::LabelBalance { .. } => 14,
-        Operator::ShuffleOptions => 15,
-        Operator::FewShotPack { .. } => 16,
-        Operator::Shuffle => 17,
+        Operator::ShuffleOptions | Operator::PreferencePairs => 15,
+        Operator::FewShotPack { .. } | Operator::TemplateRender { .. } => 16,
+        Operator::Shuffle | Operator::SortByLength { .. } => 17,
     }
 }
 

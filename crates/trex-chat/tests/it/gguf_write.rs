@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use serde_json::json;
-use trex_chat::{MetaValue, chat_template, gguf_tokenizer_metadata, hf_files_from_gguf};
+use trex_chat::{GgufTensorFacts, MetaValue, chat_template, gguf_tokenizer_metadata, hf_files_from_gguf};
 use trex_domain::Problem as _;
 
 use crate::fixtures::{folder, write};
@@ -13,7 +13,7 @@ use crate::golden::{metadata, model_from};
 /// Metadata → folder → metadata, with the keys of the model's shape put back.
 fn there_and_back(meta: &BTreeMap<String, MetaValue>) -> BTreeMap<String, MetaValue> {
     let dir = tempfile::tempdir().unwrap();
-    hf_files_from_gguf(meta, false).unwrap().write(dir.path()).unwrap();
+    hf_files_from_gguf(meta, &GgufTensorFacts::default()).unwrap().write(dir.path()).unwrap();
     let MetaValue::Array(tokens) = &meta["tokenizer.ggml.tokens"] else { panic!("no tokens") };
     let mut back = gguf_tokenizer_metadata(dir.path(), tokens.len()).unwrap();
     back.extend(meta.iter().filter(|(key, _)| !key.starts_with("tokenizer.")).map(|(k, v)| (k.clone(), v.clone())));

@@ -7,7 +7,7 @@ use trex_domain::Example;
 
 use super::{LeakKeys, Outcome, key_of};
 use crate::DataError;
-use crate::minhash::shingles;
+use crate::minhash::{self, shingles};
 use crate::text::words;
 
 /// Share of pool prompts, and of evaluation items, above which an n-gram is the template's and says nothing.
@@ -40,6 +40,27 @@ pub(super) fn decontaminate(
         index.overlaps(key, max_overlap).then_some("shares n-grams with an evaluation item")
     };
     let reasons: Vec<_> = rows.par_iter().zip(&row_keys).map(reason).collect();
+    Ok(Outcome::without(rows, &reasons))
+}
+
+/// Drops every row whose prompt has a Jaccard similarity of at least `threshold` to that of an evaluation item.
+///
+/// Pairs are proposed by MinHash-LSH and checked exactly, as in near deduplication; without evaluation items this is an
+/// error. A row with several questions (few-shot) is compared as a whole.
+pub(super) fn near(
+    rows: Vec<Example>,
+    evaluation: &[Example],
+    threshold: f64,
+    shingle_words: usize,
+) -> Result<Outcome, DataError> {
+    if evaluation.is_empty() {
+        return Err(DataError::NoEvaluation);
+    }
+    let items: Vec<String> = evaluation.iter().map(key_of).collect();
+    let prompts: Vec<String> = rows.iter().map(key_of).collect();
+    let like_item = minhash::near_any_of(&items, &prompts, threshold, shingle_words);
+    let reasons: Vec<Option<&'static str>> =
+        like_item.into_iter().map(|is_near| is_near.then_some("nearly equals an evaluation item")).collect();
     Ok(Outcome::without(rows, &reasons))
 }
 
@@ -146,6 +167,16 @@ mod tests {
         let items: Vec<_> = (90..190).map(|name| open_row(name, &prompt(name), "yes")).collect();
         let outcome = decontaminate(rows, &items, 4, 0.6).unwrap();
         assert_eq!(outcome.rows.len(), 90);
+    }
+
+    #[test]
+    fn near_copies_of_items_go() {
+        let near_copy = ITEM.replace("seventeen", "eighteen");
+        let rows = vec![open_row(0, &near_copy, "a"), open_row(1, "something else about cows and sheep and dogs", "a")];
+        let items = [open_row(0, ITEM, "a")];
+        assert_eq!(ids(&near(rows.clone(), &items, 0.6, 3).unwrap().rows), ["t/1"]);
+        assert_eq!(near(rows.clone(), &items, 0.99, 3).unwrap().rows.len(), 2);
+        assert!(matches!(near(rows, &[], 0.6, 3), Err(DataError::NoEvaluation)));
     }
 
     #[test]

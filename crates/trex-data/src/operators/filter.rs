@@ -30,10 +30,21 @@ pub(super) fn valid_answer(rows: Vec<Example>) -> Outcome {
     })
 }
 
+/// Drops rows whose prompt does not match.
+pub(super) fn regex_keep(rows: Vec<Example>, pattern: &str) -> Result<Outcome, DataError> {
+    let expression = expression("regex_keep", pattern)?;
+    let reason =
+        |row: &Example| (!expression.is_match(&row.prompt_text())).then_some("prompt does not match the pattern");
+    Ok(Outcome::filtered(rows, reason))
+}
+
+pub(crate) fn expression(operator: &'static str, pattern: &str) -> Result<Regex, DataError> {
+    Regex::new(pattern).map_err(|source| DataError::BadPattern { operator, pattern: pattern.to_owned(), source })
+}
+
 /// Drops rows whose prompt matches.
 pub(super) fn regex_drop(rows: Vec<Example>, pattern: &str) -> Result<Outcome, DataError> {
-    let expression =
-        Regex::new(pattern).map_err(|source| DataError::BadPattern { pattern: pattern.to_owned(), source })?;
+    let expression = expression("regex_drop", pattern)?;
     let reason = |row: &Example| expression.is_match(&row.prompt_text()).then_some("prompt matches the pattern");
     Ok(Outcome::filtered(rows, reason))
 }

@@ -2,7 +2,10 @@
 
 use trex_domain::Operator;
 
+use super::filter;
 use crate::DataError;
+use crate::language::is_language;
+use crate::pii::PiiKind;
 
 const SHARE: &str = "above 0 and at most 1";
 const AT_LEAST_ONE: &str = "of at least 1";
@@ -17,10 +20,6 @@ pub(super) fn check(operator: &Operator) -> Result<(), DataError> {
     match operator {
         Operator::LengthFilter { min_chars, max_chars } => {
             require("max_chars", max_chars.to_string(), "above min_chars", max_chars > min_chars)
-        }
-        Operator::NearDedup { threshold, shingle_words } => {
-            share("threshold", *threshold)?;
-            positive("shingle_words", *shingle_words)
         }
         Operator::ResolveConflicts { min_share } => {
             let holds = *min_share > 0.5 && *min_share <= 1.0;
@@ -46,13 +45,43 @@ pub(super) fn check(operator: &Operator) -> Result<(), DataError> {
             let holds = *max_ratio >= 1.0 && max_ratio.is_finite();
             require("max_ratio", max_ratio.to_string(), AT_LEAST_ONE, holds)
         }
+        Operator::NearDedup { threshold, shingle_words } | Operator::DecontaminateNear { threshold, shingle_words } => {
+            share("threshold", *threshold)?;
+            positive("shingle_words", *shingle_words)
+        }
+        Operator::TokenFilter { min_tokens, max_tokens } => {
+            require("max_tokens", max_tokens.to_string(), "above min_tokens", max_tokens > min_tokens)
+        }
+        Operator::DifficultyFilter { drop_easiest, drop_hardest } => {
+            let holds = *drop_easiest >= 0.0 && *drop_hardest >= 0.0 && drop_easiest + drop_hardest < 1.0;
+            require("drop_easiest", drop_easiest.to_string(), "of at least 0, below 1 with drop_hardest", holds)
+        }
+        Operator::TemplateRender { template, .. } => {
+            require("template", template.clone(), "with a place {input}", template.contains("{input}"))
+        }
+        Operator::LanguageFilter { keep, .. } => {
+            require("keep", "empty".to_owned(), "of at least one language", !keep.is_empty())?;
+            let unknown = keep.iter().find(|code| !is_language(code));
+            let value = unknown.cloned().unwrap_or_default();
+            require("keep", value, "made of ISO 639-3 codes such as eng, deu, cmn", unknown.is_none())
+        }
+        Operator::RedactPii { kinds } => {
+            let unknown = kinds.iter().find(|kind| PiiKind::from_name(kind).is_none());
+            let value = unknown.cloned().unwrap_or_default();
+            let allowed = "made of email, phone, card, iban, ip_address, national_id, secret";
+            require("kinds", value, allowed, unknown.is_none())
+        }
+        Operator::RegexDrop { pattern } => filter::expression("regex_drop", pattern).map(|_| ()),
+        Operator::RegexKeep { pattern } => filter::expression("regex_keep", pattern).map(|_| ()),
         Operator::StratifiedSample { rows } | Operator::Cap { rows } => positive("rows", *rows),
         Operator::FewShotPack { shots } => positive("shots", *shots),
         Operator::Normalise
         | Operator::ValidAnswer
         | Operator::CanonicalAnswer
         | Operator::ExactDedup
-        | Operator::RegexDrop { .. }
+        | Operator::MapAnswer { .. }
+        | Operator::PreferencePairs
+        | Operator::SortByLength { .. }
         | Operator::ShuffleOptions
         | Operator::Shuffle => Ok(()),
     }

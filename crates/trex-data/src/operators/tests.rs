@@ -27,7 +27,7 @@ pub(super) fn ids(rows: &[Example]) -> Vec<&str> {
 }
 
 pub(super) fn context(operator: &'static str) -> Context<'static> {
-    Context { operator, occurrence: 0, evaluation: &[], seed: 1 }
+    Context { operator, occurrence: 0, evaluation: &[], seed: 1, aids: Aids::default() }
 }
 
 /// Every operator with parameters that do something on the pools of [`pools`].
@@ -52,6 +52,16 @@ fn every_operator() -> Vec<Operator> {
         Operator::ShuffleOptions,
         Operator::Cap { rows: 9 },
         Operator::Shuffle,
+        Operator::TemplateRender { template: "Q: {input}".to_owned(), system: Some("S".to_owned()) },
+        Operator::MapAnswer { labels: [("yes".to_owned(), "ja".to_owned())].into() },
+        Operator::LanguageFilter { keep: vec!["eng".to_owned()], keep_unknown: false },
+        Operator::RegexKeep { pattern: "e".to_owned() },
+        Operator::RedactPii { kinds: Vec::new() },
+        Operator::DecontaminateNear { threshold: 0.7, shingle_words: 2 },
+        Operator::PreferencePairs,
+        Operator::SortByLength { descending: true },
+        Operator::DifficultyFilter { drop_easiest: 0.1, drop_hardest: 0.2 },
+        Operator::TokenFilter { min_tokens: 2, max_tokens: 7 },
     ]
 }
 
@@ -80,10 +90,25 @@ fn pools() -> impl Strategy<Value = Vec<Example>> {
 }
 
 fn run(operator: &Operator, pool: &[Example], evaluation: &[Example]) -> (Vec<Example>, OperatorCount) {
-    let recipe = Recipe { operators: vec![operator.clone()] };
-    let (rows, mut ledger) = run_recipe(&recipe, pool.to_vec(), evaluation, 3).unwrap();
+    let losses = pool.iter().map(|row| (row.id.clone(), row.answer.len() as f64)).collect();
+    let num_tokens = |row: &Example| row.prompt_text().split_whitespace().count();
+    let aids = Aids { losses: Some(&losses), num_tokens: Some(&num_tokens) };
+    let mut run = StepRun::new(3, aids);
+    let rows = run.apply_all(std::slice::from_ref(operator), pool.to_vec(), evaluation, &mut |_| true).unwrap();
+    let ledger = RowLedger { rows_in: pool.len(), rows_out: rows.len(), steps: run.counts.clone() };
     assert!(ledger.balances());
-    (rows, ledger.steps.remove(0))
+    check_trace(&run.traces[0], &run.counts[0]);
+    (rows, run.counts.remove(0))
+}
+
+/// What is shown is what was counted, and something is shown wherever something was touched.
+fn check_trace(trace: &StepTrace, count: &OperatorCount) {
+    let num_shown = |what: &str| trace.touched.iter().filter(|row| row.what == what).count();
+    for (reason, dropped) in &count.dropped {
+        assert!((1..=*dropped).contains(&num_shown(reason)), "{reason} of {}", count.operator);
+    }
+    assert_eq!(num_shown("changed") > 0, count.changed > 0, "{}", count.operator);
+    assert_eq!(num_shown("made") > 0, count.added > 0, "{}", count.operator);
 }
 
 fn counts(rows: &[Example]) -> BTreeMap<&str, usize> {
@@ -97,9 +122,9 @@ fn counts(rows: &[Example]) -> BTreeMap<&str, usize> {
 /// What an operator may do to a row that it keeps: `(prompt, answer and options)`.
 fn may_change(operator: &Operator) -> (bool, bool) {
     match operator {
-        Operator::Normalise => (true, true),
-        Operator::CanonicalAnswer => (false, true),
-        Operator::FewShotPack { .. } => (true, false),
+        Operator::FewShotPack { .. } | Operator::TemplateRender { .. } => (true, false),
+        Operator::CanonicalAnswer | Operator::MapAnswer { .. } | Operator::PreferencePairs => (false, true),
+        Operator::Normalise | Operator::RedactPii { .. } => (true, true),
         _ => (false, false),
     }
 }
@@ -133,7 +158,8 @@ fn check_kept(operator: &Operator, before: &[Example], after: &[Example], count:
     let distinct: BTreeSet<&str> = ids(after).into_iter().collect();
     assert_eq!(distinct.len(), after.len(), "{operator:?} gave an id twice");
     let order: Vec<u64> = after.iter().take(after.len() - count.added).map(|row| row.origin.row).collect();
-    assert!(order.is_sorted() || *operator == Operator::Shuffle, "{operator:?} changed the order");
+    let reorders = matches!(operator, Operator::Shuffle | Operator::SortByLength { .. });
+    assert!(order.is_sorted() || reorders, "{operator:?} changed the order");
 }
 
 proptest! {
@@ -152,8 +178,10 @@ proptest! {
     }
 
     #[test]
-    fn whole_recipes_balance(pool in pools(), picks in proptest::collection::vec(0..19_usize, 0..6)) {
-        let all = every_operator();
+    fn whole_recipes_balance(pool in pools(), picks in proptest::collection::vec(0..27_usize, 0..6)) {
+        let mut all = every_operator();
+        // These two need what a plain run does not have.
+        all.retain(|operator| !matches!(operator, Operator::DifficultyFilter { .. } | Operator::TokenFilter { .. }));
         let recipe = Recipe { operators: picks.into_iter().map(|pick| all[pick].clone()).collect() };
         let evaluation = [open_row(0, "red house", "x")];
         let num_rows = pool.len();
@@ -166,11 +194,42 @@ proptest! {
     fn form_operators_and_filters_are_idempotent(pool in pools()) {
         let near = Operator::NearDedup { threshold: 0.7, shingle_words: 2 };
         let conflicts = Operator::ResolveConflicts { min_share: 0.6 };
-        for operator in [Operator::Normalise, Operator::ExactDedup, near, conflicts, Operator::ValidAnswer] {
+        let redact = Operator::RedactPii { kinds: Vec::new() };
+        let sort = Operator::SortByLength { descending: false };
+        let language = Operator::LanguageFilter { keep: vec!["eng".to_owned()], keep_unknown: false };
+        let keep = Operator::RegexKeep { pattern: "e".to_owned() };
+        let others = [redact, sort, language, keep, Operator::PreferencePairs, Operator::CanonicalAnswer];
+        let first = [Operator::Normalise, Operator::ExactDedup, near, conflicts, Operator::ValidAnswer];
+        for operator in first.into_iter().chain(others) {
             let (once, _) = run(&operator, &pool, &[]);
             let (twice, count) = run(&operator, &once, &[]);
             prop_assert_eq!(count.changed + count.dropped.values().sum::<usize>(), 0, "{:?}", operator);
             prop_assert_eq!(twice, once);
+        }
+    }
+
+    #[test]
+    fn row_wise_operators_see_rows_in_any_portions(pool in pools(), cut in 0..40_usize) {
+        let (left, right) = pool.split_at(cut.min(pool.len()));
+        for operator in every_operator().iter().filter(|operator| is_row_wise(operator)) {
+            let whole = run(operator, &pool, &[]).0;
+            let portions = [run(operator, left, &[]).0, run(operator, right, &[]).0].concat();
+            prop_assert_eq!(portions, whole, "{:?}", operator);
+        }
+    }
+
+    #[test]
+    fn filters_do_not_depend_on_the_order_of_rows(pool in pools()) {
+        let mut reversed = pool.clone();
+        reversed.reverse();
+        let independent = |operator: &&Operator| {
+            let by_row = is_row_wise(operator);
+            by_row || matches!(operator, Operator::ResolveConflicts { .. } | Operator::TopicFilter { .. } | Operator::QualityFilter { .. })
+        };
+        for operator in every_operator().iter().filter(independent) {
+            let forward: BTreeSet<String> = run(operator, &pool, &[]).0.into_iter().map(|row| row.id).collect();
+            let backward: BTreeSet<String> = run(operator, &reversed, &[]).0.into_iter().map(|row| row.id).collect();
+            prop_assert_eq!(backward, forward, "{:?}", operator);
         }
     }
 

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
-use super::Collector;
+use super::decode::Decoded;
+use super::{Consumed, Sink};
 
 /// After so many unclosed quotes the rest of a file is set aside as one row: each costs a pass over the rest.
 const MAX_UNCLOSED: usize = 50;
@@ -47,38 +49,61 @@ impl Dialect {
     }
 }
 
-/// The first records.
+/// The first records of a text, which is the whole of it or its beginning.
 pub(super) fn sample(text: &str, dialect: &Dialect, limit: usize) -> Vec<Vec<String>> {
     let mut records = Vec::new();
-    each_record(text, dialect, &mut |record| {
+    let mut cutter = Cutter { text, dialect, is_final: true, num_unclosed: 0 };
+    cutter.each_record(&mut |record| {
         records.push(record.fields);
         records.len() < limit
     });
     records
 }
 
-/// Reads all records; those with another number of columns are set aside.
-pub(super) fn read(collector: &mut Collector<'_>, dialect: &Dialect) -> Option<String> {
-    let fields = dialect.header.clone().unwrap_or_else(|| (0..dialect.columns).map(|at| at.to_string()).collect());
-    collector.table.fields.clone_from(&fields);
-    let text = collector.source.text();
-    let mut is_header = dialect.header.is_some();
-    each_record(text, dialect, &mut |record| {
-        if std::mem::take(&mut is_header) {
-            return true;
+/// Reads records; those with another number of columns are set aside.
+#[derive(Clone, Debug)]
+pub(super) struct Records {
+    dialect: Dialect,
+    fields: Vec<Arc<str>>,
+    is_header: bool,
+    num_unclosed: usize,
+}
+
+impl Records {
+    /// Records after the header, where there is one.
+    pub(super) fn new(dialect: Dialect, sink: &mut Sink) -> Self {
+        let names = dialect.header.clone().unwrap_or_else(|| (0..dialect.columns).map(|at| at.to_string()).collect());
+        let fields = names.iter().map(|name| sink.field(name)).collect();
+        Self { is_header: dialect.header.is_some(), dialect, fields, num_unclosed: 0 }
+    }
+
+    pub(super) fn read(&mut self, sink: &mut Sink, window: &Decoded, is_final: bool) -> Consumed {
+        let text = window.text();
+        let dialect = self.dialect.clone();
+        let mut cutter = Cutter { text, dialect: &dialect, is_final, num_unclosed: self.num_unclosed };
+        let end = cutter.each_record(&mut |record| {
+            self.add(sink, window, record);
+            true
+        });
+        self.num_unclosed = cutter.num_unclosed;
+        Consumed::up_to(end)
+    }
+
+    fn add(&mut self, sink: &mut Sink, window: &Decoded, record: Record) {
+        if std::mem::take(&mut self.is_header) {
+            return;
         }
         if record.is_unclosed {
-            collector.set_aside(record.range, "a quote is opened and never closed".to_owned());
-        } else if record.fields.len() == fields.len() {
-            let values: BTreeMap<String, String> = fields.iter().cloned().zip(record.fields).collect();
-            collector.keep(record.range, values);
+            sink.set_aside(window, record.range, "a quote is opened and never closed".to_owned());
+        } else if record.fields.len() == self.fields.len() {
+            let values: BTreeMap<Arc<str>, String> = self.fields.iter().cloned().zip(record.fields).collect();
+            sink.keep(window, record.range, values);
         } else {
-            let reason = wrong_count_reason(&text[record.range.clone()], record.fields.len(), fields.len());
-            collector.set_aside(record.range, reason);
+            let text = &window.text()[record.range.clone()];
+            let reason = wrong_count_reason(text, record.fields.len(), self.fields.len());
+            sink.set_aside(window, record.range, reason);
         }
-        true
-    });
-    None
+    }
 }
 
 fn wrong_count_reason(record: &str, found: usize, expected: usize) -> String {
@@ -93,65 +118,96 @@ struct Record {
     is_unclosed: bool,
 }
 
-/// Calls `visit` with every record that is not blank until it returns `false`.
-fn each_record(text: &str, dialect: &Dialect, visit: &mut dyn FnMut(Record) -> bool) {
-    if dialect.has_quotes {
-        return each_quoted_record(text, dialect.delimiter, visit);
+/// Cuts a window into records.
+struct Cutter<'a> {
+    text: &'a str,
+    dialect: &'a Dialect,
+    /// Whether a record that reaches the end is whole.
+    is_final: bool,
+    num_unclosed: usize,
+}
+
+impl Cutter<'_> {
+    /// Calls `visit` with every record that is not blank until it returns `false`; returns where the last one ends.
+    fn each_record(&mut self, visit: &mut dyn FnMut(Record) -> bool) -> usize {
+        if !self.dialect.has_quotes {
+            return self.each_line(visit);
+        }
+        let mut start = 0;
+        loop {
+            match self.quoted_from(start, visit) {
+                Cut::End(at) => return at,
+                Cut::Again(at) => start = at,
+            }
+        }
     }
-    let mut start = 0;
-    for line in text.split_inclusive('\n') {
-        let content = line.trim_end_matches(['\n', '\r']);
-        let range = start..start + content.len();
-        start += line.len();
-        if content.trim_matches(' ').is_empty() {
-            continue;
+
+    fn each_line(&self, visit: &mut dyn FnMut(Record) -> bool) -> usize {
+        let mut start = 0;
+        for line in self.text.split_inclusive('\n') {
+            if !line.ends_with('\n') && !self.is_final {
+                break;
+            }
+            let content = line.trim_end_matches(['\n', '\r']);
+            let range = start..start + content.len();
+            start += line.len();
+            if content.trim_matches(' ').is_empty() {
+                continue;
+            }
+            let fields = content.split(char::from(self.dialect.delimiter)).map(String::from).collect();
+            if !visit(Record { range, fields, is_unclosed: false }) {
+                break;
+            }
         }
-        let fields = content.split(char::from(dialect.delimiter)).map(String::from).collect();
-        if !visit(Record { range, fields, is_unclosed: false }) {
-            return;
+        start
+    }
+
+    /// Reads on from `start`, up to a record that the window cuts off or a quote that is never closed: such a quote costs
+    /// its line only.
+    fn quoted_from(&mut self, start: usize, visit: &mut dyn FnMut(Record) -> bool) -> Cut {
+        let text = self.text;
+        let mut builder = csv::ReaderBuilder::new();
+        let mut reader = builder
+            .has_headers(false)
+            .flexible(true)
+            .delimiter(self.dialect.delimiter)
+            .from_reader(&text.as_bytes()[start..]);
+        let mut record = csv::StringRecord::new();
+        let trimmed_len = text.trim_end_matches(['\n', '\r']).len();
+        let mut done = start;
+        while matches!(reader.read_record(&mut record), Ok(true)) {
+            let begin = record.position().map_or(0, csv::Position::byte);
+            let end = start + usize::try_from(reader.position().byte()).unwrap_or(text.len());
+            if end >= text.len() && !self.is_final {
+                return Cut::End(done);
+            }
+            let range = trimmed_range(text, start, begin, reader.position().byte());
+            let is_unclosed = range.end == trimmed_len && ends_in_quotes(&text[range.clone()], self.dialect.delimiter);
+            let fields = record.iter().map(String::from).collect();
+            let first_line_end = text[range.clone()].find('\n').map(|at| range.start + at + 1);
+            if let (true, true, Some(next)) = (is_unclosed, self.num_unclosed < MAX_UNCLOSED, first_line_end) {
+                self.num_unclosed += 1;
+                let line = range.start..next - 1;
+                return if visit(Record { range: line, fields, is_unclosed }) {
+                    Cut::Again(next)
+                } else {
+                    Cut::End(next)
+                };
+            }
+            done = end;
+            if !visit(Record { range, fields, is_unclosed }) {
+                return Cut::End(done);
+            }
         }
+        // Blank lines at the end are no record.
+        Cut::End(if self.is_final { text.len() } else { done })
     }
 }
 
-fn each_quoted_record(text: &str, delimiter: u8, visit: &mut dyn FnMut(Record) -> bool) {
-    let mut start = 0;
-    for attempt in 0..=MAX_UNCLOSED {
-        let may_resume = attempt < MAX_UNCLOSED;
-        match quoted_records_from(text, start, delimiter, may_resume, visit) {
-            Some(next) => start = next,
-            None => return,
-        }
-    }
-}
-
-/// Reads on from `start`. Returns where to start again when a quote was never closed: such a quote costs its line only.
-fn quoted_records_from(
-    text: &str,
-    start: usize,
-    delimiter: u8,
-    may_resume: bool,
-    visit: &mut dyn FnMut(Record) -> bool,
-) -> Option<usize> {
-    let mut builder = csv::ReaderBuilder::new();
-    let mut reader =
-        builder.has_headers(false).flexible(true).delimiter(delimiter).from_reader(&text.as_bytes()[start..]);
-    let mut record = csv::StringRecord::new();
-    while matches!(reader.read_record(&mut record), Ok(true)) {
-        let begin = record.position().map_or(0, csv::Position::byte);
-        let range = trimmed_range(text, start, begin, reader.position().byte());
-        let is_unclosed =
-            range.end == text.trim_end_matches(['\n', '\r']).len() && ends_in_quotes(&text[range.clone()], delimiter);
-        let fields = record.iter().map(String::from).collect();
-        let first_line_end = text[range.clone()].find('\n').map(|at| range.start + at + 1);
-        if let (true, true, Some(next)) = (is_unclosed, may_resume, first_line_end) {
-            let line = range.start..next - 1;
-            return visit(Record { range: line, fields, is_unclosed }).then_some(next);
-        }
-        if !visit(Record { range, fields, is_unclosed }) {
-            return None;
-        }
-    }
-    None
+/// Where the cutting of quoted records stopped.
+enum Cut {
+    End(usize),
+    Again(usize),
 }
 
 /// The range of a record in the text without the line breaks around it.

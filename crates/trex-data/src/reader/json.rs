@@ -1,78 +1,156 @@
 //! JSON lines, JSON arrays and objects one after another. A broken value costs itself, not its neighbours.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
+use rayon::prelude::*;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::Collector;
+use super::decode::Decoded;
+use super::{Consumed, Sink};
 
 /// After so many broken objects no more is tried to find the next one early: every try may cost a pass over the rest.
 const MAX_RESYNCS: usize = 200;
 
+/// Lines that one task parses.
+const LINES_PER_TASK: usize = 64;
+
 /// One object per line.
-pub(super) fn read_lines(collector: &mut Collector<'_>) -> Option<String> {
-    for range in collector.source.line_ranges() {
-        if !collector.source.text()[range.clone()].trim().is_empty() {
-            add(collector, range);
+pub(super) fn read_lines(sink: &mut Sink, window: &Decoded, is_final: bool) -> Consumed {
+    let (lines, end) = window.lines(is_final);
+    let text = window.text();
+    let parsed: Vec<Option<Result<Entries, String>>> = lines
+        .par_iter()
+        .with_min_len(LINES_PER_TASK)
+        .map(|range| {
+            let line = &text[range.clone()];
+            (!line.trim().is_empty()).then(|| parse(line))
+        })
+        .collect();
+    for (range, entries) in lines.into_iter().zip(parsed) {
+        if let Some(entries) = entries {
+            add(sink, window, range, entries);
         }
     }
-    None
+    Consumed::up_to(end)
 }
 
-/// One array of objects, however it is laid out.
-pub(super) fn read_array(collector: &mut Collector<'_>) -> Option<String> {
-    let opening = collector.source.text().find('[').map_or(0, |at| at + 1);
-    let mut at = read_values(collector, opening);
-    let text = collector.source.text();
-    if text[at..].starts_with(']') {
-        at += 1;
-        let rest = text[at..].trim();
-        if !rest.is_empty() {
-            let start = at + (text[at..].len() - text[at..].trim_start().len());
-            collector.set_aside(start..start + rest.len(), "text after the end of the array".to_owned());
-        }
-        return None;
-    }
-    Some("its closing bracket is missing".to_owned())
+/// Values one after another: in one array, or without one.
+#[derive(Clone, Debug)]
+pub(super) struct Values {
+    place: ValuesPlace,
+    num_resyncs: usize,
 }
 
-/// Objects one after another, each over several lines.
-pub(super) fn read_objects(collector: &mut Collector<'_>) -> Option<String> {
-    let mut at = 0;
-    let text = collector.source.text();
-    while at < text.len() {
-        at = read_values(collector, at);
-        if text[at..].starts_with(']') {
-            collector.set_aside(at..at + 1, "a closing bracket without an opening one".to_owned());
-            at += 1;
-        }
-    }
-    None
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ValuesPlace {
+    BeforeArray,
+    InArray,
+    AfterArray,
+    /// Behind text after the end, which was set aside.
+    AfterRest,
+    NoArray,
 }
 
-/// Reads values separated by commas or white space; returns the place of the `]` that ends them, or the end.
-fn read_values(collector: &mut Collector<'_>, start: usize) -> usize {
-    let text = collector.source.text();
-    let mut at = start;
-    let mut num_resyncs = 0;
-    loop {
-        at += text[at..].len() - text[at..].trim_start_matches(|c: char| c == ',' || c.is_whitespace()).len();
-        if at >= text.len() || text[at..].starts_with(']') {
-            return at;
-        }
-        let mut end = value_end(text, at);
-        let is_broken_object = text[at..].starts_with('{') && parse(&text[at..end]).is_err();
-        if is_broken_object && num_resyncs < MAX_RESYNCS {
-            num_resyncs += 1;
-            end = resync(text, at).map_or(end, |next| next.min(end));
-        }
-        let value = text[at..end].trim_end_matches(|c: char| c == ',' || c.is_whitespace());
-        add(collector, at..at + value.len());
-        at = end;
+impl Values {
+    /// One array of objects, however it is laid out.
+    pub(super) fn of_array() -> Self {
+        Self { place: ValuesPlace::BeforeArray, num_resyncs: 0 }
     }
+
+    /// Objects one after another, each over several lines.
+    pub(super) fn without_array() -> Self {
+        Self { place: ValuesPlace::NoArray, num_resyncs: 0 }
+    }
+
+    /// What is to be said when nothing follows.
+    pub(super) fn remark(&self) -> Option<String> {
+        (self.place == ValuesPlace::InArray).then(|| "its closing bracket is missing".to_owned())
+    }
+
+    pub(super) fn read(&mut self, sink: &mut Sink, window: &Decoded, is_final: bool) -> Consumed {
+        let text = window.text();
+        let mut at = 0;
+        if self.place == ValuesPlace::BeforeArray {
+            at = text.find('[').map_or(text.len(), |at| at + 1);
+            self.place = ValuesPlace::InArray;
+        }
+        while at < text.len() {
+            if self.place == ValuesPlace::AfterRest {
+                return Consumed::up_to(text.len());
+            }
+            if self.place == ValuesPlace::AfterArray {
+                let rest = text[at..].trim();
+                if !rest.is_empty() {
+                    self.place = ValuesPlace::AfterRest;
+                    let start = at + (text[at..].len() - text[at..].trim_start().len());
+                    sink.set_aside(window, start..start + rest.len(), "text after the end of the array".to_owned());
+                }
+                return Consumed::up_to(text.len());
+            }
+            let next = self.read_values(sink, window, at, is_final);
+            at = next.at;
+            if next.is_incomplete {
+                return Consumed::up_to(at);
+            }
+            if text[at..].starts_with(']') {
+                if self.place == ValuesPlace::InArray {
+                    self.place = ValuesPlace::AfterArray;
+                } else {
+                    let reason = "a closing bracket without an opening one".to_owned();
+                    sink.set_aside(window, at..at + 1, reason);
+                }
+                at += 1;
+            }
+        }
+        Consumed::up_to(at)
+    }
+
+    /// Reads values separated by commas or white space, up to a `]` that ends them, a value that the window cuts off, or
+    /// the end.
+    fn read_values(&mut self, sink: &mut Sink, window: &Decoded, start: usize, is_final: bool) -> Next {
+        let text = window.text();
+        let mut at = start;
+        loop {
+            at += text[at..].len() - text[at..].trim_start_matches(|c: char| c == ',' || c.is_whitespace()).len();
+            if at >= text.len() || text[at..].starts_with(']') {
+                return Next { at, is_incomplete: false };
+            }
+            let mut end = value_end(text, at);
+            if end == text.len() && !is_final && !is_closed(&text[at..]) {
+                return Next { at, is_incomplete: true };
+            }
+            let mut entries = None;
+            if text[at..].starts_with('{') {
+                let parsed = parse(&text[at..end]);
+                if parsed.is_err() && self.num_resyncs < MAX_RESYNCS {
+                    self.num_resyncs += 1;
+                    end = resync(text, at).map_or(end, |next| next.min(end));
+                } else {
+                    entries = Some(parsed);
+                }
+            }
+            let value = text[at..end].trim_end_matches(|c: char| c == ',' || c.is_whitespace());
+            let range = at..at + value.len();
+            let entries = entries.unwrap_or_else(|| parse(value));
+            add(sink, window, range, entries);
+            at = end;
+        }
+    }
+}
+
+/// Where the reading of values stopped.
+struct Next {
+    at: usize,
+    is_incomplete: bool,
+}
+
+/// Whether a value that ends with the window is whole: it ends with the bracket that closes it.
+fn is_closed(value: &str) -> bool {
+    value.starts_with(['{', '[']) && value.ends_with(['}', ']']) && parse(value).is_ok()
 }
 
 /// Where the value at `start` ends: behind the bracket that closes it, or where a bare word ends.
@@ -111,20 +189,19 @@ fn resync(text: &str, start: usize) -> Option<usize> {
 }
 
 /// Adds the value at this range as a row, good or bad.
-fn add(collector: &mut Collector<'_>, range: Range<usize>) {
-    let text = &collector.source.text()[range.clone()];
-    let entries = match parse(text) {
+fn add(sink: &mut Sink, window: &Decoded, range: Range<usize>, entries: Result<Entries, String>) {
+    let entries = match entries {
         Ok(entries) => entries,
-        Err(reason) => return collector.set_aside(range, reason),
+        Err(reason) => return sink.set_aside(window, range, reason),
     };
     let mut values = BTreeMap::new();
     for (name, value) in entries {
-        collector.know_field(&name);
+        let name = sink.field(&name);
         if let Some(value) = value {
             values.insert(name, value);
         }
     }
-    collector.keep(range, values);
+    sink.keep(window, range, values);
 }
 
 type Entries = Vec<(String, Option<String>)>;
@@ -144,7 +221,7 @@ fn parse(text: &str) -> Result<Entries, String> {
             return Err(format!("the key {name:?} occurs twice"));
         }
         let text = text_of(value.get()).map_err(|err| format!("not JSON: {err}"))?;
-        entries.push((name, text));
+        entries.push((name.into_owned(), text));
     }
     Ok(entries)
 }
@@ -175,7 +252,7 @@ fn compact(raw: &str) -> String {
 }
 
 /// An object as a list, so that the order of keys survives and doubled keys are seen.
-struct RawEntries<'a>(Vec<(String, &'a RawValue)>);
+struct RawEntries<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for RawEntries<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -189,8 +266,8 @@ impl<'de> Deserialize<'de> for RawEntries<'de> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
+                while let Some((CowKey(name), value)) = map.next_entry()? {
+                    entries.push((name, value));
                 }
                 Ok(RawEntries(entries))
             }
@@ -198,3 +275,8 @@ impl<'de> Deserialize<'de> for RawEntries<'de> {
         deserializer.deserialize_map(ObjectVisitor)
     }
 }
+
+/// A key that is borrowed where it has no escapes.
+#[derive(serde::Deserialize)]
+#[serde(transparent)]
+struct CowKey<'a>(#[serde(borrow)] Cow<'a, str>);

@@ -38,13 +38,12 @@ impl Format {
 
 /// What a file is that cannot be read as text, by its first bytes.
 pub(super) fn binary_kind(bytes: &[u8]) -> Option<&'static str> {
-    const SIGNATURES: [(&[u8], &str); 9] = [
-        (b"PAR1", "a Parquet file"),
-        (b"ARROW1", "an Arrow file"),
-        (b"FEA1", "a Feather file"),
-        (b"\x1f\x8b", "a gzip file"),
-        (b"\x28\xb5\x2f\xfd", "a zstd file"),
-        (b"PK\x03\x04", "a zip file or an office document"),
+    const SIGNATURES: [(&[u8], &str); 8] = [
+        (b"\x1f\x8b", "a file that is packed too often"),
+        (b"\x28\xb5\x2f\xfd", "a file that is packed too often"),
+        (b"PK\x03\x04", "an archive within another source"),
+        (b"BZh", "a bzip2 file"),
+        (b"\xfd7zXZ", "an xz file"),
         (b"%PDF", "a PDF file"),
         (b"SQLite format 3", "an SQLite file"),
         (b"version https://git-lfs", "a Git LFS pointer without its content"),

@@ -14,7 +14,7 @@ fn table_of(name: &str, content: &[u8]) -> Result<RawTable, DataError> {
 /// The rows as lists in the order of the columns.
 fn cells(table: &RawTable) -> Vec<Vec<&str>> {
     let row = |row: &RawRow| -> Vec<String> {
-        table.fields.iter().filter_map(|name| row.values.get(name).cloned()).collect()
+        table.fields.iter().filter_map(|name| row.values.get(name.as_str()).cloned()).collect()
     };
     table.rows.iter().map(row).map(|row| row.into_iter().map(|cell| &*cell.leak()).collect()).collect()
 }
@@ -206,14 +206,20 @@ fn files_that_cannot_be_read_are_typed_errors() {
     check_error("empty.csv", b"", "data.empty_file");
     check_error("blank.csv", b" \n\n", "data.empty_file");
     check_error("marked.csv", b"\xef\xbb\xbf\n", "data.empty_file");
-    check_error("a.parquet", b"PAR1....", "data.unsupported_format");
+    check_error("a.parquet", b"PAR1....", "data.bad_columnar");
+    check_error("a.arrow", b"ARROW1\0\0....", "data.bad_columnar");
+    check_error("a.feather", b"FEA1....", "data.unsupported_format");
+    check_error("a.zip", b"PK\x03\x04....", "data.bad_archive");
+    check_error("a.csv.gz", b"\x1f\x8b....", "data.bad_packed");
+    check_error("a.pdf", b"%PDF-1.7\n", "data.unsupported_format");
     check_error("a.bin", b"a\0b\x01\0", "data.unsupported_format");
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("train.tsv"), "x").unwrap();
     let err = read_table(&dir.path().join("trian.tsv")).unwrap_err();
     assert_eq!(err.code(), "data.missing_file");
     assert_eq!(err.hint().unwrap(), "did you mean \"train.tsv\"?");
-    assert_eq!(read_table(dir.path()).unwrap_err().code(), "data.is_folder");
+    let empty = tempfile::tempdir().unwrap();
+    assert_eq!(read_table(empty.path()).unwrap_err().code(), "data.empty_folder");
 }
 
 fn written_csv(rows: &[Vec<String>], delimiter: u8) -> Vec<u8> {
@@ -225,8 +231,100 @@ fn written_csv(rows: &[Vec<String>], delimiter: u8) -> Vec<u8> {
     writer.into_inner().unwrap()
 }
 
+fn part_of(dir: &Path, name: &str, content: &[u8]) -> Part {
+    let path = dir.join(name);
+    std::fs::write(&path, content).unwrap();
+    source::parts_of(&path).unwrap().parts.remove(0)
+}
+
+/// An excerpt shows what was in the window.
+fn without_excerpts(mut table: RawTable) -> RawTable {
+    table.quarantined.iter_mut().for_each(|row| row.excerpt.clear());
+    table
+}
+
+/// The whole file in one window, and in windows that cut it everywhere.
+#[track_caller]
+fn check_windows(name: &str, content: &[u8], window_bytes: usize) {
+    let dir = tempfile::tempdir().unwrap();
+    let part = part_of(dir.path(), name, content);
+    let whole = text::read_in_windows(&part, decode::Sizes::default());
+    let sizes = decode::Sizes { ordinary: window_bytes, largest: 1 << 20 };
+    match (whole, text::read_in_windows(&part, sizes)) {
+        (Ok(whole), Ok(cut)) => {
+            assert_eq!(without_excerpts(cut), without_excerpts(whole), "{window_bytes} bytes a window");
+        }
+        (whole, cut) => assert_eq!(whole.is_err(), cut.is_err()),
+    }
+}
+
+#[test]
+fn windows_may_cut_a_file_anywhere() {
+    let text = "text,label\n\"很好的\n电影\",正面\n太差了,负面\nb\"x,1\n\"a \"\"q\"\"\",2\n";
+    let (gbk, _, _) = encoding_rs::GBK.encode(text);
+    let little: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let little = [b"\xff\xfe", little.as_slice()].concat();
+    let pretty =
+        "[\n  {\n    \"a\": \"x] é\",\n    \"b\": [1, {}]\n  },\n  {\"a\": tru},\n  7, {\"a\": \"😀\"}\n] rest";
+    let one_line = "[{\"a\":\"é\"},{\"a\":\"你\",\"b\":1},{\"a\":\"\\\"}\"}]";
+    for window_bytes in 5..60 {
+        check_windows("a.csv", text.as_bytes(), window_bytes);
+        // Fewer bytes show no encoding.
+        check_windows("a.csv", &gbk, window_bytes + 40);
+        check_windows("a.csv", &little, window_bytes);
+        check_windows("a.json", pretty.as_bytes(), window_bytes);
+        check_windows("a.json", one_line.as_bytes(), window_bytes);
+        check_windows("a.jsonl", b"{\"a\":1}\n{\"a\":\n\n{\"a\":\"b\xffc\"}\n{\"a\":2}", window_bytes);
+        check_windows("a.txt", "one\r\n\r\nzwei ä\nthree".as_bytes(), window_bytes);
+    }
+}
+
+#[test]
+fn a_row_that_fits_no_window_is_set_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let content = format!("{{\"a\":1}}\n{{\"a\":\"{}\"}}\n{{\"a\":2}}\n", "x".repeat(5000));
+    let part = part_of(dir.path(), "a.jsonl", content.as_bytes());
+    let sizes = decode::Sizes { ordinary: 64, largest: 512 };
+    let table = text::read_in_windows(&part, sizes).unwrap();
+    assert_eq!((table.rows.len(), table.quarantined.len(), table.input), (2, 1, 3));
+    assert_eq!((table.quarantined[0].line, table.quarantined[0].byte_offset), (2, 8));
+    assert!(table.quarantined[0].reason.starts_with("a row of more than"), "{}", table.quarantined[0].reason);
+    assert_eq!(table.rows[1].line, 3);
+}
+
+/// Files whose beginning is ASCII show their encoding late.
+#[test]
+fn an_encoding_that_shows_late_is_recognised() {
+    let mut content = "text,label\n".to_owned() + &"plain words,1\n".repeat(400_000);
+    let ascii_bytes = content.len();
+    assert!(ascii_bytes > decode::WINDOW_BYTES);
+    content.push_str("Müller grüßt,2\n");
+    let (latin, _, _) = encoding_rs::WINDOWS_1252.encode(&content);
+    let table = table_of("a.csv", &latin).unwrap();
+    assert_eq!((table.rows.len(), table.quarantined.len()), (400_001, 0));
+    let last = table.rows.last().unwrap();
+    assert_eq!((&*last.values["text"], last.line, last.byte_offset), ("Müller grüßt", 400_002, ascii_bytes as u64));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn windows_of_any_size_read_the_same(
+        text in "[\\[\\]{}:,\"a1\n\\\\ \t;|é你😀]{1,160}",
+        name in proptest::sample::select(vec!["a.csv", "a.tsv", "a.json", "a.txt", "a.jsonl"]),
+        opening in proptest::sample::select(vec!["", "[{", "{\"a\":1}\n", "text,label\n", "a\tb\n\"x\t1\n", "[{\"a\":1},\n"]),
+        window_bytes in 8_usize..64,
+    ) {
+        let content = format!("{opening}{text}");
+        let dir = tempfile::tempdir().unwrap();
+        let whole = text::read_in_windows(&part_of(dir.path(), name, content.as_bytes()), decode::Sizes::default());
+        // Where a broken value ends depends on what is seen of the rest; what is whole, and all other formats, do not.
+        let is_broken_json = whole.is_ok_and(|table| table.format.starts_with("json ") && !table.quarantined.is_empty());
+        if !is_broken_json {
+            check_windows(name, content.as_bytes(), window_bytes);
+        }
+    }
 
     #[test]
     fn what_a_csv_writer_writes_is_read(

@@ -27,7 +27,7 @@ const TARGET: &[&str] = &["output", "target", "tgt", "summary", "note", "highlig
 /// The schema of a table as its columns suggest it and the task overrides it.
 pub(super) fn schema_of(table: &RawTable, fields: &FieldMap) -> SchemaGuess {
     let guess = by_names(&table.fields).or_else(|| by_content(table)).unwrap_or_else(|| unknown(&table.fields));
-    overridden(guess, table, fields)
+    overridden(with_verdict(guess, table), table, fields)
 }
 
 fn overridden(guess: SchemaGuess, table: &RawTable, fields: &FieldMap) -> SchemaGuess {
@@ -55,6 +55,24 @@ fn overridden(guess: SchemaGuess, table: &RawTable, fields: &FieldMap) -> Schema
     SchemaGuess { kind: SchemaKind::Mapped, reason, answer, ..plain(input.into_iter().collect()) }
 }
 
+/// A completion with a label of yes or no beside it is one that somebody judged (TRL calls it unpaired preference).
+fn with_verdict(guess: SchemaGuess, table: &RawTable) -> SchemaGuess {
+    let label = find(&table.fields, &["label"]);
+    let is_judged = |column: &String| {
+        let mut values = table.rows.iter().filter_map(|row| row.values.get(column.as_str())).peekable();
+        values.peek().is_some() && values.all(|value| matches!(value.to_lowercase().as_str(), "true" | "false"))
+    };
+    match label.filter(is_judged) {
+        Some(column) if guess.kind == SchemaKind::PromptCompletion => SchemaGuess {
+            kind: SchemaKind::UnpairedPreference,
+            reason: format!("{}, and {column:?} says true or false of each", guess.reason),
+            verdict: Some(column),
+            ..guess
+        },
+        _ => guess,
+    }
+}
+
 fn plain(input: Vec<String>) -> SchemaGuess {
     SchemaGuess {
         kind: SchemaKind::Unknown,
@@ -62,8 +80,12 @@ fn plain(input: Vec<String>) -> SchemaGuess {
         input,
         choices: Vec::new(),
         answer: None,
+        choice_list: None,
         system: None,
         history: None,
+        tools: None,
+        rejected: None,
+        verdict: None,
     }
 }
 
@@ -78,14 +100,45 @@ fn find(columns: &[String], names: &[&str]) -> Option<String> {
 }
 
 fn by_names(columns: &[String]) -> Option<SchemaGuess> {
-    chat(columns)
+    preference(columns)
+        .or_else(|| chat(columns))
         .or_else(|| multiple_choice(columns))
+        .or_else(|| listed_choice(columns))
         .or_else(|| instruction(columns))
         .or_else(|| pair(columns, SchemaKind::PromptCompletion, &["prompt"], OUTPUT))
         .or_else(|| pair(columns, SchemaKind::Classification, TEXT, LABEL))
-        .or_else(|| pair(columns, SchemaKind::QuestionAnswer, QUESTION, ANSWER))
+        .or_else(|| question_answer(columns))
         .or_else(|| pair(columns, SchemaKind::InputOutput, SOURCE, TARGET))
         .or_else(|| raw_text(columns))
+}
+
+fn preference(columns: &[String]) -> Option<SchemaGuess> {
+    let chosen = find(columns, &["chosen", "chosenresponse"])?;
+    let rejected = find(columns, &["rejected", "rejectedresponse"])?;
+    let prompt = find(columns, &["prompt", "question", "instruction", "input", "query"]);
+    let system = find(columns, &["system", "systemprompt"]);
+    Some(SchemaGuess {
+        kind: SchemaKind::Preference,
+        reason: format!("there are columns {chosen:?} and {rejected:?}"),
+        answer: Some(chosen),
+        rejected: Some(rejected),
+        system,
+        ..plain(prompt.into_iter().collect())
+    })
+}
+
+/// A question with its options in one list.
+fn listed_choice(columns: &[String]) -> Option<SchemaGuess> {
+    let question = find(columns, &["question", "query", "ctx", "questionstem", "goal", "sentence"])?;
+    let list = find(columns, &["choices", "options", "endings", "candidates"])?;
+    let answer = find(columns, &["answerkey", "answer", "label", "correct", "gold", "answerindex", "target"])?;
+    Some(SchemaGuess {
+        kind: SchemaKind::MultipleChoice,
+        reason: format!("there are a question, a list {list:?} and an answer"),
+        choice_list: Some(list),
+        answer: Some(answer),
+        ..plain(vec![question])
+    })
 }
 
 fn chat(columns: &[String]) -> Option<SchemaGuess> {
@@ -94,7 +147,8 @@ fn chat(columns: &[String]) -> Option<SchemaGuess> {
         None => (SchemaKind::ShareGpt, find(columns, &["conversations", "conversation"])?),
     };
     let system = find(columns, &["system", "systemprompt"]);
-    Some(SchemaGuess { kind, reason: format!("there is a column {column:?}"), system, ..plain(vec![column]) })
+    let tools = find(columns, &["tools", "functions"]);
+    Some(SchemaGuess { kind, reason: format!("there is a column {column:?}"), system, tools, ..plain(vec![column]) })
 }
 
 fn multiple_choice(columns: &[String]) -> Option<SchemaGuess> {
@@ -138,6 +192,13 @@ fn pair(columns: &[String], kind: SchemaKind, inputs: &[&str], answers: &[&str])
     let reason = format!("there are columns {input:?} and {answer:?}");
     let system = find(columns, &["system"]);
     Some(SchemaGuess { kind, reason, answer: Some(answer), system, ..plain(vec![input]) })
+}
+
+/// A question with its answer, after what it asks about where that is there.
+fn question_answer(columns: &[String]) -> Option<SchemaGuess> {
+    let guess = pair(columns, SchemaKind::QuestionAnswer, QUESTION, ANSWER)?;
+    let context = find(columns, &["context", "passage", "paragraph"]);
+    Some(SchemaGuess { input: context.into_iter().chain(guess.input).collect(), ..guess })
 }
 
 fn raw_text(columns: &[String]) -> Option<SchemaGuess> {

@@ -1,6 +1,7 @@
 //! The prompt template of a task: text with places for columns.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use trex_domain::PromptSpec;
 
@@ -46,11 +47,6 @@ impl Template {
         Ok(Self { parts })
     }
 
-    /// `{input}`.
-    pub(super) fn input_only() -> Self {
-        Self { parts: vec![Part::Input] }
-    }
-
     /// Whether `{input}` occurs.
     pub(super) fn needs_input(&self) -> bool {
         self.parts.contains(&Part::Input)
@@ -65,13 +61,13 @@ impl Template {
     }
 
     /// Fills the places; or the name of a column without value.
-    pub(super) fn render(&self, input: &str, values: &BTreeMap<String, String>) -> Result<String, String> {
+    pub(super) fn render(&self, input: &str, values: &BTreeMap<Arc<str>, String>) -> Result<String, String> {
         let mut text = String::new();
         for part in &self.parts {
             text.push_str(match part {
                 Part::Text(fixed) => fixed,
                 Part::Input => input,
-                Part::Column(name) => values.get(name).ok_or_else(|| name.clone())?.trim(),
+                Part::Column(name) => values.get(name.as_str()).ok_or_else(|| name.clone())?.trim(),
             });
         }
         Ok(text)

@@ -11,9 +11,14 @@ use crate::RawRow;
 fn table(fields: &[&str], rows: &[&[&str]]) -> RawTable {
     let row = |(number, cells): (usize, &&[&str])| {
         let values = fields.iter().zip(*cells).filter(|(_, cell)| **cell != "-");
-        let values: BTreeMap<String, String> =
-            values.map(|(name, cell)| ((*name).to_owned(), (*cell).to_owned())).collect();
-        RawRow { line: number as u64 + 1, byte_offset: 10 * number as u64, row: number as u64, values }
+        let values = values.map(|(name, cell)| ((*name).into(), (*cell).to_owned())).collect();
+        RawRow {
+            file: "t".into(),
+            line: number as u64 + 1,
+            byte_offset: 10 * number as u64,
+            row: number as u64,
+            values,
+        }
     };
     RawTable {
         fields: fields.iter().map(|name| (*name).to_owned()).collect(),
@@ -38,6 +43,18 @@ fn mapped(input: &str, answer: &str) -> FieldMap {
 
 fn built(table: &RawTable, spec: &PromptSpec, fields: &FieldMap) -> (Vec<Example>, Vec<QuarantinedRow>, SchemaGuess) {
     examples_from_table(table, "t", spec, fields).unwrap()
+}
+
+/// As the profile does it: everything guessed and nothing asked.
+fn guessed_examples(table: &RawTable, name: &str) -> (Vec<Example>, Vec<QuarantinedRow>, SchemaGuess) {
+    let fields = FieldMap::default();
+    let (schema, complete) = guessed_schema(table, &fields);
+    let prompt = bare_prompt();
+    let template = Template::parse(&prompt, &table.fields, name).unwrap();
+    let plan =
+        build::Plan { source_name: name, schema: &complete, template: &template, prompt: &prompt, fields: &fields };
+    let built = build::examples(&table.rows, &table.fields, &plan, &mut build::Labels::default());
+    (built.examples, built.quarantined, schema)
 }
 
 #[track_caller]
@@ -159,7 +176,8 @@ fn rows_that_do_not_fit_are_set_aside() {
     check_set_aside(&["messages"], &["no json"], "not JSON");
     check_set_aside(&["messages"], &["{}"], "not a list");
     check_set_aside(&["messages"], &["[]"], "no turns");
-    check_set_aside(&["messages"], &[r#"[{"role":"tool","content":"x"}]"#], "turn 1: the role \"tool\"");
+    check_set_aside(&["messages"], &[r#"[{"role":"narrator","content":"x"}]"#], "turn 1: the role \"narrator\"");
+    check_set_aside(&["messages"], &[r#"[{"role":"tool","content":"x"}]"#], "does not end with an answer");
     check_set_aside(&["messages"], &[r#"[{"role":"user","content":"x"}]"#], "does not end with an answer");
     check_set_aside(&["messages"], &[r#"[{"role":"assistant","content":"x"}]"#], "does not follow");
     check_set_aside(&["messages"], &[r#"[{"role":"user","content":null}]"#], "not text");
@@ -242,4 +260,57 @@ fn an_option_without_a_row_beside_unknown_labels_is_an_error() {
     let err = examples_from_table(&table, "t", &prompt("{input}", &["yes", "no"]), &FieldMap::default()).unwrap_err();
     assert_eq!(trex_domain::Problem::code(&err), "data.labels_unknown");
     assert!(err.to_string().contains("nope"), "{err}");
+}
+
+const TOOL_TALK: &str = r#"[{"role":"user","content":"weather?"},{"role":"assistant","content":null,"tool_calls":[{"type":"function","function":{"name":"get","arguments":"{\"city\":\"Rome\"}"}}]},{"role":"tool","content":"sunny"},{"role":"assistant","content":"It is sunny.","reasoning_content":"the tool said so"}]"#;
+
+#[test]
+fn tools_their_calls_and_answers_stay_in_the_conversation() {
+    let tools = r#"[{"type":"function","function":{"name":"get"}}]"#;
+    let (examples, quarantined, schema) = guessed_examples(&table(&["messages", "tools"], &[&[TOOL_TALK, tools]]), "t");
+    assert!(quarantined.is_empty(), "{quarantined:?}");
+    assert_eq!(schema.describe(), "messages (tools, messages)");
+    let turns: Vec<(Role, &str)> = examples[0].prompt.iter().map(|turn| (turn.role, turn.content.as_str())).collect();
+    assert!(
+        turns[0].0 == Role::System && turns[0].1.contains("<tools>\n{\"function\":{\"name\":\"get\"}"),
+        "{turns:?}"
+    );
+    assert_eq!(turns[1], (Role::User, "weather?"));
+    let call = "<tool_call>\n{\"name\": \"get\", \"arguments\": {\"city\":\"Rome\"}}\n</tool_call>";
+    assert_eq!(turns[2], (Role::Assistant, call));
+    assert_eq!(turns[3], (Role::User, "<tool_response>\nsunny\n</tool_response>"));
+    assert_eq!(examples[0].answer, "<think>\nthe tool said so\n</think>\nIt is sunny.");
+}
+
+#[test]
+fn preferences_carry_both_answers() {
+    let (examples, _, schema) =
+        guessed_examples(&table(&["prompt", "chosen", "rejected"], &[&["q", "good", "bad"]]), "t");
+    assert_eq!(schema.describe(), "preference pairs (prompt, chosen, rejected)");
+    assert_eq!(examples[0].prompt, [Message::user("q")]);
+    assert_eq!(
+        (examples[0].answer.as_str(), &examples[0].options[..]),
+        ("good", &["good".to_owned(), "bad".to_owned()][..])
+    );
+    let rows: &[&[&str]] = &[&["q", "a", "true"], &["q", "b", "False"]];
+    let (examples, quarantined, schema) = guessed_examples(&table(&["prompt", "completion", "label"], rows), "t");
+    assert_eq!(schema.describe(), "unpaired preference (prompt, completion, label)");
+    assert_eq!((examples.len(), examples[0].answer.as_str()), (1, "a"));
+    assert!(quarantined[0].reason.contains("a bad one"), "{quarantined:?}");
+}
+
+#[test]
+fn options_in_a_list_and_answers_that_point_into_it() {
+    let mmlu = table(&["question", "choices", "answer"], &[&["2+2?", r#"["3","4","5"]"#, "1"]]);
+    let (examples, _, schema) = guessed_examples(&mmlu, "t");
+    assert_eq!(schema.describe(), "multiple choice (question, choices, answer)");
+    assert_eq!((examples[0].prompt_text().as_str(), examples[0].answer.as_str()), ("2+2?\nA. 3\nB. 4\nC. 5", "B"));
+    let arc = r#"{"text":["ice","fire"],"label":["1","2"]}"#;
+    let arc = table(&["question", "choices", "answerKey"], &[&["hot?", arc, "2"]]);
+    assert_eq!(guessed_examples(&arc, "t").0[0].answer, "2");
+    let wrong = table(&["question", "choices", "answer"], &[&["2+2?", r#"["3","4"]"#, "7"]]);
+    assert!(guessed_examples(&wrong, "t").1[0].reason.contains("none of the options"));
+    let squad = table(&["context", "question", "answers"], &[&["Rome is old.", "old?", r#"{"text":["Rome"]}"#]]);
+    let (examples, ..) = guessed_examples(&squad, "t");
+    assert_eq!((examples[0].prompt_text().as_str(), examples[0].answer.as_str()), ("Rome is old.\n\nold?", "Rome"));
 }

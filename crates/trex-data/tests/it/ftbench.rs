@@ -105,3 +105,31 @@ fn profiles_guess_the_schema() {
         assert!(profile.rows.kept > 0, "{path}");
     }
 }
+
+/// Every file of the folder, and every folder of files, imports without a setting and without a row that is set aside.
+#[test]
+fn everything_imports_without_a_setting() {
+    let Some(folder) = folder() else { return };
+    let (mut num_files, mut num_rows) = (0, 0);
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let dataset = entry.unwrap().path();
+        for file in std::fs::read_dir(&dataset).unwrap() {
+            let path = file.unwrap().path();
+            let profile = profile_file(&path).unwrap();
+            assert_eq!((profile.rows.quarantined, profile.rows.kept), (0, profile.rows.input), "{}", path.display());
+            num_files += 1;
+            num_rows += profile.rows.kept;
+        }
+    }
+    assert_eq!(num_files, 18);
+    assert!(num_rows > 20_000, "{num_rows}");
+}
+
+#[test]
+fn a_folder_is_one_table_of_its_files() {
+    let Some(folder) = folder() else { return };
+    let profile = profile_file(&folder.join("sst2")).unwrap();
+    assert_eq!(profile.format, "tsv, no header, 3 files");
+    assert_eq!((profile.rows.kept, profile.rows.quarantined), (6920 + 872 + 1821, 0));
+    assert!(profile.schema.starts_with("classification (0, 1): "), "{}", profile.schema);
+}

@@ -1,0 +1,104 @@
+//! What is written is read back, and no field of a CSV file is a formula.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::operators::tests::{choice_row, open_row};
+use crate::{ExampleReader, TableFacts, profile_examples};
+
+fn rows() -> Vec<Example> {
+    let mut rows = vec![open_row(0, "What is\n\"that\"?", "a, b"), open_row(1, "=cmd|' /C calc'!A0", "-1")];
+    rows[0].prompt.insert(0, Message::system("Be brief."));
+    rows
+}
+
+#[track_caller]
+fn read_back(format: ExportFormat, rows: &[Example]) -> Vec<Example> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(format!("rows.{}", format.extension()));
+    write_export(&path, rows, format).unwrap();
+    let mut reader = ExampleReader::guessed(&path, &trex_domain::FieldMap::default()).unwrap();
+    let mut examples = Vec::new();
+    while let Some(chunk) = reader.next_chunk().unwrap() {
+        assert_eq!(chunk.quarantined, []);
+        examples.extend(chunk.examples);
+    }
+    examples
+}
+
+#[test]
+fn conversations_are_read_back_as_they_were() {
+    for format in [ExportFormat::Messages, ExportFormat::ShareGpt, ExportFormat::Parquet] {
+        let read = read_back(format, &rows());
+        for (read, row) in read.iter().zip(rows()) {
+            assert_eq!((&read.prompt, &read.answer), (&row.prompt, &row.answer), "{format:?}");
+        }
+        assert_eq!(read.len(), 2);
+    }
+    let read = read_back(ExportFormat::PromptCompletion, &rows()[1..]);
+    assert_eq!((read[0].prompt_text().as_str(), read[0].answer.as_str()), ("=cmd|' /C calc'!A0", "-1"));
+}
+
+#[test]
+fn pairs_are_read_back_and_rows_without_one_are_named() {
+    let mut pair = choice_row(0, "q", "yes");
+    pair.options.truncate(2);
+    let read = read_back(ExportFormat::Preference, std::slice::from_ref(&pair));
+    assert_eq!((&read[0].prompt, &read[0].options), (&pair.prompt, &pair.options));
+    let dir = tempfile::tempdir().unwrap();
+    let err = write_export(&dir.path().join("x"), &rows(), ExportFormat::Preference).unwrap_err();
+    assert!(matches!(err, DataError::NoPair { row } if row == "t/0"));
+}
+
+#[test]
+fn a_dataset_folder_names_its_splits_and_says_what_is_personal() {
+    let rows = [rows(), vec![open_row(2, "write to ada@example.org", "done")]].concat();
+    let profile = profile_examples("n", &TableFacts::of_generated(3), &rows, None);
+    let dir = tempfile::tempdir().unwrap();
+    let folder = HfFolder {
+        name: "my \"set\"",
+        train: &rows,
+        dev: &rows[..1],
+        test: &[],
+        profile: &profile,
+        outcome: None,
+        recipe: None,
+        license: None,
+    };
+    let written = write_hf_folder(dir.path(), &folder).unwrap();
+    assert_eq!(written.len(), 3);
+    let card = std::fs::read_to_string(dir.path().join("README.md")).unwrap();
+    assert!(card.starts_with("---\npretty_name: \"my \\\"set\\\"\"\nlicense: \"unknown\"\n"), "{card}");
+    assert!(card.contains("  - split: validation\n    path: data/validation-00000-of-00001.parquet"), "{card}");
+    assert!(!card.contains("split: test") && card.contains("- email: 1 rows"), "{card}");
+    let mut reader = ExampleReader::guessed(dir.path(), &trex_domain::FieldMap::default()).unwrap();
+    let mut num_rows = 0;
+    while let Some(chunk) = reader.next_chunk().unwrap() {
+        num_rows += chunk.examples.len();
+    }
+    assert_eq!(num_rows, 4);
+}
+
+#[test]
+fn entries_for_other_tools_are_of_their_form() {
+    let entry: serde_json::Value =
+        serde_json::from_str(&dataset_info_entry("mine", "train.jsonl", ExportFormat::Messages)).unwrap();
+    assert_eq!(entry["mine"]["tags"]["role_tag"], "role");
+    let block = axolotl_block("train.jsonl", ExportFormat::Messages);
+    assert!(block.contains("  - path: \"train.jsonl\"\n    ds_type: json\n    type: chat_template\n"), "{block}");
+}
+
+proptest! {
+    #[test]
+    fn no_field_of_a_csv_file_is_a_formula(text in "[=+@\\-\t\r\n \"',a＝]{0,12}") {
+        let csv = csv_text(&[open_row(0, &text, &text)]);
+        let mut reader = csv::Reader::from_reader(csv.as_bytes());
+        for record in reader.records() {
+            let record = record.unwrap();
+            for field in &record {
+                prop_assert!(!field.trim_start_matches(' ').starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝']), "{field:?}");
+            }
+            prop_assert!(record[1].ends_with(&text));
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Rows by how long they are and how hard the base model finds them. Measures no model itself.
+
+use rayon::prelude::*;
+use trex_domain::Example;
+
+use super::{Context, Outcome};
+use crate::DataError;
+use crate::profile::num_chars;
+
+/// Orders rows by characters; equal ones keep their order.
+pub(super) fn sort_by_length(mut rows: Vec<Example>, descending: bool) -> Outcome {
+    rows.sort_by_cached_key(|row| {
+        let length = i64::try_from(num_chars(row)).unwrap_or(i64::MAX);
+        if descending { -length } else { length }
+    });
+    Outcome::untouched(rows)
+}
+
+/// Drops the rows with the least and with the largest loss. A row without a loss is an error: a check that could not run
+/// must not pass.
+pub(super) fn filter(
+    rows: Vec<Example>,
+    drop_easiest: f64,
+    drop_hardest: f64,
+    context: &Context<'_>,
+) -> Result<Outcome, DataError> {
+    let losses = context.aids.losses.ok_or(DataError::NoLosses { row: None })?;
+    let mut ranked: Vec<(f64, usize)> = Vec::with_capacity(rows.len());
+    for (index, row) in rows.iter().enumerate() {
+        let loss = losses.get(super::compare::original_id(&row.id)).copied().filter(|loss| loss.is_finite());
+        ranked.push((loss.ok_or_else(|| DataError::NoLosses { row: Some(row.id.clone()) })?, index));
+    }
+    ranked.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a count is a count")]
+    let share = |share: f64| (share * rows.len() as f64).floor() as usize;
+    let (num_easy, num_hard) = (share(drop_easiest), share(drop_hardest));
+    let mut reasons = vec![None; rows.len()];
+    for (place, (_, index)) in ranked.iter().enumerate() {
+        let reason = if place < num_easy {
+            Some("easy for the base model")
+        } else if place + num_hard >= rows.len() {
+            Some("hardest for the base model")
+        } else {
+            None
+        };
+        if let Some(slot) = reasons.get_mut(*index) {
+            *slot = reason;
+        }
+    }
+    Ok(Outcome::without(rows, &reasons))
+}
+
+/// Drops rows by their number of tokens.
+pub(super) fn tokens(
+    rows: Vec<Example>,
+    tokens: std::ops::Range<usize>,
+    context: &Context<'_>,
+) -> Result<Outcome, DataError> {
+    let count = context.aids.num_tokens.ok_or(DataError::NoTokenizer)?;
+    let reason = |row: &Example| {
+        let length = count(row);
+        if length < tokens.start {
+            return Some("too few tokens");
+        }
+        (length >= tokens.end).then_some("too many tokens")
+    };
+    let reasons: Vec<_> = rows.par_iter().map(reason).collect();
+    Ok(Outcome::without(rows, &reasons))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::tests::{context, ids, open_row};
+    use super::super::{Aids, Context};
+    use super::*;
+
+    #[test]
+    fn easiest_and_hardest_rows_go() {
+        let rows: Vec<_> = (0..10).map(|row| open_row(row, "q", "a")).collect();
+        let losses: BTreeMap<String, f64> = (0..10).map(|row| (format!("t/{row}"), f64::from(9 - row))).collect();
+        let aids = Aids { losses: Some(&losses), ..Aids::default() };
+        let known = Context { aids, ..context("difficulty_filter") };
+        let outcome = filter(rows.clone(), 0.2, 0.1, &known).unwrap();
+        assert_eq!(ids(&outcome.rows), ["t/1", "t/2", "t/3", "t/4", "t/5", "t/6", "t/7"]);
+        assert!(matches!(
+            filter(rows, 0.2, 0.1, &context("difficulty_filter")),
+            Err(DataError::NoLosses { row: None })
+        ));
+        let unknown = vec![open_row(77, "q", "a")];
+        assert!(matches!(filter(unknown, 0.2, 0.1, &known), Err(DataError::NoLosses { row: Some(_) })));
+    }
+
+    #[test]
+    fn tokens_need_a_tokenizer() {
+        let rows = vec![open_row(0, "one two three", "a"), open_row(1, "one", "a")];
+        let count = |row: &Example| row.prompt_text().split(' ').count();
+        let aids = Aids { num_tokens: Some(&count), ..Aids::default() };
+        let known = Context { aids, ..context("token_filter") };
+        assert_eq!(ids(&tokens(rows.clone(), 2..4, &known).unwrap().rows), ["t/0"]);
+        assert!(matches!(tokens(rows, 2..4, &context("token_filter")), Err(DataError::NoTokenizer)));
+    }
+
+    #[test]
+    fn the_shortest_come_first() {
+        let rows = vec![open_row(0, "long one", "a"), open_row(1, "b", "a"), open_row(2, "c", "a")];
+        assert_eq!(ids(&sort_by_length(rows.clone(), false).rows), ["t/1", "t/2", "t/0"]);
+        assert_eq!(ids(&sort_by_length(rows, true).rows), ["t/0", "t/1", "t/2"]);
+    }
+}
