@@ -1,4 +1,4 @@
-//! The bundled model against chance: on some mini tasks it knows something, on none of them everything.
+//! The bundled model against chance: on most mini tasks it knows something, on none of them everything.
 //!
 //! `TREX_BASE_SPLIT=final cargo nextest run -p trex-cli --no-capture base_scores` prints the table of ARCHITECTURE.md.
 
@@ -13,17 +13,18 @@ use crate::program::Program;
 
 /// The seed of the data, of the order of options and of the intervals.
 const SEED: u64 = 1;
-/// Where the lower end of the base's interval lies above chance. Known gap: most of the ten tasks should stand here.
-const ABOVE_CHANCE: [u8; 3] = [1, 3, 8];
+/// On so many of the ten tasks at least the lower end of the base's interval lies above chance.
+const MOST: usize = 6;
 /// A base above it would leave too little to gain.
-const HEAD_ROOM_BELOW: f64 = 0.9;
+const HEAD_ROOM_BELOW: f64 = 0.95;
 
 const SCORING: Scoring = Scoring { item: score_item, all: aggregate };
 
 #[test]
-fn the_bundled_model_is_above_chance_on_its_tasks_and_perfect_on_none() {
+fn the_bundled_model_is_above_chance_on_most_tasks_and_perfect_on_none() {
     let program = Program::new();
     let split = std::env::var("TREX_BASE_SPLIT").unwrap_or_else(|_| "search".to_owned());
+    let mut num_above = 0;
     println!("| task | metric | base | 95 % interval | chance | above |\n|---|---|---:|---|---:|---|");
     for task in mini_tasks() {
         let data = task.generate(SEED);
@@ -36,6 +37,7 @@ fn the_bundled_model_is_above_chance_on_its_tasks_and_perfect_on_none() {
         let chance = task.chance(&items, SCORING).score();
         let base = base_score(&program, task, &split, &items);
         let is_above = base.ci95[0] > chance;
+        num_above += usize::from(is_above);
         let ([low, high], word) = (base.ci95, if is_above { "yes" } else { "no" });
         println!(
             "| {} {} | {} | {:.3} | [{low:.3}, {high:.3}] | {chance:.3} | {word} |",
@@ -45,13 +47,8 @@ fn the_bundled_model_is_above_chance_on_its_tasks_and_perfect_on_none() {
             base.value
         );
         assert!(base.value < HEAD_ROOM_BELOW, "{}: {}", task.name(), base.display());
-        assert!(
-            is_above || !ABOVE_CHANCE.contains(&task.number()),
-            "{}: {}, chance {chance:.3}",
-            task.name(),
-            base.display()
-        );
     }
+    assert!(num_above >= MOST, "above chance on {num_above} of ten");
 }
 
 /// Has a worker score the untouched model.
