@@ -2,6 +2,7 @@
 //!
 //! They are no tests: they take minutes, and their times belong to the machine that is named beside them.
 
+mod data;
 mod kill;
 mod machine;
 mod page;
@@ -27,6 +28,18 @@ pub(crate) enum Benchmark {
         /// Seed of the run
         #[arg(long, default_value_t = 0)]
         seed: u64,
+    },
+    /// Import, profile and near-duplicate removal beside polars, datasets and datasketch where these are installed
+    Data {
+        /// Megabytes of the generated file
+        #[arg(long, default_value_t = 2000)]
+        megabytes: u64,
+        /// Short documents for near-duplicate removal
+        #[arg(long, default_value_t = 1_000_000)]
+        documents: u64,
+        /// Short documents for the slower peers
+        #[arg(long, default_value_t = 100_000)]
+        peer_documents: u64,
     },
     /// Kills the demo at random moments, resumes it, and compares the result with an undisturbed run
     Kill {
@@ -54,6 +67,11 @@ pub(crate) fn bench(project: &Project, steps: &mut Steps, benchmark: &Benchmark)
     match benchmark {
         Benchmark::Demo { seed } => {
             let measurement = steps.step("bench demo", || measure_demo(project, &folder, *seed))?;
+            write(project, &folder, &measurement)
+        }
+        Benchmark::Data { megabytes, documents, peer_documents } => {
+            let plan = data::Plan { megabytes: *megabytes, documents: *documents, peer_documents: *peer_documents };
+            let measurement = steps.step("bench data", || data::measure(project, &folder, &plan))?;
             write(project, &folder, &measurement)
         }
         Benchmark::Kill { kills, seed } => {
