@@ -1,11 +1,13 @@
 //! One module per command: parse, call, print.
 
+pub(crate) mod as_trained;
 pub(crate) mod completions;
 pub(crate) mod data;
 pub(crate) mod doctor;
 pub(crate) mod init;
 pub(crate) mod make_model;
 pub(crate) mod model;
+pub(crate) mod recipe;
 pub(crate) mod report;
 pub(crate) mod repro;
 pub(crate) mod run;

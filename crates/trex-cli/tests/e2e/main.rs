@@ -11,6 +11,8 @@ mod bad_workspaces;
 #[cfg(test)]
 mod commands;
 #[cfg(test)]
+mod data;
+#[cfg(test)]
 mod kills;
 #[cfg(test)]
 mod life;
