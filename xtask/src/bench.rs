@@ -2,6 +2,7 @@
 //!
 //! They are no tests: they take minutes, and their times belong to the machine that is named beside them.
 
+mod data;
 mod kill;
 mod machine;
 mod page;
@@ -44,6 +45,18 @@ pub(crate) enum Benchmark {
         #[arg(long, default_value = "../shared/bench")]
         peers: PathBuf,
     },
+    /// Import, profile and near-duplicate removal beside polars, datasets and datasketch where these are installed
+    Data {
+        /// Megabytes of the generated file
+        #[arg(long, default_value_t = 2000)]
+        megabytes: u64,
+        /// Short documents for near-duplicate removal
+        #[arg(long, default_value_t = 1_000_000)]
+        documents: u64,
+        /// Short documents for the slower peers
+        #[arg(long, default_value_t = 100_000)]
+        peer_documents: u64,
+    },
     /// Kills the demo at random moments, resumes it, and compares the result with an undisturbed run
     Kill {
         /// How often a process is killed in all
@@ -75,6 +88,11 @@ pub(crate) fn bench(project: &Project, steps: &mut Steps, benchmark: &Benchmark)
         Benchmark::Train { rounds, steps: num_steps, python, peers } => {
             let plan = train::Plan { rounds: *rounds, steps: *num_steps, python: python.clone(), peers: peers.clone() };
             let measurement = steps.step("bench train", || train::measure(project, &folder, &plan))?;
+            write(project, &folder, &measurement)
+        }
+        Benchmark::Data { megabytes, documents, peer_documents } => {
+            let plan = data::Plan { megabytes: *megabytes, documents: *documents, peer_documents: *peer_documents };
+            let measurement = steps.step("bench data", || data::measure(project, &folder, &plan))?;
             write(project, &folder, &measurement)
         }
         Benchmark::Kill { kills, seed } => {

@@ -71,8 +71,10 @@ Interrupt at any time, even with kill -9: `trex resume` goes on and comes to the
     Config(ConfigArgs),
     /// Add and list base models.
     Model(ModelArgs),
-    /// Look at data.
+    /// Look at data, and write it in other forms.
     Data(DataArgs),
+    /// Check, compare and run data recipes.
+    Recipe(RecipeArgs),
     /// Say what this machine offers and what is missing.
     Doctor(DoctorArgs),
     /// Print a completion script for a shell.
@@ -249,11 +251,149 @@ pub(crate) struct DataArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DataCommand {
-    /// Read a file of any supported form and say what is in it.
-    Profile {
-        /// JSONL, JSON, CSV, TSV or text.
+    /// Read a file, an archive or a folder of any supported form and say what is in it.
+    Profile(ProfileArgs),
+    /// List the rows that could not be read or do not fit, with place and reason.
+    Quarantine(QuarantineArgs),
+    /// Show rows as conversations, or as a model is trained on them.
+    Show(ShowArgs),
+    /// Write the rows in a form that other tools load.
+    Export(ExportArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SourceArgs {
+    /// JSONL, JSON, CSV, TSV, text, Parquet or Arrow, also in .gz, .zst or .zip, or a folder of them.
+    pub(crate) file: PathBuf,
+    /// Column that is the input; guessed where absent.
+    #[arg(long)]
+    pub(crate) input: Option<String>,
+    /// Column with the answer; guessed where absent.
+    #[arg(long)]
+    pub(crate) answer: Option<String>,
+    /// Column whose equal values belong together.
+    #[arg(long)]
+    pub(crate) group: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProfileArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    /// Print a page with pictures.
+    #[arg(long)]
+    pub(crate) html: bool,
+    /// Count tokens with the tokenizer of this model.
+    #[arg(long)]
+    pub(crate) model: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct QuarantineArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    /// Print CSV that is safe to open in a spreadsheet.
+    #[arg(long)]
+    pub(crate) csv: bool,
+    /// Rows that are printed at most.
+    #[arg(long, default_value_t = usize::MAX, hide_default_value = true)]
+    pub(crate) limit: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    /// Show so many rows as the model sees them, with the trained tokens marked.
+    #[arg(long, value_name = "N")]
+    pub(crate) as_trained: Option<usize>,
+    /// Rows that are passed over first.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) skip: usize,
+    /// Rows that are shown, without --as-trained.
+    #[arg(long, default_value_t = 5)]
+    pub(crate) rows: usize,
+    /// Show only rows with this text in prompt or answer.
+    #[arg(long)]
+    pub(crate) filter: Option<String>,
+    /// Model whose tokenizer and chat template are used.
+    #[arg(long, default_value = "bundled")]
+    pub(crate) model: String,
+    /// Tokens of an example at most, as in training.
+    #[arg(long, default_value_t = 1024)]
+    pub(crate) max_length: usize,
+    /// Print a page instead of text.
+    #[arg(long, requires = "as_trained")]
+    pub(crate) html: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    /// File to write; a folder for hf.
+    #[arg(long, short)]
+    pub(crate) out: PathBuf,
+    /// messages, prompt-completion, preference, sharegpt, csv, parquet, or hf for a Hugging Face dataset folder.
+    #[arg(long, default_value = "messages")]
+    pub(crate) format: String,
+    /// Licence identifier for the card of a dataset folder.
+    #[arg(long)]
+    pub(crate) license: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecipeArgs {
+    #[command(subcommand)]
+    pub(crate) command: RecipeCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RecipeCommand {
+    /// Check a recipe and print it in its canonical form, with its hash.
+    Check {
+        /// A TOML file.
         file: PathBuf,
     },
+    /// Say what two recipes do differently.
+    Diff {
+        /// A TOML file.
+        before: PathBuf,
+        /// A TOML file.
+        after: PathBuf,
+    },
+    /// List the operators with their parameters, defaults and reasons.
+    Operators,
+    /// Print the JSON schema of recipe files.
+    Schema,
+    /// Run a recipe, and write what came out.
+    #[command(after_long_help = "\
+The result is kept in the workspace by content: a second run with the same recipe and the same data is found, not done.
+Ctrl-C stops in order; the same command goes on where it was stopped.")]
+    Run(RecipeRunArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecipeRunArgs {
+    /// A TOML file.
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) workspace: WorkspaceArgs,
+    /// Folder to write train, dev and test to; nothing is written where absent.
+    #[arg(long, short)]
+    pub(crate) out: Option<PathBuf>,
+    /// Form of the files, as for `trex data export`.
+    #[arg(long, default_value = "messages")]
+    pub(crate) format: String,
+    /// JSON lines with `id` and `loss` of each row under the base model, for difficulty_filter.
+    #[arg(long)]
+    pub(crate) losses: Option<PathBuf>,
+    /// Model whose tokenizer counts, for token_filter.
+    #[arg(long)]
+    pub(crate) model: Option<String>,
+    /// Licence identifier for the card of a dataset folder.
+    #[arg(long)]
+    pub(crate) license: Option<String>,
 }
 
 #[derive(Debug, Args)]

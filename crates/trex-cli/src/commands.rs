@@ -1,5 +1,6 @@
 //! One module per command: parse, call, print.
 
+pub(crate) mod as_trained;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod data;
@@ -10,6 +11,7 @@ pub(crate) mod make_model;
 pub(crate) mod measure;
 pub(crate) mod model;
 pub(crate) mod probe;
+pub(crate) mod recipe;
 pub(crate) mod report;
 pub(crate) mod repro;
 pub(crate) mod run;

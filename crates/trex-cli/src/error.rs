@@ -116,6 +116,20 @@ pub(crate) enum CommandError {
         /// As given.
         name: String,
     },
+    /// Nothing of the shown rows would be trained on.
+    #[error("none of {num_rows} rows has a token to train on")]
+    NothingTrained {
+        /// Rows that were looked at.
+        num_rows: usize,
+    },
+    /// A form of export that does not exist.
+    #[error("there is no export format {name:?}")]
+    UnknownFormat {
+        /// As given.
+        name: String,
+        /// The nearest known one.
+        nearest: Option<String>,
+    },
     /// No folder for models and caches can be found.
     #[error("no cache folder: neither TREX_CACHE, XDG_CACHE_HOME nor HOME is set")]
     NoCacheFolder,
@@ -170,6 +184,8 @@ impl Problem for CommandError {
             Self::NoRun { .. } => "run.none",
             Self::UnfinishedRun { .. } => "run.unfinished",
             Self::UnknownNode { .. } => "run.unknown_node",
+            Self::NothingTrained { .. } => "data.nothing_trained",
+            Self::UnknownFormat { .. } => "data.unknown_format",
             Self::NoCacheFolder => "cli.no_cache_folder",
             Self::OutputExists { .. } => "export.exists",
             Self::OtherAdapterShape { .. } => "adapter.other_shape",
@@ -201,6 +217,13 @@ impl Problem for CommandError {
             Self::NoRun { .. } => "begin one with `trex run TASK --workspace DIR`".to_owned(),
             Self::UnfinishedRun { .. } => "go on with `trex resume`, or begin another with `trex run --new`".to_owned(),
             Self::UnknownNode { .. } => "`trex tree` lists the nodes".to_owned(),
+            Self::NothingTrained { .. } => {
+                "check which column is the answer with `trex data profile`, and name it with --answer; answers longer than --max-length are not trained on either".to_owned()
+            }
+            Self::UnknownFormat { nearest, .. } => did_you_mean(
+                nearest,
+                "known are messages, prompt-completion, preference, sharegpt, csv, parquet, hf",
+            ),
             Self::NoCacheFolder => "set TREX_CACHE to a folder that you may write to".to_owned(),
             Self::OutputExists { .. } => "give a folder that is absent or empty with --out".to_owned(),
             Self::OtherAdapterShape { .. } => {

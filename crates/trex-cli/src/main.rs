@@ -47,6 +47,7 @@ fn dispatch(cli: Cli, output: &mut Output) -> Result<ExitCode, CliError> {
         Command::BaseGguf(args) => commands::probe::base_gguf(&args, output)?,
         Command::Model(args) => commands::model::run(&args, output)?,
         Command::Data(args) => commands::data::run(&args, output)?,
+        Command::Recipe(args) => commands::recipe::run(&args, output)?,
         Command::Doctor(args) => commands::doctor::run(&args, output)?,
         Command::Completions { shell } => commands::completions::run(shell, output)?,
         Command::Worker => return Ok(commands::worker::run()),

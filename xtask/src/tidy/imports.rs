@@ -35,6 +35,10 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("candle-core", &["trex-train"]),
     // Several of its operations silently have no backward pass.
     ("candle-nn", &[]),
+    ("arrow-array", &["trex-data"]),
+    ("arrow-ipc", &["trex-data"]),
+    ("arrow-schema", &["trex-data"]),
+    ("parquet", &["trex-data"]),
     ("rusqlite", &["trex-store"]),
     ("rusqlite_migration", &["trex-store"]),
     ("hf-hub", &["trex-research"]),

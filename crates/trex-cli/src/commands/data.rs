@@ -1,17 +1,222 @@
-//! `trex data profile`: what a file holds.
+//! `trex data`: what a source holds, which of its rows are bad, how it is trained on, and its rows in other forms.
 
 use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _};
+use std::path::{Path, PathBuf};
 
-use trex_domain::DataProfile;
+use serde_json::{Value, json};
+use trex_chat::ChatModel;
+use trex_data::{
+    DataError, ExampleReader, ExportFormat, HfFolder, ProfileOptions, TableFacts, axolotl_block, dataset_info_entry,
+    profile_examples, profile_html, profile_source, quarantine_csv, write_export, write_hf_folder,
+};
+use trex_domain::{DataProfile, Example, FieldMap, QuarantinedRow, RowCounts, nearest};
 
-use crate::args::{DataArgs, DataCommand};
-use crate::error::CliError;
+use crate::args::{DataArgs, DataCommand, ExportArgs, ProfileArgs, QuarantineArgs, ShowArgs, SourceArgs};
+use crate::commands::as_trained;
+use crate::error::{CliError, CommandError};
 use crate::output::Output;
+use crate::{system, wiring};
 
 pub(crate) fn run(args: &DataArgs, output: &mut Output) -> Result<(), CliError> {
-    let DataCommand::Profile { file } = &args.command;
-    let profile = trex_data::profile_file(file)?;
+    match &args.command {
+        DataCommand::Profile(args) => profile(args, output),
+        DataCommand::Quarantine(args) => quarantine(args, output),
+        DataCommand::Show(args) => show(args, output),
+        DataCommand::Export(args) => export(args, output),
+    }
+}
+
+fn fields(args: &SourceArgs) -> FieldMap {
+    FieldMap {
+        input: args.input.clone(),
+        answer: args.answer.clone(),
+        group: args.group.clone(),
+        ..FieldMap::default()
+    }
+}
+
+/// Says on a terminal how far a long reading is; `false` once the person wants to stop.
+pub(crate) fn told(progress: &str) -> bool {
+    if io::stderr().is_terminal() {
+        eprint!("\r\u{1b}[K{progress}");
+    }
+    !system::stop_requested()
+}
+
+/// Takes the line of [`told`] away.
+pub(crate) fn told_all() {
+    if io::stderr().is_terminal() {
+        eprint!("\r\u{1b}[K");
+    }
+}
+
+fn profile(args: &ProfileArgs, output: &mut Output) -> Result<(), CliError> {
+    system::catch_stop_signals();
+    let chat = args.model.as_deref().map(chat_model).transpose()?;
+    let count = chat.as_ref().map(|chat| move |row: &Example| num_tokens(chat, row));
+    let mut progress = |rows: RowCounts| told(&format!("{} rows read", rows.input));
+    let options = ProfileOptions {
+        fields: fields(&args.source),
+        num_tokens: count.as_ref().map(|count| -> &(dyn Fn(&Example) -> usize + Sync) { count }),
+        progress: Some(&mut progress),
+    };
+    let profile = profile_source(&args.source.file, options)?;
+    told_all();
+    if args.html && !output.is_json() {
+        return output.line(profile_html(&profile).trim_end());
+    }
     output.result(&profile, || profile_text(&profile))
+}
+
+/// The tokenizer and template of a model by name.
+pub(crate) fn chat_model(name: &str) -> Result<ChatModel, CliError> {
+    Ok(ChatModel::load(&wiring::find_model(name)?.dir)?)
+}
+
+/// Tokens of prompt and answer; rows without an answer count their prompt.
+pub(crate) fn num_tokens(chat: &ChatModel, row: &Example) -> usize {
+    let prompt = row.rendered_prompt(0);
+    match chat.encode_example(&prompt, &row.answer, usize::MAX) {
+        Ok(encoded) => encoded.prompt.len() + encoded.completion.len(),
+        Err(_no_answer) => chat.encode_prompt(&prompt).map_or(0, |ids| ids.len()),
+    }
+}
+
+fn quarantine(args: &QuarantineArgs, output: &mut Output) -> Result<(), CliError> {
+    let mut reader = ExampleReader::guessed(&args.source.file, &fields(&args.source))?;
+    let (mut rows, mut num_quarantined, mut num_input) = (Vec::new(), 0, 0);
+    while let Some(chunk) = reader.next_chunk()? {
+        num_input += chunk.input;
+        num_quarantined += chunk.quarantined.len();
+        let free = args.limit.saturating_sub(rows.len());
+        rows.extend(chunk.quarantined.into_iter().take(free));
+    }
+    if args.csv && !output.is_json() {
+        return output.line(quarantine_csv(&rows).trim_end());
+    }
+    let value = json!({ "in": num_input, "quarantined": num_quarantined, "rows": rows });
+    output.result(&value, || quarantine_text(&rows, num_quarantined, num_input))
+}
+
+fn quarantine_text(rows: &[QuarantinedRow], num_quarantined: usize, num_input: usize) -> String {
+    let mut text = format!("{num_quarantined} of {num_input} rows are quarantined\n");
+    for row in rows {
+        let excerpt: String = row.excerpt.chars().take(80).collect();
+        let excerpt = excerpt.replace(char::is_control, " ");
+        writeln!(text, "{}:{} (byte {}): {}\n    {excerpt}", row.file, row.line, row.byte_offset, row.reason)
+            .expect("writing to a string cannot fail");
+    }
+    text
+}
+
+/// The rows that are wanted of a source.
+fn wanted_rows(args: &ShowArgs, count: usize) -> Result<Vec<Example>, DataError> {
+    let mut reader = ExampleReader::guessed(&args.source.file, &fields(&args.source))?;
+    let fits = |row: &Example| {
+        args.filter.as_ref().is_none_or(|text| row.prompt_text().contains(text) || row.answer.contains(text))
+    };
+    let (mut rows, mut skipped) = (Vec::new(), 0);
+    while let Some(chunk) = reader.next_chunk()? {
+        for row in chunk.examples.into_iter().filter(fits) {
+            if skipped < args.skip {
+                skipped += 1;
+            } else if rows.len() < count {
+                rows.push(row);
+            }
+        }
+        if rows.len() == count {
+            break;
+        }
+    }
+    Ok(rows)
+}
+
+fn show(args: &ShowArgs, output: &mut Output) -> Result<(), CliError> {
+    if let Some(count) = args.as_trained {
+        let rows = wanted_rows(args, count)?;
+        let chat = chat_model(&args.model)?;
+        let view = as_trained::view(&chat, &rows, args.max_length)?;
+        if args.html && !output.is_json() {
+            return output.line(as_trained::html(&view).trim_end());
+        }
+        let has_colour = output.is_terminal();
+        return output.result(&view, || as_trained::text(&view, has_colour));
+    }
+    let rows = wanted_rows(args, args.rows)?;
+    output.result(&rows, || rows.iter().map(row_text).collect::<Vec<_>>().join("\n"))
+}
+
+fn row_text(row: &Example) -> String {
+    let mut text = format!("── {}\n", row.id);
+    for turn in &row.prompt {
+        writeln!(text, "{}: {}", turn.role.as_str(), turn.content).expect("writing to a string cannot fail");
+    }
+    writeln!(text, "→ {}", row.answer).expect("writing to a string cannot fail");
+    text
+}
+
+fn export(args: &ExportArgs, output: &mut Output) -> Result<(), CliError> {
+    let mut reader = ExampleReader::guessed(&args.source.file, &fields(&args.source))?;
+    let (mut rows, mut counts) = (Vec::new(), RowCounts::default());
+    while let Some(chunk) = reader.next_chunk()? {
+        counts.input += chunk.input;
+        counts.quarantined += chunk.quarantined.len();
+        rows.extend(chunk.examples);
+    }
+    counts.kept = rows.len();
+    let facts = TableFacts::of_reader(&reader, counts, Vec::new());
+    let name = reader.name().to_owned();
+    let profile = profile_examples(&name, &facts, &rows, None);
+    let folder = HfFolder {
+        name: &name,
+        train: &rows,
+        dev: &[],
+        test: &[],
+        profile: &profile,
+        outcome: None,
+        recipe: None,
+        license: args.license.as_deref(),
+    };
+    let written = write_form(&args.out, &args.format, &folder)?;
+    let value = json!({ "rows": counts, "written": written });
+    output.result(&value, || {
+        format!("{} rows written, {} quarantined\n{}", counts.kept, counts.quarantined, written_text(&written))
+    })
+}
+
+/// Writes the training rows of a folder in a form, beside entries for other tools where these read it.
+pub(crate) fn write_form(out: &Path, format: &str, folder: &HfFolder<'_>) -> Result<Value, CliError> {
+    if format == "hf" {
+        let written: Vec<PathBuf> = write_hf_folder(out, folder)?;
+        return Ok(json!({ "files": written }));
+    }
+    let known = ExportFormat::ALL;
+    let Some((_, form)) = known.iter().find(|(name, _)| *name == format) else {
+        let nearest = nearest(format, known.iter().map(|(name, _)| *name).chain(["hf"])).map(str::to_owned);
+        return Err(CommandError::UnknownFormat { name: format.to_owned(), nearest }.into());
+    };
+    write_export(out, folder.train, *form)?;
+    let file = out.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    Ok(json!({
+        "files": [out],
+        "dataset_info": dataset_info_entry(folder.name, &file, *form),
+        "axolotl": axolotl_block(&out.display().to_string(), *form),
+    }))
+}
+
+/// What was written, for people.
+pub(crate) fn written_text(written: &Value) -> String {
+    let mut text = String::new();
+    for file in written["files"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        writeln!(text, "{file}").expect("writing to a string cannot fail");
+    }
+    for (what, key) in [("for dataset_info.json of LLaMA-Factory", "dataset_info"), ("for Axolotl", "axolotl")] {
+        if let Some(block) = written[key].as_str() {
+            writeln!(text, "\n{what}:\n{}", block.trim_end()).expect("writing to a string cannot fail");
+        }
+    }
+    text
 }
 
 fn profile_text(profile: &DataProfile) -> String {
@@ -23,22 +228,32 @@ fn profile_text(profile: &DataProfile) -> String {
     if profile.schema.starts_with("unknown") {
         text.push_str("hint: say in a task file, under [data.fields], which columns are input and answer\n");
     }
+    let about = if profile.duplicates_estimated { "about " } else { "" };
     let counts = [
-        ("exact duplicates", profile.exact_duplicates),
-        ("near duplicates", profile.near_duplicates),
-        ("rows whose prompt has another answer elsewhere", profile.conflicting_answers),
-        ("empty", profile.empty),
-        ("rows that look personal", profile.pii_rows),
+        ("exact duplicates", about, profile.exact_duplicates),
+        ("near duplicates", "", profile.near_duplicates),
+        ("rows whose prompt has another answer elsewhere", about, profile.conflicting_answers),
+        ("empty", "", profile.empty),
+        ("rows that look personal", "", profile.pii_rows),
     ];
-    for (what, count) in counts {
-        writeln!(text, "{what}: {count}").expect("writing to a string cannot fail");
+    for (what, about, count) in counts {
+        writeln!(text, "{what}: {about}{count}").expect("writing to a string cannot fail");
     }
-    for (label, count) in &profile.labels {
-        writeln!(text, "  label {label:?}: {count}").expect("writing to a string cannot fail");
-    }
-    for bucket in &profile.lengths {
-        writeln!(text, "  {}–{} characters: {} rows", bucket.from, bucket.to - 1, bucket.rows)
+    if profile.near_duplicates_among < rows.kept {
+        writeln!(text, "  near duplicates were looked for among the first {} rows", profile.near_duplicates_among)
             .expect("writing to a string cannot fail");
+    }
+    let named = [("personal", &profile.pii), ("language", &profile.languages), ("label", &profile.labels)];
+    for (what, counts) in named {
+        for (name, count) in counts {
+            writeln!(text, "  {what} {name:?}: {count}").expect("writing to a string cannot fail");
+        }
+    }
+    for (unit, buckets) in [("characters", &profile.lengths), ("tokens", &profile.token_lengths)] {
+        for bucket in buckets {
+            writeln!(text, "  {}–{} {unit}: {} rows", bucket.from, bucket.to - 1, bucket.rows)
+                .expect("writing to a string cannot fail");
+        }
     }
     for row in &profile.quarantine_sample {
         writeln!(text, "  quarantined {}:{} (byte {}): {}", row.file, row.line, row.byte_offset, row.reason)

@@ -13,6 +13,8 @@ mod base_scores;
 #[cfg(test)]
 mod commands;
 #[cfg(test)]
+mod data;
+#[cfg(test)]
 mod exports;
 #[cfg(test)]
 mod kills;

@@ -1,0 +1,225 @@
+//! `trex recipe`: recipes checked, compared and run.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::json;
+use trex_data::{
+    Aids, DataService, HfFolder, NearDedupCurve, RecipeFile, RecipeOutcome, RecipeProgress, RecipeRequest, TableFacts,
+    diff_recipes, near_dedup_curve, operator_docs, profile_examples, recipe_schema, run_recipe_file,
+};
+use trex_domain::{ContentHash, Example, Operator};
+
+use crate::args::{RecipeArgs, RecipeCommand, RecipeRunArgs};
+use crate::commands::data::{chat_model, num_tokens, told, told_all, write_form, written_text};
+use crate::error::CliError;
+use crate::output::Output;
+use crate::system;
+
+pub(crate) fn run(args: &RecipeArgs, output: &mut Output) -> Result<(), CliError> {
+    match &args.command {
+        RecipeCommand::Check { file } => check(file, output),
+        RecipeCommand::Diff { before, after } => diff(before, after, output),
+        RecipeCommand::Operators => operators(output),
+        RecipeCommand::Schema => output.line(recipe_schema().trim_end()),
+        RecipeCommand::Run(args) => run_file(args, output),
+    }
+}
+
+fn check(file: &Path, output: &mut Output) -> Result<(), CliError> {
+    let recipe = RecipeFile::read(file)?;
+    let (hash, canonical) = (recipe.hash()?, recipe.to_toml()?);
+    let curves: Vec<_> = recipe.operators.iter().filter_map(curve_of).collect();
+    let value = json!({ "hash": hash, "recipe": recipe, "near_dedup": curves });
+    output.result(&value, || {
+        let curves: String = curves.iter().map(curve_text).collect();
+        format!("# {hash}\n{curves}{canonical}")
+    })
+}
+
+/// How a step that looks for near-duplicates compares.
+fn curve_of(operator: &Operator) -> Option<NearDedupCurve> {
+    match operator {
+        Operator::NearDedup { threshold, .. } | Operator::DecontaminateNear { threshold, .. } => {
+            Some(near_dedup_curve(*threshold))
+        }
+        _ => None,
+    }
+}
+
+fn curve_text(curve: &NearDedupCurve) -> String {
+    let chances: Vec<String> =
+        curve.chances.iter().map(|(similarity, chance)| format!("{similarity}: {chance:.3}")).collect();
+    format!(
+        "# near duplicates: {} bands of {} values; chance that a pair is compared, by similarity: {}\n",
+        curve.bands,
+        curve.rows,
+        chances.join(", ")
+    )
+}
+
+fn diff(before: &Path, after: &Path, output: &mut Output) -> Result<(), CliError> {
+    let changes = diff_recipes(&RecipeFile::read(before)?, &RecipeFile::read(after)?)?;
+    output.result(&changes, || {
+        if changes.is_empty() {
+            return "the recipes say the same".to_owned();
+        }
+        let line = |change: &trex_data::RecipeChange| match (&change.before, &change.after) {
+            (Some(before), Some(after)) => format!("~ {}: {before} → {after}", change.setting),
+            (Some(before), None) => format!("- {}: {before}", change.setting),
+            (None, after) => format!("+ {}: {}", change.setting, after.as_deref().unwrap_or_default()),
+        };
+        changes.iter().map(line).collect::<Vec<_>>().join("\n")
+    })
+}
+
+fn operators(output: &mut Output) -> Result<(), CliError> {
+    let docs = operator_docs();
+    output.result(&docs, || {
+        let mut text = String::new();
+        for operator in &docs {
+            writeln!(text, "{}\n    {}", operator.name, operator.doc).expect("writing to a string cannot fail");
+            for parameter in &operator.parameters {
+                let default = parameter
+                    .default
+                    .as_ref()
+                    .map_or_else(|| "required".to_owned(), |value| format!("default {value}"));
+                writeln!(text, "    {} ({default}): {}", parameter.name, parameter.doc)
+                    .expect("writing to a string cannot fail");
+            }
+        }
+        text
+    })
+}
+
+/// A line of the file of losses.
+#[derive(Deserialize)]
+struct Loss {
+    id: String,
+    loss: f64,
+}
+
+fn run_file(args: &RecipeRunArgs, output: &mut Output) -> Result<(), CliError> {
+    system::catch_stop_signals();
+    let recipe = RecipeFile::read(&args.file)?;
+    let losses: Option<BTreeMap<String, f64>> = match &args.losses {
+        Some(path) => {
+            let lines: Vec<Loss> = trex_fs::read_lines(path)?;
+            Some(lines.into_iter().map(|line| (line.id, line.loss)).collect())
+        }
+        None => None,
+    };
+    let chat = args.model.as_deref().map(chat_model).transpose()?;
+    let count = chat.as_ref().map(|chat| move |row: &Example| num_tokens(chat, row));
+    let aids = Aids {
+        losses: losses.as_ref(),
+        num_tokens: count.as_ref().map(|count| -> &(dyn Fn(&Example) -> usize + Sync) { count }),
+    };
+    let aids_name = aids_name(args)?;
+    let base = args.file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let workspace = &args.workspace.workspace;
+    let request = RecipeRequest { recipe: &recipe, base, workspace, aids, aids_name: &aids_name };
+    let is_json = output.is_json();
+    let mut progress = |state: &RecipeProgress| {
+        if is_json {
+            output.line(&json!({ "type": "progress", "state": state }).to_string()).ok();
+        }
+        told(&format!("{}: {} rows read, {} there", state.stage, state.rows_read, state.rows_kept))
+    };
+    let (outcome, is_cached) = run_recipe_file(&request, &mut progress)?;
+    told_all();
+    let written = args.out.as_deref().map(|out| write(args, out, &recipe, &outcome)).transpose()?;
+    let value = json!({ "type": "done", "cached": is_cached, "outcome": outcome, "written": written });
+    output.result(&value, || {
+        let mut text = outcome_text(&outcome, is_cached);
+        text.push_str(&written.as_ref().map(written_text).unwrap_or_default());
+        text
+    })
+}
+
+/// What decides the result beside recipe and data: the losses by content, the tokenizer by name.
+fn aids_name(args: &RecipeRunArgs) -> Result<String, CliError> {
+    let losses = match &args.losses {
+        Some(path) => ContentHash::of_bytes(&trex_fs::read(path)?).to_string(),
+        None => String::new(),
+    };
+    let model = match &args.model {
+        Some(name) => crate::wiring::find_model(name)?.hash.to_string(),
+        None => String::new(),
+    };
+    Ok(format!("{losses}/{model}"))
+}
+
+fn write(
+    args: &RecipeRunArgs,
+    out: &Path,
+    recipe: &RecipeFile,
+    outcome: &RecipeOutcome,
+) -> Result<serde_json::Value, CliError> {
+    let service = DataService::new(&args.workspace.workspace);
+    let rows = |blob: &ContentHash| service.blobs().get_lines::<Example>(blob);
+    let (train, dev, test) = (rows(&outcome.train)?, rows(&outcome.dev)?, rows(&outcome.test)?);
+    let profile = profile_examples(&recipe.name, &TableFacts::of_generated(train.len()), &train, None);
+    let canonical = recipe.to_toml()?;
+    let folder = HfFolder {
+        name: &recipe.name,
+        train: &train,
+        dev: &dev,
+        test: &test,
+        profile: &profile,
+        outcome: Some(outcome),
+        recipe: Some(&canonical),
+        license: args.license.as_deref(),
+    };
+    if args.format == "hf" {
+        return write_form(out, "hf", &folder);
+    }
+    let extension = match args.format.as_str() {
+        "csv" => "csv",
+        "parquet" => "parquet",
+        _ => "jsonl",
+    };
+    let written = write_form(&out.join(format!("train.{extension}")), &args.format, &folder)?;
+    for (name, rows) in [("dev", &dev), ("test", &test)] {
+        if !rows.is_empty() {
+            let part = HfFolder { train: rows, ..folder };
+            write_form(&out.join(format!("{name}.{extension}")), &args.format, &part)?;
+        }
+    }
+    trex_fs::write_json(&out.join("outcome.json"), outcome)?;
+    Ok(written)
+}
+
+fn outcome_text(outcome: &RecipeOutcome, is_cached: bool) -> String {
+    let mut text = String::new();
+    let [num_train, num_dev, num_test] = outcome.rows;
+    let how = if is_cached { "found in the workspace" } else { "made" };
+    writeln!(text, "{how}: {num_train} training rows, {num_dev} dev, {num_test} test")
+        .expect("writing to a string cannot fail");
+    for source in &outcome.sources {
+        let rows = source.rows;
+        writeln!(
+            text,
+            "source {}: {} ({}): {} in, {} kept, {} quarantined, {} filtered",
+            source.name, source.format, source.schema, rows.input, rows.kept, rows.quarantined, source.filtered
+        )
+        .expect("writing to a string cannot fail");
+    }
+    for (at, step) in outcome.ledger.steps.iter().enumerate() {
+        writeln!(text, "{:>3}. {}: {} → {}", at + 1, step.operator, step.rows_in, step.rows_out)
+            .expect("writing to a string cannot fail");
+        if step.changed + step.added > 0 {
+            writeln!(text, "       {} changed, {} added", step.changed, step.added)
+                .expect("writing to a string cannot fail");
+        }
+        for (reason, count) in &step.dropped {
+            writeln!(text, "       {count} dropped: {reason}").expect("writing to a string cannot fail");
+        }
+    }
+    let checked = if outcome.is_decontaminated { "compared" } else { "NOT compared" };
+    writeln!(text, "{checked} with evaluation items; {} training rows equal one", outcome.leaked)
+        .expect("writing to a string cannot fail");
+    text
+}
