@@ -10,7 +10,7 @@ use candle_core::{Device, Tensor};
 use half::bf16;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::json;
-use trex_domain::{SchedulerType, TrainConfig};
+use trex_domain::{DecayType, SchedulerKwargs, SchedulerType, TrainConfig};
 
 use crate::autograd::{Autograd, parameter};
 use crate::batch::TrainBatch;
@@ -69,6 +69,7 @@ pub fn pretrain(
     let schedule = TrainConfig {
         learning_rate: settings.learning_rate,
         lr_scheduler_type: SchedulerType::WarmupStableDecay,
+        lr_scheduler_kwargs: SchedulerKwargs { decay_type: Some(DecayType::Linear), ..SchedulerKwargs::default() },
         warmup_ratio: 0.03,
         weight_decay: 0.1,
         adam_beta2: 0.95,

@@ -6,3 +6,7 @@ mod bad_input;
 mod fixture;
 #[cfg(test)]
 mod jobs;
+#[cfg(test)]
+mod methods;
+#[cfg(test)]
+mod worker;
