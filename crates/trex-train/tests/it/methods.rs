@@ -192,7 +192,7 @@ fn training_stops_when_the_dev_loss_does_not_fall_and_keeps_the_best() {
     assert!(best.steps < 60 && sink.events.iter().any(said), "{} steps", best.steps);
     let losses: Vec<f64> = best.curve.iter().map(|point| point.eval_loss.unwrap()).collect();
     let lowest = losses.iter().copied().fold(f64::INFINITY, f64::min);
-    let at = losses.iter().position(|loss| *loss == lowest).unwrap();
+    let at = losses.iter().position(|loss| loss.total_cmp(&lowest).is_eq()).unwrap();
     assert_eq!(at + 1 + 3, best.steps, "{losses:?}");
     // The best weights are those of a training that ends there.
     let last = run(&job("last", false));
