@@ -258,7 +258,7 @@ pub(crate) enum DataCommand {
     /// Show rows as conversations, or as a model is trained on them.
     Show(ShowArgs),
     /// Write the rows in a form that other tools load.
-    Export(ExportArgs),
+    Export(DataExportArgs),
 }
 
 #[derive(Debug, Args)]
@@ -328,7 +328,7 @@ pub(crate) struct ShowArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct ExportArgs {
+pub(crate) struct DataExportArgs {
     #[command(flatten)]
     pub(crate) source: SourceArgs,
     /// File to write; a folder for hf.

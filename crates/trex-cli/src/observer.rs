@@ -74,9 +74,12 @@ impl Observer for LiveObserver<'_> {
 impl LiveObserver<'_> {
     fn show_progress(&mut self, what: &str, event: &WorkerEvent, state: &RunState) {
         match event {
-            WorkerEvent::Progress { phase, done, total, rate } => {
+            WorkerEvent::Progress { phase, done, total, rate, tokens_per_s, peak_rss_bytes, loss_ema } => {
                 if self.output.is_json() {
-                    let line = json!({"type": "progress", "what": what, "phase": phase, "done": done, "total": total, "rate": rate});
+                    let line = json!({
+                        "type": "progress", "what": what, "phase": phase, "done": done, "total": total, "rate": rate,
+                        "tokens_per_s": tokens_per_s, "peak_rss_bytes": peak_rss_bytes, "loss_ema": loss_ema,
+                    });
                     self.output.line(&line.to_string()).ok();
                     return;
                 }

@@ -347,6 +347,7 @@ mod tests {
             answer: answer.to_owned(),
             options: Vec::new(),
             group: None,
+            rejected: None,
             origin: Origin::default(),
         }
     }

@@ -126,6 +126,7 @@ mod tests {
             answer: "a".to_owned(),
             options: Vec::new(),
             group: group.map(String::from),
+            rejected: None,
             origin: Origin::default(),
         }
     }

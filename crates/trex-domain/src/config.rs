@@ -5,24 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::DomainError;
-
-/// How the learning rate moves after the warm-up (names of transformers' `lr_scheduler_type`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum SchedulerType {
-    /// Falls linearly to zero.
-    Linear,
-    /// Falls along half a cosine to zero.
-    #[default]
-    Cosine,
-    /// Stays.
-    Constant,
-    /// Stays after the warm-up, named so for transformers.
-    ConstantWithWarmup,
-    /// Stays, then falls linearly to zero over the last fifth of the steps (warm-up–stable–decay).
-    WarmupStableDecay,
-}
+use crate::{DomainError, SchedulerKwargs, SchedulerType};
 
 /// Which weights are trained.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -33,6 +16,28 @@ pub enum TrainMethod {
     Lora,
     /// Every weight.
     Full,
+}
+
+/// What is minimised (LLaMA-Factory calls it `stage`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TrainObjective {
+    /// Cross-entropy of the answers; prompts carry no loss.
+    #[default]
+    Sft,
+    /// Cross-entropy of every token of raw text, in blocks of `max_length` tokens (continued pre-training).
+    Pretrain,
+    /// Direct preference optimisation (Rafailov et al., 2023) of answers over rejected answers, against the frozen base.
+    Dpo,
+    /// Odds ratio preference optimisation (Hong et al., 2024), without a reference.
+    Orpo,
+}
+
+impl TrainObjective {
+    /// Whether rows are pairs of an answer and a rejected answer.
+    pub fn is_preference(self) -> bool {
+        matches!(self, Self::Dpo | Self::Orpo)
+    }
 }
 
 /// Number format of the forward and backward pass.
@@ -129,16 +134,22 @@ impl Default for LoraConfig {
 /// One training configuration. Defaults are this project's for LoRA on small models, not transformers'.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_excessive_bools, reason = "the switches are those of other trainers' files")]
 pub struct TrainConfig {
     /// Which weights are trained.
     pub method: TrainMethod,
+    /// What is minimised.
+    pub objective: TrainObjective,
     /// Adapter settings; ignored by full fine-tuning.
     pub lora: LoraConfig,
     /// Peak learning rate, above 0.
     pub learning_rate: f64,
     /// Shape of the schedule.
     pub lr_scheduler_type: SchedulerType,
-    /// Share of all steps that warm up, in [0, 1).
+    /// What only some schedules read.
+    pub lr_scheduler_kwargs: SchedulerKwargs,
+    /// Warm-up: below 1 a share of all steps, from 1 on a number of steps, as transformers 5 reads `warmup_steps`.
+    #[serde(alias = "warmup_steps")]
     pub warmup_ratio: f64,
     /// Optimiser steps of a full-fidelity trial, at least 1.
     pub max_steps: usize,
@@ -158,8 +169,34 @@ pub struct TrainConfig {
     pub adam_epsilon: f64,
     /// Longest example in tokens; longer prompts lose their beginning and the loss of it is reported.
     pub max_length: usize,
-    /// Label smoothing in [0, 1).
+    /// Label smoothing in [0, 1), as transformers' `LabelSmoother`; for DPO the share of pairs that are taken to be the
+    /// wrong way round, below 0.5.
     pub label_smoothing_factor: f64,
+    /// DPO's temperature, ORPO's weight of the odds ratio (TRL's `beta`), above 0.
+    pub beta: f64,
+    /// NEFTune (Jain et al., 2023): embeddings get uniform noise within ± alpha / √(length · width) in training; 0 is off.
+    pub neftune_noise_alpha: f64,
+    /// Whether short sequences share a block. Batches here are never padded and no sequence sees another, so sequences
+    /// are packed in any case, and the setting is taken for the sake of other trainers' files only.
+    pub packing: bool,
+    /// Most tokens of a micro-batch, which bounds memory; 0 leaves it to `per_device_train_batch_size`. A sequence that
+    /// is longer makes a micro-batch of its own. The loss does not depend on it but for rounding.
+    pub max_tokens_per_micro_batch: usize,
+    /// Whether the examples of an optimiser step are sorted by length before they are cut into micro-batches. It evens
+    /// out memory and time; the step's gradient is the same but for rounding.
+    pub group_by_length: bool,
+    /// Whether activations are computed again in the backward pass instead of kept, layer by layer.
+    pub gradient_checkpointing: bool,
+    /// Optimiser steps between two losses on the dev rows; 0 is never.
+    pub eval_steps: usize,
+    /// Evaluations without a better dev loss after which training stops; 0 is never.
+    pub early_stopping_patience: usize,
+    /// How much better is better, in nats.
+    pub early_stopping_threshold: f64,
+    /// Whether the result is the weights with the best dev loss instead of the last.
+    pub load_best_model_at_end: bool,
+    /// Checkpoints on the way that are kept, at least 1. The best weights are in each of them.
+    pub save_total_limit: usize,
     /// Number format.
     pub precision: Precision,
     /// Adapter to go on from: a PEFT folder, or a GGUF adapter; `lora` must have its shape.
@@ -171,9 +208,11 @@ impl Default for TrainConfig {
     fn default() -> Self {
         Self {
             method: TrainMethod::Lora,
+            objective: TrainObjective::Sft,
             lora: LoraConfig::default(),
             learning_rate: 2e-4,
             lr_scheduler_type: SchedulerType::Cosine,
+            lr_scheduler_kwargs: SchedulerKwargs::default(),
             warmup_ratio: 0.05,
             max_steps: 120,
             per_device_train_batch_size: 16,
@@ -185,6 +224,17 @@ impl Default for TrainConfig {
             adam_epsilon: 1e-8,
             max_length: 512,
             label_smoothing_factor: 0.0,
+            beta: 0.1,
+            neftune_noise_alpha: 0.0,
+            packing: false,
+            max_tokens_per_micro_batch: 0,
+            group_by_length: false,
+            gradient_checkpointing: false,
+            eval_steps: 0,
+            early_stopping_patience: 0,
+            early_stopping_threshold: 0.0,
+            load_best_model_at_end: false,
+            save_total_limit: 1,
             precision: Precision::F32,
             adapter: None,
         }
@@ -194,76 +244,108 @@ impl Default for TrainConfig {
 impl TrainConfig {
     /// Checks every range; the error names the field, the value and what is allowed.
     pub fn validate(&self) -> Result<(), DomainError> {
-        let unit = |value: f64| (0.0..1.0).contains(&value);
-        let checks = [
+        let checks = self.optimizer_checks().into_iter().chain(self.data_checks()).chain(self.lora_checks());
+        for (field, value, valid, allowed) in checks {
+            if !valid {
+                return Err(DomainError::OutOfRange { field, value: value.to_string(), allowed });
+            }
+        }
+        self.lr_scheduler_kwargs.validate(self.lr_scheduler_type, self.learning_rate)?;
+        self.lora.target_modules.names().map(|_| ())
+    }
+
+    fn optimizer_checks(&self) -> Vec<Check> {
+        vec![
             (
                 "learning_rate",
                 self.learning_rate,
                 self.learning_rate > 0.0 && self.learning_rate < 1.0,
                 "above 0 and below 1",
             ),
-            ("warmup_ratio", self.warmup_ratio, unit(self.warmup_ratio), "in [0, 1)"),
-            ("max_steps", self.max_steps as f64, self.max_steps >= 1, "at least 1"),
             (
-                "per_device_train_batch_size",
-                self.per_device_train_batch_size as f64,
-                self.per_device_train_batch_size >= 1,
-                "at least 1",
+                "warmup_ratio",
+                self.warmup_ratio,
+                is_share(self.warmup_ratio) || is_count(self.warmup_ratio),
+                "a share in [0, 1) or a whole number of steps",
             ),
-            (
-                "gradient_accumulation_steps",
-                self.gradient_accumulation_steps as f64,
-                self.gradient_accumulation_steps >= 1,
-                "at least 1",
-            ),
-            ("weight_decay", self.weight_decay, unit(self.weight_decay), "in [0, 1)"),
+            at_least_one("max_steps", self.max_steps),
+            ("weight_decay", self.weight_decay, is_share(self.weight_decay), "in [0, 1)"),
             (
                 "max_grad_norm",
                 self.max_grad_norm,
                 self.max_grad_norm >= 0.0 && self.max_grad_norm.is_finite(),
                 "0 or more",
             ),
-            ("adam_beta1", self.adam_beta1, unit(self.adam_beta1), "in [0, 1)"),
-            ("adam_beta2", self.adam_beta2, unit(self.adam_beta2), "in [0, 1)"),
+            ("adam_beta1", self.adam_beta1, is_share(self.adam_beta1), "in [0, 1)"),
+            ("adam_beta2", self.adam_beta2, is_share(self.adam_beta2), "in [0, 1)"),
             ("adam_epsilon", self.adam_epsilon, self.adam_epsilon > 0.0, "above 0"),
+            ("beta", self.beta, self.beta > 0.0 && self.beta.is_finite(), "above 0"),
+            (
+                "neftune_noise_alpha",
+                self.neftune_noise_alpha,
+                self.neftune_noise_alpha >= 0.0 && self.neftune_noise_alpha.is_finite(),
+                "0 or more",
+            ),
+        ]
+    }
+
+    fn data_checks(&self) -> Vec<Check> {
+        let smoothing = self.label_smoothing_factor;
+        vec![
+            at_least_one("per_device_train_batch_size", self.per_device_train_batch_size),
+            at_least_one("gradient_accumulation_steps", self.gradient_accumulation_steps),
+            at_least_one("save_total_limit", self.save_total_limit),
             ("max_length", self.max_length as f64, self.max_length >= 8, "at least 8"),
-            ("label_smoothing_factor", self.label_smoothing_factor, unit(self.label_smoothing_factor), "in [0, 1)"),
-            ("lora.r", self.lora.r as f64, (1..=1024).contains(&self.lora.r), "from 1 to 1024"),
-            ("lora.lora_alpha", self.lora.lora_alpha as f64, self.lora.lora_alpha >= 1, "at least 1"),
-            ("lora.lora_dropout", self.lora.lora_dropout, unit(self.lora.lora_dropout), "in [0, 1)"),
-        ];
-        for (field, value, valid, allowed) in checks {
-            if !valid {
-                return Err(DomainError::OutOfRange { field, value: value.to_string(), allowed });
-            }
-        }
-        self.lora.target_modules.names().map(|_| ())
+            ("label_smoothing_factor", smoothing, is_share(smoothing), "in [0, 1)"),
+            (
+                "label_smoothing_factor",
+                smoothing,
+                smoothing < 0.5 || !self.objective.is_preference(),
+                "below 0.5 for preference pairs",
+            ),
+            (
+                "early_stopping_threshold",
+                self.early_stopping_threshold,
+                self.early_stopping_threshold >= 0.0,
+                "0 or more",
+            ),
+            (
+                "eval_steps",
+                self.eval_steps as f64,
+                self.eval_steps > 0 || (self.early_stopping_patience == 0 && !self.load_best_model_at_end),
+                "above 0 with early_stopping_patience or load_best_model_at_end",
+            ),
+        ]
+    }
+
+    fn lora_checks(&self) -> Vec<Check> {
+        let lora = &self.lora;
+        vec![
+            ("lora.r", lora.r as f64, (1..=1024).contains(&lora.r), "from 1 to 1024"),
+            ("lora.lora_alpha", lora.lora_alpha as f64, lora.lora_alpha >= 1, "at least 1"),
+            ("lora.lora_dropout", lora.lora_dropout, is_share(lora.lora_dropout), "in [0, 1)"),
+        ]
     }
 
     /// Examples per optimiser step.
     pub fn effective_batch_size(&self) -> usize {
         self.per_device_train_batch_size * self.gradient_accumulation_steps
     }
+}
 
-    /// Learning rate for optimiser step `step` (from 0) of `total` steps.
-    ///
-    /// Warm-up is linear from `1/warmup` of the peak, then the schedule runs over the remaining steps, as transformers'
-    /// `get_scheduler` does.
-    pub fn learning_rate_at(&self, step: usize, total: usize) -> f64 {
-        let warmup = (self.warmup_ratio * total as f64).ceil();
-        let step = step as f64;
-        if step < warmup {
-            return self.learning_rate * (step + 1.0) / (warmup + 1.0);
-        }
-        let progress = ((step - warmup) / (total as f64 - warmup).max(1.0)).clamp(0.0, 1.0);
-        let factor = match self.lr_scheduler_type {
-            SchedulerType::Linear => 1.0 - progress,
-            SchedulerType::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
-            SchedulerType::Constant | SchedulerType::ConstantWithWarmup => 1.0,
-            SchedulerType::WarmupStableDecay => ((1.0 - progress) / 0.2).min(1.0),
-        };
-        self.learning_rate * factor
-    }
+/// A field, its value, whether it is valid, and what is allowed.
+type Check = (&'static str, f64, bool, &'static str);
+
+fn at_least_one(field: &'static str, value: usize) -> Check {
+    (field, value as f64, value >= 1, "at least 1")
+}
+
+fn is_share(value: f64) -> bool {
+    (0.0..1.0).contains(&value)
+}
+
+fn is_count(value: f64) -> bool {
+    value >= 1.0 && value.fract() == 0.0 && value < 1e9
 }
 
 #[cfg(test)]
@@ -287,25 +369,15 @@ mod tests {
         check_rejected(|c| c.lora.r = 0, "lora.r");
         check_rejected(|c| c.lora.lora_alpha = 0, "lora.lora_alpha");
         check_rejected(|c| c.max_steps = 0, "max_steps");
+        check_rejected(|c| c.warmup_ratio = 1.5, "warmup_ratio");
+        check_rejected(|c| c.beta = 0.0, "beta");
+        check_rejected(|c| c.save_total_limit = 0, "save_total_limit");
+        check_rejected(|c| c.early_stopping_patience = 2, "eval_steps");
+        check_rejected(
+            |c| (c.objective, c.label_smoothing_factor) = (TrainObjective::Dpo, 0.5),
+            "label_smoothing_factor",
+        );
         check_rejected(|c| c.lora.target_modules = TargetModules::List(vec!["wq".into()]), "wq");
-    }
-
-    #[test]
-    fn schedules_start_low_peak_and_end() {
-        let config = |kind| TrainConfig {
-            lr_scheduler_type: kind,
-            warmup_ratio: 0.1,
-            learning_rate: 1e-3,
-            ..TrainConfig::default()
-        };
-        for kind in [SchedulerType::Linear, SchedulerType::Cosine, SchedulerType::WarmupStableDecay] {
-            let config = config(kind);
-            assert!(config.learning_rate_at(0, 100) < 2e-4);
-            assert!((config.learning_rate_at(10, 100) - 1e-3).abs() < 1e-9);
-            assert!(config.learning_rate_at(99, 100) < 6e-5);
-        }
-        assert!((config(SchedulerType::Constant).learning_rate_at(99, 100) - 1e-3).abs() < 1e-12);
-        assert!((config(SchedulerType::Cosine).learning_rate_at(55, 100) - 5e-4).abs() < 1e-9);
     }
 
     #[test]

@@ -79,6 +79,9 @@ pub struct Example {
     /// Rows that share a group never straddle two splits (a patient, a document, a near-duplicate cluster).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
+    /// An answer that is worse than the gold one, where preference pairs are trained on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<String>,
     /// Where it came from.
     pub origin: Origin,
 }
@@ -136,6 +139,7 @@ mod tests {
             answer: "b".into(),
             options: ["a", "b", "c", "d"].map(String::from).to_vec(),
             group: None,
+            rejected: None,
             origin: Origin::default(),
         };
         let text = |seed| example.rendered_prompt(seed)[0].content.clone();

@@ -10,7 +10,7 @@ use crate::{ContentHash, Cost, Metric, Precision, TrainConfig};
 /// What a worker process is asked to do; written to its standard input as one line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "job", rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "there is one job at a time")]
+#[expect(clippy::large_enum_variant, reason = "one exists per process, and it is passed by reference")]
 pub enum Job {
     /// Train one configuration for some steps.
     Train(TrainJob),
@@ -49,6 +49,13 @@ pub struct TrainJob {
     /// Which implementation computes the steps.
     #[serde(default)]
     pub backend: Backend,
+    /// Rows whose loss is computed every `eval_steps` steps, for early stopping: one [`crate::Example`] per line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dev: Option<PathBuf>,
+    /// Examples of a micro-batch where memory does not suffice for those of the configuration. Examples per optimiser
+    /// step and result stay the same but for rounding.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub micro_batch: Option<usize>,
 }
 
 /// Which implementation of forward and backward pass computes the steps of a training.
@@ -121,7 +128,7 @@ pub struct ItemScore {
 }
 
 /// One point of a training curve.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MetricPoint {
     /// Optimiser step, from 1.
     pub step: usize,
@@ -131,6 +138,12 @@ pub struct MetricPoint {
     pub learning_rate: f64,
     /// Global gradient norm before clipping.
     pub grad_norm: f64,
+    /// Exponential mean of the loss: nine tenths of the mean before, one tenth of this loss. 0 in old records.
+    #[serde(default)]
+    pub loss_ema: f64,
+    /// Loss on the dev rows after this step, where it was computed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eval_loss: Option<f64>,
 }
 
 /// What a finished training left behind.
@@ -194,6 +207,16 @@ impl FailureClass {
     }
 }
 
+impl Job {
+    /// Threads that it shall use; 0 leaves it to the machine.
+    pub fn threads(&self) -> usize {
+        match self {
+            Self::Train(job) => job.threads,
+            Self::Eval(job) => job.threads,
+        }
+    }
+}
+
 /// A line on a worker's standard output.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -210,6 +233,15 @@ pub enum WorkerEvent {
         total: usize,
         /// Units per second.
         rate: f64,
+        /// Tokens per second that go through the model; 0 where it is not known.
+        #[serde(default)]
+        tokens_per_s: f64,
+        /// Largest resident memory so far in bytes; 0 where it is not known.
+        #[serde(default)]
+        peak_rss_bytes: u64,
+        /// Exponential mean of the loss, while training.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        loss_ema: Option<f64>,
     },
     /// A point of the curve.
     Metric(MetricPoint),

@@ -13,12 +13,14 @@ mod hash;
 mod ids;
 mod interop;
 mod job;
+mod memory;
 mod ports;
 mod profile;
 mod recipe;
 mod report;
 mod rng;
 mod run_state;
+mod schedule;
 mod score;
 mod strategy;
 mod suggest;
@@ -26,7 +28,7 @@ mod task;
 mod time;
 mod transition;
 
-pub use config::{LoraConfig, Precision, SchedulerType, TargetModules, TrainConfig, TrainMethod};
+pub use config::{LoraConfig, Precision, TargetModules, TrainConfig, TrainMethod, TrainObjective};
 pub use cost::{Budget, BudgetLimit, Cost};
 pub use error::{DomainError, ErrorClass, Problem};
 pub use event::{CandidateNumbers, Comparison, Event, Phase, PruneReason, StopReason, StoredEvent, Verdict};
@@ -38,6 +40,7 @@ pub use job::{
     Backend, EvalDone, EvalJob, EvalMode, FailureClass, ItemScore, Job, JobOutcome, MetricPoint, TrainDone, TrainJob,
     WorkerEvent,
 };
+pub use memory::{MemoryBackend, MemoryEstimate, MicroBatch, estimate_memory};
 pub use ports::{
     Clock, DataPort, EventLog, Executor, ExportRequest, Exporter, ImportRequest, ImportedData, JobControl, ModelFacts,
     PreparedData, PreparedRequest, Researcher, StrategyRequest,
@@ -47,6 +50,7 @@ pub use recipe::{BalanceMode, Operator, OperatorCount, Recipe};
 pub use report::{BestModel, DuplicateCounts, NodeReport, Report, ReportScore, SeedNoise, VariantReport};
 pub use rng::seeded_rng;
 pub use run_state::{NodeRecord, RunState, TrialKey, TrialRecord, TrialStatus, VariantRecord};
+pub use schedule::{DecayType, SchedulerKwargs, SchedulerType};
 pub use score::{Metric, Score};
 pub use strategy::{Effect, Insight, Strategy, StrategyKind, Variant, VariantDiff};
 pub use suggest::nearest;

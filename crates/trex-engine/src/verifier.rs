@@ -1,6 +1,9 @@
 //! Stops what cannot work before it costs training time. Rules, not a model: each has a stable code and says what would help.
 
-use trex_domain::{BudgetLimit, Cost, Metric, ModelFacts, PreparedData, TaskKind, TaskSpec, TrainConfig, Variant};
+use trex_domain::{
+    BudgetLimit, Cost, MemoryBackend, Metric, MicroBatch, ModelFacts, PreparedData, TaskKind, TaskSpec, TrainConfig,
+    TrainMethod, TrainObjective, Variant, estimate_memory,
+};
 
 /// A variant that may be run.
 #[derive(Clone, Debug, PartialEq)]
@@ -150,25 +153,24 @@ fn warnings(proposal: &Proposal<'_>) -> Vec<String> {
     warnings
 }
 
-/// Estimates the peak memory of a training in bytes.
-///
-/// Weights in `f32`, plus for every trained value gradient, both moments and a copy (16 bytes), plus the activations that
-/// the backward pass needs: per token and layer about 14 rows of the residual width and 6 of the feed-forward width (the
-/// tensors that the graph keeps, counted in `decoder.rs`), plus three copies of the logits of supervised positions.
+/// Estimates the peak memory of a training in bytes, by the formula of [`trex_domain::estimate_memory`] for the
+/// implementation that takes the method; lengths are guessed from the mean example.
 pub fn estimate_memory_bytes(model: &ModelFacts, config: &TrainConfig, data: &PreparedData) -> u64 {
-    const BYTES: u64 = 4;
     const CHARS_PER_TOKEN: f64 = 3.0;
-    let wide = |n: usize| n as u64;
-    let per_layer = 2 * (model.hidden_size + model.num_heads * model.head_dim) // q and o
-        + 2 * (model.hidden_size + model.num_kv_heads * model.head_dim) // k and v
-        + 3 * (model.hidden_size + model.intermediate_size); // gate, up and down
-    let adapters = wide(config.lora.r * per_layer * model.num_layers);
+    /// Tokens of an answer, where only prompts have a length.
+    const ANSWER_TOKENS: usize = 8;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a mean of lengths")]
     let example_tokens = ((data.mean_chars / CHARS_PER_TOKEN) as usize + 16).min(config.max_length);
-    let tokens = wide(config.per_device_train_batch_size * example_tokens);
-    let activations = tokens * wide(model.num_layers * (14 * model.hidden_size + 6 * model.intermediate_size)) * BYTES;
-    let logits = 3 * wide(config.per_device_train_batch_size * 8 * model.vocab_size) * BYTES;
-    model.num_parameters * BYTES + adapters * 16 + activations + logits
+    let sequences = config.per_device_train_batch_size * if config.objective.is_preference() { 2 } else { 1 };
+    let answer = if config.objective == TrainObjective::Pretrain { example_tokens } else { ANSWER_TOKENS };
+    let batch = MicroBatch { tokens: (sequences * example_tokens) as u64, supervised: (sequences * answer) as u64 };
+    let engine_takes_it = config.method == TrainMethod::Lora
+        && !config.objective.is_preference()
+        && config.lora.lora_dropout == 0.0
+        && config.neftune_noise_alpha == 0.0
+        && !config.gradient_checkpointing;
+    let backend = if engine_takes_it { MemoryBackend::CpuEngine } else { MemoryBackend::Autograd };
+    estimate_memory(model, config, backend, batch).total()
 }
 
 #[cfg(test)]

@@ -152,7 +152,13 @@ fn died(status: std::io::Result<ExitStatus>, stderr: &str) -> JobOutcome {
         Err(err) => err.to_string(),
     };
     let tail = if stderr.is_empty() { String::new() } else { format!(": {stderr}") };
-    failed(FailureClass::Crashed, "worker.died", format!("the worker died ({how}){tail}"))
+    // What Rust's allocator prints before it aborts.
+    let (class, code) = if stderr.contains("memory allocation of ") {
+        (FailureClass::OutOfMemory, "worker.out_of_memory")
+    } else {
+        (FailureClass::Crashed, "worker.died")
+    };
+    failed(class, code, format!("the worker died ({how}){tail}"))
 }
 
 fn failed(class: FailureClass, code: &str, message: String) -> JobOutcome {

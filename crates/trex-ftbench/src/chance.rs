@@ -125,6 +125,7 @@ mod tests {
             id: row.to_string(),
             prompt: vec![Message::user("?")],
             answer: (*answer).to_owned(),
+            rejected: None,
             options: options.iter().map(|option| (*option).to_owned()).collect(),
             group: None,
             origin: Origin::default(),

@@ -57,6 +57,7 @@ pub fn practice_doc(seed: u64, index: u64) -> CorpusDoc {
         answer: item.answer,
         options: item.options,
         group: None,
+        rejected: None,
         origin: Origin::default(),
     };
     let mut turns = example.rendered_prompt(seed);

@@ -169,6 +169,7 @@ impl MiniTask {
             answer: item.answer,
             options: item.options,
             group: (has_group && keeps_groups).then_some(item.group),
+            rejected: None,
             origin: Origin { source: self.name(), row: index as u64, changed_by: Vec::new() },
         }
     }

@@ -108,6 +108,7 @@ pub fn train_done(name: &str, steps: usize) -> TrainDone {
         loss: 2.0 / step as f64,
         learning_rate: 2e-4,
         grad_norm: 1.0 / (1.0 + step as f64),
+        ..MetricPoint::default()
     };
     TrainDone {
         adapter: hash(&format!("adapter {name}")),

@@ -9,29 +9,38 @@ use trex_domain::{Backend, Precision, TrainJob, WorkerEvent};
 use crate::autograd::Autograd;
 use crate::decoder::Decoder;
 use crate::engine::{CpuEngine, Level};
-use crate::lora::Adapter;
 use crate::optimizer::Parameter;
-use crate::step::TrainStep;
+use crate::step::{Needs, TrainStep};
+use crate::trained::Trained;
 use crate::trainer::EventSink;
 use crate::{ModelConfig, TrainError, weights};
 
-/// Loads the frozen model of a job and puts the adapters that are trained on it.
+/// Makes the model of a job ready for steps, with the adapters that are trained on it where not all of it is trained.
 pub(crate) fn open(
     job: &TrainJob,
-    config: &ModelConfig,
-    adapter: &Adapter,
+    trained: &Trained<'_>,
+    tensors: BTreeMap<String, Tensor>,
     parameters: &[Parameter],
     sink: &mut dyn EventSink,
 ) -> Result<Box<dyn TrainStep>, TrainError> {
-    let bf16 = job.config.precision == Precision::Bf16;
-    let tensors = load_weights(&job.model_dir, config, bf16, job.backend)?;
-    if let Some(why) = refusal(config, job.config.lora.lora_dropout, job.backend) {
-        say(sink, job.backend, &why);
+    let config = trained.model;
+    let Some(why) = refusal(config, Needs::of(&job.config), job.backend) else {
+        if trained.is_full() {
+            return Ok(Box::new(CpuEngine::with_all_weights(config.clone(), tensors, parameters)?));
+        }
+        let bf16 = job.config.precision == Precision::Bf16;
+        let scale = job.config.lora.scale();
+        return Ok(Box::new(CpuEngine::new(config.clone(), tensors, parameters, scale, bf16)?));
+    };
+    say(sink, job.backend, &why);
+    let backend = if trained.is_full() {
+        let (model, vars) = Decoder::trainable(config.clone(), tensors, &Device::Cpu)?;
+        Autograd::with_all_weights(model, vars.into_iter().map(|(_, var)| var).collect())
+    } else {
         let model = Decoder::frozen(config.clone(), tensors, &Device::Cpu)?;
-        return Ok(Box::new(Autograd::with_adapter(model, adapter)?));
-    }
-    let scale = job.config.lora.scale();
-    Ok(Box::new(CpuEngine::new(config.clone(), tensors, parameters, scale, bf16)?))
+        Autograd::with_adapter(model, &trained.adapter(parameters)?)?
+    };
+    Ok(Box::new(backend.with_gradient_checkpointing(job.config.gradient_checkpointing)))
 }
 
 /// Puts all weights of a model in training.
@@ -40,7 +49,7 @@ pub(crate) fn open_all(
     initial: BTreeMap<String, Tensor>,
     parameters: &[Parameter],
 ) -> Result<Box<dyn TrainStep>, TrainError> {
-    if CpuEngine::refusal(config, 0.0, true).is_none() {
+    if CpuEngine::refusal(config, Needs { all_weights: true, ..Needs::default() }).is_none() {
         return Ok(Box::new(CpuEngine::with_all_weights(config.clone(), initial, parameters)?));
     }
     let (model, vars) = Decoder::trainable(config.clone(), initial, &Device::Cpu)?;
@@ -48,9 +57,9 @@ pub(crate) fn open_all(
 }
 
 /// Why the engine is not used; `None` where it is.
-pub(crate) fn refusal(config: &ModelConfig, lora_dropout: f64, backend: Backend) -> Option<String> {
+pub(crate) fn refusal(config: &ModelConfig, needs: Needs, backend: Backend) -> Option<String> {
     match backend {
-        Backend::Auto => CpuEngine::refusal(config, lora_dropout, false),
+        Backend::Auto => CpuEngine::refusal(config, needs),
         Backend::Autograd => Some("autograd was asked for".to_owned()),
     }
 }
@@ -69,7 +78,15 @@ pub(crate) fn load_weights(
     bf16: bool,
     backend: Backend,
 ) -> Result<BTreeMap<String, Tensor>, TrainError> {
-    let mut tensors = weights::load(dir, config, &Device::Cpu)?;
+    round_weights(weights::load(dir, config, &Device::Cpu)?, bf16, backend)
+}
+
+/// Rounds weights to bfloat16 where that is asked for and not done later.
+pub(crate) fn round_weights(
+    mut tensors: BTreeMap<String, Tensor>,
+    bf16: bool,
+    backend: Backend,
+) -> Result<BTreeMap<String, Tensor>, TrainError> {
     let packs = Level::detect().has_bf16() && backend == Backend::Auto;
     if bf16 && !packs {
         for (_, tensor) in tensors.iter_mut().filter(|(name, _)| name.contains("_proj.weight")) {

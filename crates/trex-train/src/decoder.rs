@@ -3,6 +3,7 @@
 //! [`ModelConfig`] says what a layer computes; nothing here asks for the family.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor, Var};
 use rand::Rng as _;
@@ -55,26 +56,37 @@ impl Layer {
 }
 
 /// Rotations of one batch.
-struct Tables {
+pub(crate) struct Tables {
     global: RopeTable,
     /// Of windowed layers, where they differ.
     local: Option<RopeTable>,
 }
 
-/// Random zeroing of adapter inputs in training.
-#[derive(Debug)]
+/// What disturbs a training pass: random zeroing of adapter inputs, noise on embeddings. A clone draws the same numbers.
+#[derive(Clone, Debug)]
 pub(crate) struct Dropout {
     rng: ChaCha8Rng,
     share: f64,
+    /// (tokens, hidden), added to the embeddings.
+    noise: Option<Arc<Vec<f32>>>,
 }
 
 impl Dropout {
     /// The stream for one micro-batch, so that a resumed training draws the same numbers.
     pub(crate) fn new(seed: u64, step: usize, micro: usize, share: f64) -> Option<Self> {
-        (share > 0.0).then(|| Self { rng: seeded_rng(seed, &format!("dropout/{step}/{micro}")), share })
+        (share > 0.0).then(|| Self { rng: seeded_rng(seed, &format!("dropout/{step}/{micro}")), share, noise: None })
+    }
+
+    /// Noise on embeddings, (tokens, hidden) in one row, beside dropout or without it.
+    pub(crate) fn with_noise(dropout: Option<Self>, noise: Vec<f32>) -> Self {
+        let dropout = dropout.unwrap_or_else(|| Self { rng: seeded_rng(0, "no dropout"), share: 0.0, noise: None });
+        Self { noise: Some(Arc::new(noise)), ..dropout }
     }
 
     fn apply(&mut self, x: &Tensor) -> candle_core::Result<Tensor> {
+        if self.share == 0.0 {
+            return Ok(x.clone());
+        }
         let keep = ops::single(1.0 / (1.0 - self.share));
         // A 32-bit draw is below share · 2³² with probability `share`.
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "share is in [0, 1)")]
@@ -185,25 +197,52 @@ impl Decoder {
         attend: Attend<'_>,
         mut dropout: Option<&mut Dropout>,
     ) -> Result<Tensor, TrainError> {
-        let ids = Tensor::from_slice(tokens, tokens.len(), &self.device)?;
         let tables = self.rotations(positions);
+        let mut x = self.embed(tokens, dropout.as_deref())?;
+        for number in 0..self.layers.len() {
+            x = self.layer(number, &x, &tables, attend, dropout.as_deref_mut())?;
+        }
+        self.last_norm(&x)
+    }
+
+    /// Input of the first layer, (tokens, hidden).
+    pub(crate) fn embed(&self, tokens: &[u32], dropout: Option<&Dropout>) -> Result<Tensor, TrainError> {
+        let ids = Tensor::from_slice(tokens, tokens.len(), &self.device)?;
         let mut x = self.embedding.index_select(&ids, 0)?;
         if let Some(scale) = self.config.variant.embedding_scale {
             x = (x * f64::from(scale))?;
         }
-        for (number, layer) in self.layers.iter().enumerate() {
-            let [q, k, v] = self.queries_keys_values(number, &x, &tables, dropout.as_deref_mut())?;
-            let mixed = attend(number, &q, &k, &v)?;
-            let input = adapter_input(&mixed, dropout.as_deref_mut())?;
-            let added = self.linear(&layer.attention_out, &mixed, &input)?;
-            x = (x + self.maybe_norm(added, layer.attention_norm.as_ref())?)?;
-            let added = self.feed_forward(layer, &x, dropout.as_deref_mut())?;
-            x = (x + self.maybe_norm(added, layer.output_norm.as_ref())?)?;
-        }
-        Ok(self.norm(&x, &self.norm)?)
+        let Some(noise) = dropout.and_then(|dropout| dropout.noise.as_ref()) else { return Ok(x) };
+        let noise = Tensor::from_slice(noise, x.shape(), &self.device)?;
+        Ok((x + noise)?)
     }
 
-    fn rotations(&self, positions: &[usize]) -> Tables {
+    /// Output of one layer for its input x, (tokens, hidden).
+    pub(crate) fn layer(
+        &self,
+        number: usize,
+        x: &Tensor,
+        tables: &Tables,
+        attend: Attend<'_>,
+        mut dropout: Option<&mut Dropout>,
+    ) -> Result<Tensor, TrainError> {
+        let layer = &self.layers[number];
+        let [q, k, v] = self.queries_keys_values(number, x, tables, dropout.as_deref_mut())?;
+        let mixed = attend(number, &q, &k, &v)?;
+        let input = adapter_input(&mixed, dropout.as_deref_mut())?;
+        let added = self.linear(&layer.attention_out, &mixed, &input)?;
+        let x = (x + self.maybe_norm(added, layer.attention_norm.as_ref())?)?;
+        let added = self.feed_forward(layer, &x, dropout)?;
+        Ok((&x + self.maybe_norm(added, layer.output_norm.as_ref())?)?)
+    }
+
+    /// Final hidden states of the last layer's output.
+    pub(crate) fn last_norm(&self, x: &Tensor) -> Result<Tensor, TrainError> {
+        Ok(self.norm(x, &self.norm)?)
+    }
+
+    /// Rotations of all layers for the given positions.
+    pub(crate) fn rotations(&self, positions: &[usize]) -> Tables {
         let table = |frequencies| RopeTable::new(positions, self.config.head_dim, frequencies);
         Tables { global: table(&self.config.frequencies()), local: self.config.local_frequencies().as_ref().map(table) }
     }
@@ -414,8 +453,6 @@ fn standard_normal(rng: &mut ChaCha8Rng) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::Variant;
     use crate::ops::testing::assert_close;

@@ -40,7 +40,7 @@ use crate::decoder::Dropout;
 use crate::layout::Segment;
 use crate::ops::{HeadShape, single};
 use crate::optimizer::{Gradients, Parameter};
-use crate::step::{Objective, TrainStep};
+use crate::step::{Needs, Objective, TrainStep, Weigh};
 use crate::{Architecture, ModelConfig, Rope, TrainError, Variant};
 
 /// A frozen model with adapters, ready for steps.
@@ -62,12 +62,10 @@ pub(crate) struct CpuEngine {
 
 impl CpuEngine {
     /// Why the engine leaves a job to autograd; `None` when it takes it.
-    pub(crate) fn refusal(config: &ModelConfig, lora_dropout: f64, trains_all: bool) -> Option<String> {
-        if lora_dropout > 0.0 {
-            return Some("lora_dropout is above 0".to_owned());
-        }
-        (trains_all && !is_plain_llama(config))
-            .then(|| format!("all weights of {} are trained", config.variant.architecture.class_name()))
+    pub(crate) fn refusal(config: &ModelConfig, needs: Needs) -> Option<String> {
+        let takes_all = needs.all_weights && is_plain_llama(config);
+        let needs = Needs { all_weights: needs.all_weights && !takes_all, ..needs };
+        needs.first().map(str::to_owned)
     }
 
     /// Takes the weights of a model and the adapters that are trained, named as in PEFT and scaled by `scale`.
@@ -226,6 +224,23 @@ impl TrainStep for CpuEngine {
             full::add_embedding(&setting, batch.tree.tokens(), &self.buffers.grad, sums);
         }
         Ok(loss)
+    }
+
+    fn accumulate_weighed(
+        &mut self,
+        _batch: &TrainBatch,
+        _weigh: Weigh<'_>,
+        _dropout: Option<Dropout>,
+        _gradients: &mut Gradients,
+    ) -> Result<f64, TrainError> {
+        // `refusal` hands such jobs over before they come here.
+        Err(candle_core::Error::Msg("the engine takes no losses on preference pairs".to_owned()).into())
+    }
+
+    fn row_losses(&mut self, batch: &TrainBatch) -> Result<Vec<f64>, TrainError> {
+        let needed: Vec<(usize, u32)> = batch.targets.iter().copied().enumerate().collect();
+        let log_probs = self.log_probs(&batch.tree, &batch.rows, &needed)?;
+        Ok(log_probs.into_iter().map(|log_prob| -log_prob).collect())
     }
 
     fn set_parameters(&mut self, parameters: &[Parameter]) -> Result<(), TrainError> {

@@ -187,6 +187,45 @@ pub enum TrainError {
         /// The loss.
         loss: f64,
     },
+    /// Loss or gradient became NaN or infinite.
+    #[error("at step {step}, {place} is not finite")]
+    StepNotFinite {
+        /// Optimiser step, from 1.
+        step: usize,
+        /// The first thing that is not a number: the loss, or the gradient of a parameter by name and shape.
+        place: String,
+    },
+    /// An allocation failed.
+    #[error("out of memory: {what}")]
+    OutOfMemory {
+        /// What was being done.
+        what: String,
+    },
+    /// Rows, but nothing in them to predict.
+    #[error("{}: none of {rows} rows holds a token to train on", path.display())]
+    NothingSupervised {
+        /// The file.
+        path: PathBuf,
+        /// Rows in it.
+        rows: usize,
+    },
+    /// A row without what the objective compares its answer with.
+    #[error("example {id} has no rejected answer, or one that equals its answer")]
+    NoRejected {
+        /// Example id.
+        id: String,
+    },
+    /// Evaluations are asked for, but there is nothing to evaluate on.
+    #[error("eval_steps is set, and the job names no dev rows")]
+    NoDevRows,
+    /// The threads that a job asks for could not be started.
+    #[error("{threads} threads could not be started")]
+    Threads {
+        /// How many.
+        threads: usize,
+        /// Why.
+        source: rayon::ThreadPoolBuildError,
+    },
     /// The parent asked to stop or went away.
     #[error("cancelled at step {step}")]
     Cancelled {
@@ -196,10 +235,20 @@ pub enum TrainError {
 }
 
 impl TrainError {
+    /// Whether less memory in use would help. Devices report it in words only.
+    pub fn is_out_of_memory(&self) -> bool {
+        let says_so = |err: &candle_core::Error| {
+            let text = err.to_string().to_lowercase();
+            text.contains("out of memory") || text.contains("out_of_memory")
+        };
+        matches!(self, Self::OutOfMemory { .. }) || matches!(self, Self::Tensor(err) if says_so(err))
+    }
+
     /// How the engine should treat the failure.
     pub fn failure_class(&self) -> FailureClass {
         match self {
-            Self::Diverged { .. } => FailureClass::Diverged,
+            Self::Diverged { .. } | Self::StepNotFinite { .. } => FailureClass::Diverged,
+            err if err.is_out_of_memory() => FailureClass::OutOfMemory,
             Self::Cancelled { .. } => FailureClass::Cancelled,
             Self::Fs(err) if err.is_disk_full() => FailureClass::DiskFull,
             _ => FailureClass::Config,
@@ -232,6 +281,12 @@ impl Problem for TrainError {
             Self::NoOptions { .. } => "eval.no_options",
             Self::TooLong { .. } => "train.too_long",
             Self::Diverged { .. } => "train.diverged",
+            Self::StepNotFinite { .. } => "train.not_finite",
+            Self::OutOfMemory { .. } => "train.out_of_memory",
+            Self::NothingSupervised { .. } => "train.nothing_supervised",
+            Self::NoRejected { .. } => "train.no_rejected",
+            Self::NoDevRows => "train.no_dev_rows",
+            Self::Threads { .. } => "train.threads",
             Self::Cancelled { .. } => "train.cancelled",
         }
     }
@@ -267,7 +322,16 @@ impl Problem for TrainError {
                 "train longer or with a higher learning rate, or export in a wider number format".to_owned()
             }
             Self::NotExportable { .. } => "the PEFT folder and the merged folder work for every model".to_owned(),
-            Self::Diverged { .. } => "lower learning_rate, or set max_grad_norm".to_owned(),
+            Self::Diverged { .. } | Self::StepNotFinite { .. } => {
+                "lower learning_rate, or set max_grad_norm".to_owned()
+            }
+            Self::OutOfMemory { .. } => {
+                "lower per_device_train_batch_size and raise gradient_accumulation_steps, or set gradient_checkpointing"
+                    .to_owned()
+            }
+            Self::NoRejected { .. } => "give every row a rejected answer, or set objective = \"sft\"".to_owned(),
+            Self::NothingSupervised { .. } => "give texts of at least two tokens".to_owned(),
+            Self::NoDevRows => "set eval_steps = 0, or name dev rows in the job".to_owned(),
             Self::TooLong { .. } => "shorten the prompt, or set train.max_length below the model's limit".to_owned(),
             Self::NoOptions { .. } => "set prompt.options, or kind = \"generate\"".to_owned(),
             _ => return None,

@@ -60,7 +60,15 @@ impl ChoiceItem<'_> {
 impl EvalRun<'_> {
     fn report(&self, sink: &mut dyn EventSink, done: usize, total: usize) -> Result<(), TrainError> {
         let rate = done as f64 / self.meter.wall_s();
-        let progress = WorkerEvent::Progress { phase: "score".to_owned(), done, total, rate };
+        let progress = WorkerEvent::Progress {
+            phase: "score".to_owned(),
+            done,
+            total,
+            rate,
+            tokens_per_s: 0.0,
+            peak_rss_bytes: crate::usage::peak_rss_bytes(),
+            loss_ema: None,
+        };
         if sink.send(progress) { Ok(()) } else { Err(TrainError::Cancelled { step: done }) }
     }
 

@@ -7,7 +7,8 @@ use crate::autograd::adapter_parameters;
 use crate::decoder::Decoder;
 use crate::engine::{self, CpuEngine};
 use crate::layout::TokenTree;
-use crate::lora::Adapter;
+use crate::step::Needs;
+use crate::trained::TrainedFile;
 use crate::trainer::EventSink;
 use crate::{ModelConfig, TrainError, backend, generate, ops};
 
@@ -27,10 +28,16 @@ impl Inference {
     /// Loads the model of a job with its adapter.
     pub(crate) fn open(job: &EvalJob, config: ModelConfig, sink: &mut dyn EventSink) -> Result<Self, TrainError> {
         let device = Device::Cpu;
-        let adapter = job.adapter.as_ref().map(|path| Adapter::load(path, &config, &device)).transpose()?;
         let bf16 = job.precision == Precision::Bf16;
-        let tensors = backend::load_weights(&job.model_dir, &config, bf16, job.backend)?;
-        if let Some(why) = backend::refusal(&config, 0.0, job.backend) {
+        let trained = job.adapter.as_ref().map(|path| TrainedFile::load(path, &config)).transpose()?;
+        let (adapter, tensors) = match trained {
+            Some(TrainedFile::Weights(weights)) => (None, backend::round_weights(weights, bf16, job.backend)?),
+            Some(TrainedFile::Adapter(adapter)) => {
+                (Some(adapter), backend::load_weights(&job.model_dir, &config, bf16, job.backend)?)
+            }
+            None => (None, backend::load_weights(&job.model_dir, &config, bf16, job.backend)?),
+        };
+        if let Some(why) = backend::refusal(&config, Needs::default(), job.backend) {
             backend::say(sink, job.backend, &why);
             let mut model = Decoder::frozen(config, tensors, &device)?;
             if let Some(adapter) = &adapter {

@@ -1,7 +1,7 @@
 //! Models, LoRA, trainer, evaluation, checkpoints and export on candle.
 //!
 //! The only crate that names candle. Synchronous: every function blocks until its work is done and uses the process-wide
-//! rayon pool (size: `RAYON_NUM_THREADS`). Runs inside a worker process ([`run_worker`]); [`model_facts`] and the
+//! rayon pool; a worker process ([`run_worker`]) makes one of the size that the job says; [`model_facts`] and the
 //! [`ModelRegistry`] are cheap enough for the app itself. Knows no tree, no budget and no database.
 
 mod autograd;
@@ -9,6 +9,7 @@ mod backend;
 mod batch;
 mod checkpoint;
 mod decoder;
+mod early_stop;
 mod engine;
 mod error;
 mod evaluate;
@@ -25,11 +26,18 @@ mod mapped;
 mod measure;
 mod model_config;
 mod models;
+mod neftune;
+mod objective;
 mod ops;
 mod optimizer;
+mod order;
 mod pretrain;
 mod probe;
+mod rows;
+mod scratch;
 mod step;
+mod stepper;
+mod trained;
 mod trainer;
 mod usage;
 mod weights;

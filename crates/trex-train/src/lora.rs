@@ -91,6 +91,7 @@ impl Adapter {
         }
         let bytes = trex_fs::read(path)?;
         let header = read_metadata(path, &bytes)?;
+        crate::trained::check_holds_adapter(path, &header)?;
         let header: AdapterHeader =
             serde_json::from_str(&header).map_err(|source| TrainError::BadConfig { path: path.to_owned(), source })?;
         let tensors = read_tensors(path, &bytes, device)?;

@@ -10,7 +10,7 @@ use candle_core::{Device, Tensor};
 use half::bf16;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::json;
-use trex_domain::{SchedulerType, TrainConfig};
+use trex_domain::TrainConfig;
 
 use crate::autograd::parameter;
 use crate::batch::TrainBatch;
@@ -65,23 +65,15 @@ pub fn pretrain(
         initial.iter().map(|(name, tensor)| parameter(name.clone(), tensor)).collect::<Result<_, _>>()?;
     let mut backend = backend::open_all(&settings.config, initial, &parameters)?;
     let mut optimizer = AdamW::new(parameters);
-    let schedule = TrainConfig {
-        learning_rate: settings.learning_rate,
-        lr_scheduler_type: SchedulerType::WarmupStableDecay,
-        warmup_ratio: 0.03,
-        weight_decay: 0.1,
-        adam_beta2: 0.95,
-        max_grad_norm: 1.0,
-        ..TrainConfig::default()
-    };
+    let adam = TrainConfig { weight_decay: 0.1, adam_beta2: 0.95, max_grad_norm: 1.0, ..TrainConfig::default() };
     let mut tokens = 0;
     for step in 0..settings.steps {
         let batch = next_batch(documents, settings.tokens_per_step)?;
         let objective = Objective { divisor: batch.rows.len() as f64, label_smoothing: 0.0 };
         let mut gradients = optimizer.zero_gradients();
         let loss = backend.accumulate(&batch, objective, None, &mut gradients)?;
-        let rate = schedule.learning_rate_at(step, settings.steps);
-        optimizer.step(&mut gradients, &schedule, rate, step + 1);
+        let rate = learning_rate_at(step, settings);
+        optimizer.step(&mut gradients, &adam, rate, step + 1);
         backend.set_parameters(&optimizer.parameters)?;
         tokens += batch.tree.tokens().len();
         if !loss.is_finite() {
@@ -91,6 +83,19 @@ pub fn pretrain(
     }
     let tensor = |p: Parameter| Ok((p.name, Tensor::from_vec(p.values, p.shape.as_slice(), &device)?));
     optimizer.parameters.into_iter().map(tensor).collect()
+}
+
+/// Warm-up over the first 3 %, then the peak, then a linear fall to zero over the last fifth.
+///
+/// A schedule of its own: the bundled model must come out the same whatever becomes of the schedules that people choose.
+fn learning_rate_at(step: usize, settings: &PretrainSettings) -> f64 {
+    let warmup = (0.03 * settings.steps as f64).ceil();
+    let step = step as f64;
+    if step < warmup {
+        return settings.learning_rate * (step + 1.0) / (warmup + 1.0);
+    }
+    let progress = ((step - warmup) / (settings.steps as f64 - warmup).max(1.0)).clamp(0.0, 1.0);
+    settings.learning_rate * ((1.0 - progress) / 0.2).min(1.0)
 }
 
 /// Takes documents until the batch is full.

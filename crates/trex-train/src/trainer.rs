@@ -1,25 +1,28 @@
-//! The training loop of one trial: adapters on a frozen base, from its beginning, a lower rung's end or a crash.
+//! The training loop of one trial, from its beginning, a lower rung's end or a crash: steps, evaluations, checkpoints,
+//! events, and what is left behind.
 //!
-//! Data order, dropout and initialisation depend on the seed and the step only, so a resumed training writes the same bytes as one that was never interrupted.
+//! Data order, dropout, noise and initialisation depend on the seed and the step only, so a resumed training writes the same
+//! bytes as one that was never interrupted. What a step computes is decided in [`crate::stepper`].
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
-use candle_core::{Device, Tensor};
-use rand::Rng as _;
-use trex_chat::{ChatModel, Encoded};
-use trex_domain::{ContentHash, Example, MetricPoint, TrainDone, TrainJob, WorkerEvent, seeded_rng};
+use candle_core::Device;
+use trex_chat::ChatModel;
+use trex_domain::{ContentHash, MetricPoint, Precision, TrainDone, TrainJob, TrainObjective, WorkerEvent};
 use trex_fs::BlobStore;
 
 use crate::autograd::adapter_parameters;
-use crate::batch::train_batch;
-use crate::checkpoint::{self, Checkpoint, CheckpointHeader};
-use crate::decoder::Dropout;
+use crate::backend;
+use crate::checkpoint::{self, Checkpoint, CheckpointHeader, Values};
+use crate::early_stop;
 use crate::lora::Adapter;
-use crate::optimizer::AdamW;
-use crate::step::{Objective, TrainStep};
+use crate::optimizer::{AdamW, Parameter};
+use crate::rows::Encoding;
+use crate::scratch::Scratch;
+use crate::stepper::{Plan, Pulse, RowSet, Stepper, Work};
+use crate::trained::Trained;
 use crate::usage::{Meter, peak_rss_bytes};
-use crate::{ModelConfig, TrainError, backend};
+use crate::{ModelConfig, TrainError};
 
 /// A mean loss above this multiple of the first step's counts as divergence.
 const DIVERGENCE_FACTOR: f64 = 4.0;
@@ -30,66 +33,99 @@ const DIVERGENCE_WINDOW: usize = 5;
 /// Loss in nats below which the first step's is not taken as the measure.
 const DIVERGENCE_FLOOR: f64 = 2.0;
 
+/// Weight of a new loss in the exponential mean.
+const EMA_SHARE: f64 = 0.1;
+
+/// Shortest time between two reports within a step; below the second that a person waits for at most.
+const REPORT_EVERY: Duration = Duration::from_millis(300);
+
 /// Receives events; returning `false` asks for an orderly stop.
 pub trait EventSink {
     /// Takes one event.
     fn send(&mut self, event: WorkerEvent) -> bool;
 }
 
-/// Trains as the job says and stores adapter and checkpoint as blobs.
+/// Trains as the job says and stores result and checkpoint as blobs.
 pub fn train(job: &TrainJob, sink: &mut dyn EventSink) -> Result<TrainDone, TrainError> {
     Trainer::new(job, sink)?.run(sink)
 }
 
 struct Trainer<'a> {
     job: &'a TrainJob,
-    id: ContentHash,
-    config: ModelConfig,
-    backend: Box<dyn TrainStep>,
-    optimizer: AdamW,
-    examples: Vec<Encoded>,
+    model: ModelConfig,
+    stepper: Stepper,
+    /// Parameters with which the model is the base, where the loss compares with it.
+    base: Vec<Parameter>,
     header: CheckpointHeader,
-    tokens: u64,
-    supervised_tokens: u64,
-    meter: Meter,
+    best: Option<Values>,
+    scratch: Scratch,
+    reporter: Reporter,
+    evaluating: bool,
 }
 
 impl<'a> Trainer<'a> {
     fn new(job: &'a TrainJob, sink: &mut dyn EventSink) -> Result<Self, TrainError> {
         let meter = Meter::start();
         job.config.validate()?;
-        let device = Device::Cpu;
-        let config = ModelConfig::load(&job.model_dir.join("config.json"))?;
-        let tokenizer = ChatModel::load(&job.model_dir)?;
-        tokenizer.check_fits(config.vocab_size)?;
-        let examples = encode(job, &tokenizer, &config)?;
-        let id = job_id(job, &config)?;
-        let restored = latest_checkpoint(job, &id, &device)?;
-        let adapter = match &restored {
-            Some((path, checkpoint)) => checkpoint.adapter(path, &config)?,
-            None => initial_adapter(job, &config, &device)?,
-        };
-        let mut optimizer = AdamW::new(adapter_parameters(&adapter)?);
-        let mut header =
-            CheckpointHeader { job: id, step: 0, curve: Vec::new(), first_loss: None, lora: job.config.lora.clone() };
-        if let Some((path, checkpoint)) = restored {
-            checkpoint.restore(&path, &mut optimizer)?;
+        let model = ModelConfig::load(&job.model_dir.join("config.json"))?;
+        let chat = ChatModel::load(&job.model_dir)?;
+        chat.check_fits(model.vocab_size)?;
+        let limit = job.config.max_length.min(model.max_position);
+        let encoding = Encoding { chat: &chat, objective: job.config.objective, limit, seed: job.seed };
+        let rows = encoding.read(&job.data)?;
+        let dev = job.dev.as_ref().filter(|_| job.config.eval_steps > 0).map(|path| encoding.read(path)).transpose()?;
+        if job.config.eval_steps > 0 && dev.is_none() {
+            return Err(TrainError::NoDevRows);
+        }
+        let trained = Trained { model: &model, config: &job.config };
+        let weights = load_weights(job, &model, &trained, sink)?;
+        let fresh = trained.fresh(job.seed, trained.is_full().then_some(&weights))?;
+        let base = if job.config.objective == TrainObjective::Dpo { fresh.clone() } else { Vec::new() };
+        let mut optimizer = AdamW::new(start(job, &trained, fresh)?);
+        let id = job_id(job, &model)?;
+        let scratch = Scratch::new(&job.scratch_dir, job.config.save_total_limit);
+        let mut header = CheckpointHeader { job: id, step: 0, curve: Vec::new(), first_loss: None };
+        let mut best = None;
+        if let Some(checkpoint) = latest_checkpoint(job, &scratch, &id)? {
+            best = checkpoint.restore(&mut optimizer, job.config.load_best_model_at_end)?;
             header = checkpoint.header;
         }
-        let backend = backend::open(job, &config, &adapter, &optimizer.parameters, sink)?;
-        Ok(Self { job, id, config, backend, optimizer, examples, header, tokens: 0, supervised_tokens: 0, meter })
+        let mut step = backend::open(job, &trained, weights, &optimizer.parameters, sink)?;
+        step.set_parameters(&optimizer.parameters)?;
+        let plan = Plan {
+            config: job.config.clone(),
+            seed: job.seed,
+            total_steps: job.total_steps,
+            hidden_size: model.hidden_size,
+        };
+        let micro_batch = job.micro_batch.unwrap_or(usize::MAX).min(job.config.per_device_train_batch_size);
+        let mut stepper = Stepper::new(plan, step, optimizer, rows, micro_batch);
+        stepper.dev = RowSet::new(dev.unwrap_or_default());
+        let reporter = Reporter { meter, first: header.step, total: job.stop_step, ema: None, last: Instant::now() };
+        Ok(Self { job, model, stepper, base, header, best, scratch, reporter, evaluating: false })
     }
 
     fn run(mut self, sink: &mut dyn EventSink) -> Result<TrainDone, TrainError> {
         let first = self.header.step;
+        if !self.base.is_empty() && first < self.job.stop_step {
+            let watch = &mut |pulse, work: &Work| self.reporter.within("reference", first, pulse, work, sink);
+            self.stepper.compute_references(&self.base, (first, self.job.stop_step), watch)?;
+        }
         let mut saved = first;
         for step in first..self.job.stop_step {
-            let point = self.step(step)?;
-            let done = step + 1 - first;
-            let rate = done as f64 / self.meter.wall_s();
-            let progress =
-                WorkerEvent::Progress { phase: "train".to_owned(), done: step + 1, total: self.job.stop_step, rate };
-            let goes_on = sink.send(WorkerEvent::Metric(point)) && sink.send(progress);
+            if early_stop::is_over(&self.job.config, &self.header.curve) {
+                break;
+            }
+            let goes_on = match self.step(step, sink) {
+                Err(err @ TrainError::Cancelled { .. }) => {
+                    // In the evaluation after a step the weights are ahead of the curve, and the step is done again.
+                    if step > saved && !self.evaluating {
+                        self.save_checkpoint()?;
+                    }
+                    return Err(err);
+                }
+                done => done?,
+            };
             let is_last = step + 1 == self.job.stop_step;
             if !goes_on || (!is_last && step + 1 - saved >= self.job.checkpoint_every.max(1)) {
                 self.save_checkpoint()?;
@@ -100,39 +136,43 @@ impl<'a> Trainer<'a> {
                 return Err(TrainError::Cancelled { step: step + 1 });
             }
         }
+        self.say_early_stop(sink);
         self.finish()
     }
 
-    /// One optimiser step; `step` counts from 0.
-    fn step(&mut self, step: usize) -> Result<MetricPoint, TrainError> {
-        let config = &self.job.config;
-        let indices = batch_indices(self.examples.len(), config.effective_batch_size(), step, self.job.seed);
-        let supervised: usize = indices.iter().map(|index| self.examples[*index].completion.len()).sum();
-        let objective = Objective { divisor: supervised as f64, label_smoothing: config.label_smoothing_factor };
-        let mut gradients = self.optimizer.zero_gradients();
-        let mut loss_sum = 0.0;
-        for (micro, chunk) in indices.chunks(config.per_device_train_batch_size).enumerate() {
-            let examples: Vec<&Encoded> = chunk.iter().map(|index| &self.examples[*index]).collect();
-            let batch = train_batch(&examples);
-            let dropout = Dropout::new(self.job.seed, step, micro, config.lora.lora_dropout);
-            loss_sum += self.backend.accumulate(&batch, objective, dropout, &mut gradients)?;
-            self.tokens += batch.tree.tokens().len() as u64;
+    /// One optimiser step with its evaluation and its events; returns whether to go on. `step` counts from 0.
+    fn step(&mut self, step: usize, sink: &mut dyn EventSink) -> Result<bool, TrainError> {
+        let reporter = &mut self.reporter;
+        let stepped = self.stepper.step(step, &mut |pulse, work| reporter.within("train", step, pulse, work, sink))?;
+        self.check_divergence(step, stepped.loss)?;
+        let before = self.header.curve.last().map_or(stepped.loss, |point| point.loss_ema);
+        let mut point = MetricPoint {
+            step: step + 1,
+            loss: stepped.loss,
+            learning_rate: stepped.learning_rate,
+            grad_norm: stepped.grad_norm,
+            loss_ema: before + EMA_SHARE * (stepped.loss - before),
+            eval_loss: None,
+        };
+        if early_stop::is_due(&self.job.config, step + 1, self.job.total_steps) {
+            let reporter = &mut self.reporter;
+            let watch = &mut |pulse, work: &Work| reporter.within("eval", step, pulse, work, sink);
+            self.evaluating = true;
+            point.eval_loss = Some(self.stepper.eval_loss(step, watch)?);
+            self.evaluating = false;
         }
-        self.supervised_tokens += supervised as u64;
-        self.check_divergence(step, loss_sum)?;
-        let learning_rate = config.learning_rate_at(step, self.job.total_steps);
-        let grad_norm = self.optimizer.step(&mut gradients, config, learning_rate, step + 1);
-        self.backend.set_parameters(&self.optimizer.parameters)?;
-        if !grad_norm.is_finite() {
-            return Err(TrainError::Diverged { step: step + 1, loss: loss_sum });
-        }
-        let point = MetricPoint { step: step + 1, loss: loss_sum, learning_rate, grad_norm };
         self.header.step = step + 1;
         self.header.curve.push(point);
-        Ok(point)
+        if self.job.config.load_best_model_at_end && early_stop::last_is_best(&self.header.curve) {
+            let parameters = &self.stepper.optimizer.parameters;
+            self.best = Some(parameters.iter().map(|parameter| parameter.values.clone()).collect());
+        }
+        self.reporter.ema = Some(point.loss_ema);
+        let progress = self.reporter.progress("train", step + 1, &self.stepper.work);
+        Ok(sink.send(WorkerEvent::Metric(point)) && sink.send(progress))
     }
 
-    /// Judges the mean of the last steps: one batch of bad rows is not a divergence, a loss that is no number is.
+    /// Judges the mean of the last steps: one batch of bad rows is not a divergence.
     fn check_divergence(&mut self, step: usize, loss: f64) -> Result<(), TrainError> {
         let first = *self.header.first_loss.get_or_insert(loss);
         let curve = &self.header.curve;
@@ -140,135 +180,136 @@ impl<'a> Trainer<'a> {
         let recent: Vec<f64> = recent.chain([loss]).collect();
         let mean = recent.iter().sum::<f64>() / recent.len() as f64;
         // A loss near zero may grow many times without harm, hence the floor.
-        let is_far_off = recent.len() == DIVERGENCE_WINDOW && mean > DIVERGENCE_FACTOR * first.max(DIVERGENCE_FLOOR);
-        if loss.is_finite() && !is_far_off {
-            return Ok(());
+        if recent.len() == DIVERGENCE_WINDOW && mean > DIVERGENCE_FACTOR * first.max(DIVERGENCE_FLOOR) {
+            return Err(TrainError::Diverged { step: step + 1, loss });
         }
-        Err(TrainError::Diverged { step: step + 1, loss })
+        Ok(())
+    }
+
+    fn say_early_stop(&self, sink: &mut dyn EventSink) {
+        if self.header.step < self.job.stop_step {
+            let evaluations = self.job.config.early_stopping_patience;
+            let message = format!(
+                "stopped early after step {}: the dev loss has not improved for {evaluations} evaluations",
+                self.header.step
+            );
+            sink.send(WorkerEvent::Warning { message });
+        }
+    }
+
+    fn checkpoint_bytes(&self) -> Result<Vec<u8>, TrainError> {
+        checkpoint::to_bytes(&self.header, &self.stepper.optimizer, self.best.as_ref())
     }
 
     fn save_checkpoint(&self) -> Result<(), TrainError> {
-        let bytes = checkpoint::to_bytes(&self.header, &self.optimizer)?;
-        Ok(trex_fs::write_atomic(&scratch_path(self.job), &bytes)?)
+        self.scratch.write(self.header.step, &self.checkpoint_bytes()?)
     }
 
-    /// The adapter as it is now.
-    fn adapter(&self) -> Result<Adapter, TrainError> {
-        let mut tensors = BTreeMap::new();
-        for parameter in &self.optimizer.parameters {
-            let tensor = Tensor::from_slice(&parameter.values, parameter.shape.as_slice(), &Device::Cpu)?;
-            tensors.insert(parameter.name.clone(), tensor);
-        }
-        Adapter::from_tensors(&scratch_path(self.job), &self.config, self.job.config.lora.clone(), &tensors)
-    }
-
-    fn finish(self) -> Result<TrainDone, TrainError> {
+    fn finish(mut self) -> Result<TrainDone, TrainError> {
         let blobs = BlobStore::new(&self.job.blobs_dir);
-        debug_assert_eq!(self.id, self.header.job);
-        let checkpoint = blobs.put(&checkpoint::to_bytes(&self.header, &self.optimizer)?)?;
-        let adapter = blobs.put(&self.adapter()?.to_bytes()?)?;
+        let checkpoint = blobs.put(&self.checkpoint_bytes()?)?;
+        let parameters = &mut self.stepper.optimizer.parameters;
+        for (parameter, best) in parameters.iter_mut().zip(self.best.take().unwrap_or_default()) {
+            parameter.values = best;
+        }
+        let trained = Trained { model: &self.model, config: &self.job.config };
+        let adapter = blobs.put(&trained.file_bytes(parameters)?)?;
         Ok(TrainDone {
             adapter,
             checkpoint,
             steps: self.header.step,
             curve: self.header.curve,
-            tokens: self.tokens,
-            supervised_tokens: self.supervised_tokens,
-            truncated: self.examples.iter().filter(|example| example.truncated).count(),
+            tokens: self.stepper.work.tokens,
+            supervised_tokens: self.stepper.work.supervised,
+            truncated: self.stepper.train.rows().iter().filter(|row| row.truncated).count(),
             peak_rss_bytes: peak_rss_bytes(),
-            cost: self.meter.cost(),
+            cost: self.reporter.meter.cost(),
         })
     }
 }
 
-/// Fresh adapters, or those that the job goes on from.
-fn initial_adapter(job: &TrainJob, config: &ModelConfig, device: &Device) -> Result<Adapter, TrainError> {
-    match &job.init_adapter {
-        Some(path) => Adapter::continued(path, &job.config.lora, config, device),
-        None => Adapter::new(config, &job.config.lora, job.seed, device),
+/// Says how far a training is.
+struct Reporter {
+    meter: Meter,
+    /// Steps that were done before.
+    first: usize,
+    total: usize,
+    ema: Option<f64>,
+    last: Instant,
+}
+
+impl Reporter {
+    /// After a micro-batch: a report where the last is some time ago. Returns whether to go on.
+    fn within(&mut self, phase: &str, done: usize, pulse: Pulse, work: &Work, sink: &mut dyn EventSink) -> bool {
+        if let Pulse::SmallerMicroBatch(rows) = pulse {
+            let message = format!("memory did not suffice; micro-batches have {rows} rows from now on");
+            return sink.send(WorkerEvent::Warning { message });
+        }
+        if self.last.elapsed() < REPORT_EVERY {
+            return true;
+        }
+        let progress = self.progress(phase, done, work);
+        sink.send(progress)
     }
+
+    fn progress(&mut self, phase: &str, done: usize, work: &Work) -> WorkerEvent {
+        self.last = Instant::now();
+        let seconds = self.meter.wall_s();
+        WorkerEvent::Progress {
+            phase: phase.to_owned(),
+            done,
+            total: self.total,
+            rate: done.saturating_sub(self.first) as f64 / seconds,
+            tokens_per_s: work.tokens as f64 / seconds,
+            peak_rss_bytes: peak_rss_bytes(),
+            loss_ema: self.ema,
+        }
+    }
+}
+
+/// The weights of the base; full training knows only 32-bit floats and says so.
+fn load_weights(
+    job: &TrainJob,
+    model: &ModelConfig,
+    trained: &Trained<'_>,
+    sink: &mut dyn EventSink,
+) -> Result<std::collections::BTreeMap<String, candle_core::Tensor>, TrainError> {
+    let bf16 = job.config.precision == Precision::Bf16;
+    if bf16 && trained.is_full() {
+        let message = "every weight is trained, so all are kept in 32-bit floats and precision is not heeded";
+        sink.send(WorkerEvent::Warning { message: message.to_owned() });
+    }
+    backend::load_weights(&job.model_dir, model, bf16 && !trained.is_full(), job.backend)
+}
+
+/// The parameters to start from: fresh ones, or those of an adapter that the job goes on from.
+fn start(job: &TrainJob, trained: &Trained<'_>, fresh: Vec<Parameter>) -> Result<Vec<Parameter>, TrainError> {
+    let Some(path) = &job.init_adapter else { return Ok(fresh) };
+    if trained.is_full() {
+        let why = "full training has no adapter to go on from".to_owned();
+        return Err(TrainError::Mismatch { path: path.clone(), why });
+    }
+    adapter_parameters(&Adapter::continued(path, &job.config.lora, trained.model, &Device::Cpu)?)
 }
 
 /// Names a job by everything that decides its bytes, up to where it stops.
 fn job_id(job: &TrainJob, config: &ModelConfig) -> Result<ContentHash, TrainError> {
-    let data = job.data.file_name().map(|name| name.to_string_lossy().into_owned());
-    let facts = (data, &job.config, job.seed, job.total_steps, config, job.backend);
-    let id = ContentHash::of_value("trex.train-job.v2", &facts)?;
+    let name = |path: &std::path::PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let (data, dev) = (name(&job.data), job.dev.as_ref().and_then(name));
+    let facts = (data, dev, &job.config, job.seed, job.total_steps, config, job.backend);
+    let id = ContentHash::of_value("trex.train-job.v3", &facts)?;
     // Another adapter under the same path is another job.
     let Some(adapter) = &job.init_adapter else { return Ok(id) };
     Ok(ContentHash::of_value("trex.train-job-from-adapter.v1", &(id, crate::import::adapter_hash(adapter)?))?)
 }
 
-fn scratch_path(job: &TrainJob) -> PathBuf {
-    job.scratch_dir.join("checkpoint.safetensors")
-}
-
 /// The checkpoint to go on from: this job's own where there is one, else the lower rung's.
-fn latest_checkpoint(
-    job: &TrainJob,
-    id: &ContentHash,
-    device: &Device,
-) -> Result<Option<(PathBuf, Checkpoint)>, TrainError> {
-    let own = scratch_path(job);
-    let candidates = own.is_file().then_some(own).into_iter().chain(job.resume_from.clone());
-    for path in candidates {
-        let checkpoint = Checkpoint::load(&path, id, device)?;
+fn latest_checkpoint(job: &TrainJob, scratch: &Scratch, id: &ContentHash) -> Result<Option<Checkpoint>, TrainError> {
+    for path in scratch.newest_first().into_iter().chain(job.resume_from.clone()) {
+        let checkpoint = Checkpoint::load(&path, id)?;
         if checkpoint.header.step <= job.stop_step {
-            return Ok(Some((path, checkpoint)));
+            return Ok(Some(checkpoint));
         }
     }
     Ok(None)
-}
-
-fn encode(job: &TrainJob, tokenizer: &ChatModel, config: &ModelConfig) -> Result<Vec<Encoded>, TrainError> {
-    let rows: Vec<Example> = trex_fs::read_lines(&job.data)?;
-    if rows.is_empty() {
-        return Err(TrainError::NoRows { path: job.data.clone() });
-    }
-    let limit = job.config.max_length.min(config.max_position);
-    rows.iter().map(|row| Ok(tokenizer.encode_example(&row.rendered_prompt(job.seed), &row.answer, limit)?)).collect()
-}
-
-/// The examples of optimiser step `step`: the endless row of seeded permutations, cut into batches.
-fn batch_indices(rows: usize, batch: usize, step: usize, seed: u64) -> Vec<usize> {
-    let first = step * batch;
-    let mut indices = Vec::with_capacity(batch);
-    for epoch in first / rows..=(first + batch - 1) / rows {
-        let order = permutation(rows, seed, epoch);
-        let start = first.max(epoch * rows) - epoch * rows;
-        let end = (first + batch).min((epoch + 1) * rows) - epoch * rows;
-        indices.extend_from_slice(&order[start..end]);
-    }
-    indices
-}
-
-/// Fisher and Yates' shuffle of `0..rows` for one epoch.
-fn permutation(rows: usize, seed: u64, epoch: usize) -> Vec<usize> {
-    let mut rng = seeded_rng(seed, &format!("order/{epoch}"));
-    let mut order: Vec<usize> = (0..rows).collect();
-    for last in (1..rows).rev() {
-        let other = usize::try_from(rng.next_u64() % (last as u64 + 1)).unwrap_or(last);
-        order.swap(last, other);
-    }
-    order
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn every_epoch_visits_every_row_once(rows in 1usize..40, batch in 1usize..20, seed in any::<u64>()) {
-            let steps = (rows * 3).div_ceil(batch);
-            let stream: Vec<usize> = (0..steps).flat_map(|step| batch_indices(rows, batch, step, seed)).collect();
-            for epoch in stream.chunks_exact(rows) {
-                let mut sorted = epoch.to_vec();
-                sorted.sort_unstable();
-                prop_assert!(sorted.into_iter().eq(0..rows));
-            }
-        }
-    }
 }

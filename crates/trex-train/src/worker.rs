@@ -1,6 +1,9 @@
 //! The worker process: one job in on standard input, events out on standard output, cancel by closing standard input.
 //!
-//! Three threads: this one computes; one beats so that the parent knows the process lives; one waits for the end of
+//! A job that is run by hand says `"detached": true`, so that the end of the input does not stop it:
+//! `trex worker < job.json`. Such a file may have line breaks. The result is that of the same job without.
+//!
+//! Three threads beside those that compute: this one computes; one beats so that the parent knows the process lives; one waits for the end of
 //! standard input, which means that the parent asks to stop or is gone.
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -8,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde::Deserialize;
 use trex_domain::{FailureClass, Job, Problem, WorkerEvent};
 
 use crate::TrainError;
@@ -16,49 +20,75 @@ use crate::trainer::EventSink;
 /// Time between two signs of life.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
+/// Stack of a thread that computes: autograd walks the graph of a model by recursion.
+const STACK_BYTES: usize = 32 << 20;
+
 /// Shortest time between two progress lines of one job.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
+/// What stands in the input: a job, and how it is watched.
+#[derive(Deserialize)]
+struct Order {
+    #[serde(flatten)]
+    job: Job,
+    /// Whether the end of the input means nothing.
+    #[serde(default)]
+    detached: bool,
+}
+
 /// Runs one job from `input` and writes its events to `output`; returns whether it succeeded.
 ///
-/// `input` must stay open while the job shall run: its end asks for a stop.
+/// `input` must stay open while the job shall run: its end asks for a stop, unless the job is detached.
 pub fn run_worker(input: impl Read + Send + 'static, output: impl Write + Send + 'static) -> bool {
     let mut input = BufReader::new(input);
     let writer = Arc::new(Mutex::new(output));
-    let mut line = String::new();
-    let job = match input.read_line(&mut line) {
-        Ok(_) => serde_json::from_str::<Job>(&line),
-        Err(err) => Err(serde_json::Error::io(err)),
-    };
-    let job = match job {
-        Ok(job) => job,
+    let order = match read_order(&mut input) {
+        Ok(order) => order,
         Err(err) => {
             let event = WorkerEvent::Failed {
                 class: FailureClass::Config,
                 code: "worker.bad_job".to_owned(),
                 message: format!("not a job: {err}"),
-                hint: Some("write one JSON document on one line to standard input".to_owned()),
+                hint: Some("write one JSON document to standard input".to_owned()),
             };
             write_event(&writer, &event);
             return false;
         }
     };
     let stop = Arc::new(AtomicBool::new(false));
-    watch_input(input, stop.clone());
+    if !order.detached {
+        watch_input(input, stop.clone());
+    }
     beat(writer.clone(), stop.clone());
-    let mut sink = LineSink { writer: writer.clone(), stop, last_progress: None };
-    let result = run_job(&job, &mut sink);
+    let mut sink = LineSink { writer: writer.clone(), stop: stop.clone(), last_progress: None };
+    let result = run_job(&order.job, &mut sink);
     let succeeded = result.is_ok();
     write_event(&writer, &result.unwrap_or_else(|err| failure_event(&err)));
+    // Ends the heartbeat, so that nothing comes after the last line for long.
+    stop.store(true, Ordering::Relaxed);
     succeeded
 }
 
-/// Runs a job in this process.
-pub fn run_job(job: &Job, sink: &mut dyn EventSink) -> Result<WorkerEvent, TrainError> {
-    match job {
+/// Reads lines until they are one JSON document.
+fn read_order(input: &mut impl BufRead) -> Result<Order, serde_json::Error> {
+    let mut text = String::new();
+    loop {
+        let at_end = input.read_line(&mut text).map_err(serde_json::Error::io)? == 0;
+        match serde_json::from_str(&text) {
+            Err(err) if err.is_eof() && !at_end => {}
+            order => return order,
+        }
+    }
+}
+
+/// Runs a job in this process, on as many threads as it says; 0 leaves their number to the machine.
+pub fn run_job(job: &Job, sink: &mut (dyn EventSink + Send)) -> Result<WorkerEvent, TrainError> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(job.threads()).stack_size(STACK_BYTES).build();
+    let pool = pool.map_err(|source| TrainError::Threads { threads: job.threads(), source })?;
+    pool.install(|| match job {
         Job::Train(job) => crate::trainer::train(job, sink).map(WorkerEvent::Trained),
         Job::Eval(job) => crate::evaluate::evaluate(job, sink).map(WorkerEvent::Evaluated),
-    }
+    })
 }
 
 /// The last line of a failed job.
@@ -80,7 +110,7 @@ struct LineSink<W> {
     last_progress: Option<Instant>,
 }
 
-impl<W: Write> EventSink for LineSink<W> {
+impl<W: Write + Send> EventSink for LineSink<W> {
     fn send(&mut self, event: WorkerEvent) -> bool {
         let goes_on = !self.stop.load(Ordering::Relaxed);
         if let WorkerEvent::Progress { done, total, .. } = &event {

@@ -12,7 +12,7 @@ use trex_data::{
 };
 use trex_domain::{DataProfile, Example, FieldMap, QuarantinedRow, RowCounts, nearest};
 
-use crate::args::{DataArgs, DataCommand, ExportArgs, ProfileArgs, QuarantineArgs, ShowArgs, SourceArgs};
+use crate::args::{DataArgs, DataCommand, DataExportArgs, ProfileArgs, QuarantineArgs, ShowArgs, SourceArgs};
 use crate::commands::as_trained;
 use crate::error::{CliError, CommandError};
 use crate::output::Output;
@@ -156,7 +156,7 @@ fn row_text(row: &Example) -> String {
     text
 }
 
-fn export(args: &ExportArgs, output: &mut Output) -> Result<(), CliError> {
+fn export(args: &DataExportArgs, output: &mut Output) -> Result<(), CliError> {
     let mut reader = ExampleReader::guessed(&args.source.file, &fields(&args.source))?;
     let (mut rows, mut counts) = (Vec::new(), RowCounts::default());
     while let Some(chunk) = reader.next_chunk()? {

@@ -14,6 +14,7 @@ pub(crate) fn open_row(row: usize, prompt: &str, answer: &str) -> Example {
         answer: answer.to_owned(),
         options: Vec::new(),
         group: None,
+        rejected: None,
         origin: Origin { source: "t".to_owned(), row: row as u64, changed_by: Vec::new() },
     }
 }

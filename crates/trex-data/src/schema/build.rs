@@ -141,6 +141,7 @@ impl Plan<'_> {
             answer,
             options,
             group: group.filter(|group| !group.trim().is_empty()).map(|group| group.trim().to_owned()),
+            rejected: None,
             origin: Origin { source: self.source_name.to_owned(), row: row.row, changed_by: Vec::new() },
         })
     }

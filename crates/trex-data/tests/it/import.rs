@@ -193,6 +193,7 @@ fn generated(name: &str, count: usize) -> Vec<Example> {
         answer: "yes".to_owned(),
         options: vec!["yes".to_owned(), "no".to_owned()],
         group: None,
+        rejected: None,
         origin: Origin { source: name.to_owned(), row: number as u64, changed_by: Vec::new() },
     };
     (0..count).map(row).collect()

@@ -128,6 +128,7 @@ fn curve(steps: usize, floor: f64, speed: f64) -> Vec<MetricPoint> {
             loss: ((floor + (1.4 - floor) * (-(step as f64) * speed).exp() + wave) * 1e4).round() / 1e4,
             learning_rate: 5e-4,
             grad_norm: 0.7,
+            ..MetricPoint::default()
         }
     };
     (2..=steps).step_by(2).map(point).collect()

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use trex_domain::{
     ContentHash, Cost, DataPort, EvalDone, EvalJob, EvalMode, Event, EventLog, Executor, Exporter, FailureClass,
-    ItemScore, Job, JobControl, JobOutcome, Phase, Researcher, RunState, Score, TaskKind, TrainDone, TrainJob,
-    TrialKey, TrialStatus, WorkerEvent,
+    ItemScore, Job, JobControl, JobOutcome, Phase, Researcher, RunState, Score, TaskKind, TrainConfig, TrainDone,
+    TrainJob, TrialKey, TrialStatus, WorkerEvent,
 };
 
 use trex_fs::BlobStore;
@@ -15,6 +15,9 @@ use crate::EngineError;
 
 /// Times that a trial is tried when its worker dies.
 pub(crate) const ATTEMPTS: usize = 3;
+
+/// Marks in the record of an interruption that memory did not suffice.
+const OUT_OF_MEMORY: &str = "out of memory: ";
 
 /// The splits by place in the record of the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,7 +181,8 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
         self.record(vec![Event::TrialStarted { variant: variant.clone(), rung, seed, attempt }])?;
         let name = format!("{variant}-r{rung}-s{seed}");
         let scratch = self.settings.workspace.join("scratch").join(self.run.to_string()).join(name);
-        let job = train_job(&self.state, key, self.settings, scratch)?;
+        let mut job = train_job(&self.state, key, self.settings, scratch)?;
+        job.micro_batch = smaller_micro_batch(&job.config, deaths.as_deref());
         let what = format!("{variant} rung {rung} seed {seed}");
         let outcome = self.run_job(&what, &Job::Train(job.clone()))?;
         let event = match outcome {
@@ -190,7 +194,9 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
             JobOutcome::Failed { class, message, .. }
                 if class.may_retry() && num_deaths(deaths.as_deref()) + 1 < ATTEMPTS =>
             {
-                let message = format!("death {} of at most {ATTEMPTS}: {message}", num_deaths(deaths.as_deref()) + 1);
+                let cause = if class == FailureClass::OutOfMemory { OUT_OF_MEMORY } else { "" };
+                let number = num_deaths(deaths.as_deref()) + 1;
+                let message = format!("death {number} of at most {ATTEMPTS}: {cause}{message}");
                 Event::TrialInterrupted { variant, rung, seed, class, message }
             }
             JobOutcome::Failed { class, message, .. } => Event::TrialFailed { variant, rung, seed, class, message },
@@ -250,6 +256,7 @@ pub(crate) fn train_job(
     let blobs = BlobStore::new(settings.workspace.join("blobs"));
     let below = rung.checked_sub(1).map(|below| (variant.clone(), below, *seed));
     let checkpoint = below.and_then(|key| Some(state.trials.get(&key)?.done.as_ref()?.checkpoint));
+    let evaluates = record.variant.config.eval_steps > 0;
     Ok(TrainJob {
         model_dir: settings.model.dir.clone(),
         data: blobs.path(&data),
@@ -265,7 +272,17 @@ pub(crate) fn train_job(
         checkpoint_every: settings.checkpoint_every,
         threads: settings.threads,
         backend: trex_domain::Backend::Auto,
+        dev: evaluates
+            .then(|| state.data.as_ref().map(|data| blobs.path(&data.blobs[Split::Search.place()])))
+            .flatten(),
+        micro_batch: None,
     })
+}
+
+/// Half the micro-batch for every death of a trial whose last one was a lack of memory; the effective batch stays.
+fn smaller_micro_batch(config: &TrainConfig, failure: Option<&str>) -> Option<usize> {
+    failure.filter(|text| text.contains(OUT_OF_MEMORY))?;
+    Some((config.per_device_train_batch_size >> num_deaths(failure)).max(1))
 }
 
 /// How often the workers of a trial have died, as its last interruption says.
@@ -285,5 +302,20 @@ pub(crate) fn job_error(what: &str, outcome: JobOutcome) -> EngineError {
             message: "the worker answered another kind of job".to_owned(),
             hint: None,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trial_that_ran_out_of_memory_gets_half_the_micro_batch() {
+        let config = TrainConfig { per_device_train_batch_size: 6, ..TrainConfig::default() };
+        let check = |failure, expected| assert_eq!(smaller_micro_batch(&config, failure), expected);
+        check(None, None);
+        check(Some("death 1 of at most 3: the worker died"), None);
+        check(Some("death 1 of at most 3: out of memory: the worker died"), Some(3));
+        check(Some("death 2 of at most 3: out of memory: the worker died"), Some(1));
     }
 }

@@ -270,7 +270,8 @@ fn every_setting_of_the_domain_can_be_written() {
     let train = toml::to_string(&TrainConfig { max_steps: 7, ..TrainConfig::default() }).unwrap();
     let search = toml::to_string(&SearchSettings { target: Some(0.9), ..SearchSettings::default() }).unwrap();
     let head = &TASK[..TASK.find("[train]").unwrap()];
-    let text = format!("{head}[search]\n{search}\n[train]\n{}", train.replace("[lora]", "[train.lora]"));
+    let train = train.replace("[lora]", "[train.lora]").replace("[lr_scheduler_kwargs]", "[train.lr_scheduler_kwargs]");
+    let text = format!("{head}[search]\n{search}\n[train]\n{train}");
     let task = parse(&text).unwrap();
     assert_eq!((task.train.max_steps, task.search.target), (7, Some(0.9)));
 }

@@ -96,6 +96,7 @@ impl FakeData {
             answer: "positive".to_owned(),
             options: vec!["positive".to_owned(), "negative".to_owned()],
             group: None,
+            rejected: None,
             origin: Origin::default(),
         };
         put_lines(&self.blobs, &(0..count).map(row).collect::<Vec<_>>())
@@ -306,7 +307,13 @@ fn trained(job: &TrainJob) -> TrainDone {
     };
     let content = serde_json::to_vec(&adapter).unwrap();
     let blobs = BlobStore::new(&job.blobs_dir);
-    let point = |step: usize| MetricPoint { step, loss: 1.0 / step as f64, learning_rate: 1e-3, grad_norm: 1.0 };
+    let point = |step: usize| MetricPoint {
+        step,
+        loss: 1.0 / step as f64,
+        learning_rate: 1e-3,
+        grad_norm: 1.0,
+        ..MetricPoint::default()
+    };
     TrainDone {
         adapter: put(&blobs, &content),
         checkpoint: put(&blobs, &[b"checkpoint of ", content.as_slice()].concat()),

@@ -30,6 +30,8 @@ fn job() -> Job {
         checkpoint_every: 5,
         threads: 3,
         backend: trex_domain::Backend::Auto,
+        dev: None,
+        micro_batch: None,
     })
 }
 

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use trex_domain::{Problem as _, TrainJob};
+use trex_domain::{Example, Problem as _, SchedulerType, TrainJob, TrainMethod, TrainObjective};
 use trex_train::{model_facts, train};
 
-use crate::fixture::{Fixture, Sink};
+use crate::fixture::{Fixture, Sink, animals, example};
 
 #[track_caller]
 fn check_model(break_it: impl FnOnce(&Path), code: &str) {
@@ -89,7 +89,7 @@ fn a_checkpoint_of_another_job_is_refused() {
 }
 
 #[test]
-fn divergence_stops_at_the_step() {
+fn a_loss_that_is_no_number_stops_at_the_step() {
     check_job(
         |job| {
             // The first update makes products that no f32 holds.
@@ -97,6 +97,66 @@ fn divergence_stops_at_the_step() {
             job.config.learning_rate = 0.9;
             job.config.warmup_ratio = 0.0;
         },
+        "train.not_finite",
+    );
+}
+
+#[test]
+fn divergence_stops_at_the_step() {
+    check_job(
+        |job| {
+            job.config.method = TrainMethod::Full;
+            (job.config.learning_rate, job.config.warmup_ratio) = (0.9, 0.0);
+            job.config.lr_scheduler_type = SchedulerType::Constant;
+            (job.total_steps, job.stop_step) = (40, 40);
+        },
         "train.diverged",
     );
+}
+
+#[test]
+fn rows_that_the_objective_cannot_use_are_named() {
+    let put = |job: &mut TrainJob, change: &dyn Fn(&mut Example)| {
+        let mut rows = animals();
+        rows.iter_mut().for_each(change);
+        let lines: Vec<String> = rows.iter().map(|row| serde_json::to_string(row).unwrap()).collect();
+        trex_fs::write_atomic(&job.data, lines.join("\n").as_bytes()).unwrap();
+    };
+    check_job(|job| job.config.objective = TrainObjective::Dpo, "train.no_rejected");
+    check_job(
+        |job| {
+            job.config.objective = TrainObjective::Orpo;
+            put(job, &|row| row.rejected = Some(row.answer.clone()));
+        },
+        "train.no_rejected",
+    );
+    check_job(|job| put(job, &|row| row.answer = "  ".to_owned()), "chat.no_supervised_tokens");
+    check_job(|job| put(job, &|row| row.answer = "big ".repeat(200)), "train.too_long");
+    check_job(|job| job.config.eval_steps = 2, "train.no_dev_rows");
+}
+
+#[test]
+fn texts_without_anything_to_predict_are_refused() {
+    check_job(
+        |job| {
+            job.config.objective = TrainObjective::Pretrain;
+            job.config.max_length = 8;
+            let row = Example { prompt: Vec::new(), ..example(0, "", "", &[]) };
+            trex_fs::write_atomic(&job.data, serde_json::to_string(&row).unwrap().as_bytes()).unwrap();
+        },
+        "train.nothing_supervised",
+    );
+}
+
+#[test]
+fn a_checkpoint_that_is_cut_short_or_of_other_shapes_is_refused() {
+    let fixture = Fixture::new();
+    let job = fixture.train_job("cut", 12);
+    train(&job, &mut Sink { stop_after: Some(4), ..Sink::default() }).unwrap_err();
+    let path = fixture.scratch("cut").join("checkpoint-4.safetensors");
+    let bytes = trex_fs::read(&path).unwrap();
+    trex_fs::write_atomic(&path, &bytes[..bytes.len() / 2]).unwrap();
+    let err = train(&job, &mut Sink::default()).unwrap_err();
+    assert_eq!(err.code(), "model.damaged");
+    assert!(err.to_string().contains("checkpoint-4.safetensors"), "{err}");
 }

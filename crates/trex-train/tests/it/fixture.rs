@@ -34,6 +34,7 @@ pub(crate) fn example(index: usize, question: &str, answer: &str, options: &[&st
         answer: answer.to_owned(),
         options: options.iter().map(|option| (*option).to_owned()).collect(),
         group: None,
+        rejected: None,
         origin: Origin { source: "t".to_owned(), row: index as u64, changed_by: Vec::new() },
     }
 }
@@ -99,6 +100,8 @@ impl Fixture {
             checkpoint_every: 3,
             threads: 2,
             backend: trex_domain::Backend::Auto,
+            dev: None,
+            micro_batch: None,
         }
     }
 }

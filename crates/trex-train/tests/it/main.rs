@@ -8,3 +8,7 @@ mod exports;
 mod fixture;
 #[cfg(test)]
 mod jobs;
+#[cfg(test)]
+mod methods;
+#[cfg(test)]
+mod worker;
