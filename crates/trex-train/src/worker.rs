@@ -69,13 +69,13 @@ pub fn run_worker(input: impl Read + Send + 'static, output: impl Write + Send +
     succeeded
 }
 
-/// Reads lines until they are one JSON document.
+/// Reads lines until they are one JSON document; one that is empty so far is none.
 fn read_order(input: &mut impl BufRead) -> Result<Order, serde_json::Error> {
     let mut text = String::new();
     loop {
         let at_end = input.read_line(&mut text).map_err(serde_json::Error::io)? == 0;
         match serde_json::from_str(&text) {
-            Err(err) if err.is_eof() && !at_end => {}
+            Err(err) if err.is_eof() && !at_end && !text.trim().is_empty() => {}
             order => return order,
         }
     }
