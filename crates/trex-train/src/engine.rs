@@ -1,7 +1,7 @@
 //! The hand-written CPU engine: forward and backward pass over reused buffers, for what people train on CPUs.
 //!
-//! It takes plain Llama-shaped decoders with low-rank adapters; [`CpuEngine::refusal`] says why it leaves anything else
-//! to [`crate::autograd`], against which the tests hold it. Work is shared out in blocks of rows, heads and columns that
+//! It takes low-rank adapters on every supported family and all weights of a plain Llama; [`CpuEngine::refusal`] says
+//! why it leaves anything else to [`crate::autograd`], against which the tests hold it. Work is shared out in blocks of rows, heads and columns that
 //! depend on the batch alone, and every sum has a fixed order, so the number of threads changes no bit. All buffers
 //! are kept between steps.
 
