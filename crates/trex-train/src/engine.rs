@@ -1,9 +1,9 @@
 //! The hand-written CPU engine: forward and backward pass over reused buffers, for what people train on CPUs.
 //!
 //! It takes low-rank adapters on every supported family and all weights of a plain Llama; [`CpuEngine::refusal`] says
-//! why it leaves anything else to [`crate::autograd`], against which the tests hold it. Work is shared out in blocks of rows, heads and columns that
-//! depend on the batch alone, and every sum has a fixed order, so the number of threads changes no bit. All buffers
-//! are kept between steps.
+//! why it leaves anything else to [`crate::autograd`], against which the tests hold it. Work is shared out in blocks of
+//! rows, heads and columns that depend on the batch alone, and every sum has a fixed order, so the number of threads
+//! changes no bit. All buffers are kept between steps.
 
 mod adapters;
 mod attention;
@@ -192,7 +192,7 @@ impl TrainStep for CpuEngine {
             &mut self.traces,
             &wanted,
             &mut |setting, _, trace| forward::mix_trees(setting, trace),
-        )?;
+        );
         let head = head(&self.weights, self.packed_head.as_ref(), &self.config);
         let mut grad = vec![0.0; last.len()];
         let mut of_head = self.trained.as_ref().map(|places| gradients.two(places.head(), places.norm));
@@ -218,7 +218,7 @@ impl TrainStep for CpuEngine {
             &mut self.buffers,
             self.trained.as_ref(),
             gradients,
-        )?;
+        );
         if let Some(places) = &self.trained {
             let sums = &mut gradients.values[places.embedding];
             full::add_embedding(&setting, batch.tree.tokens(), &self.buffers.grad, sums);
@@ -239,7 +239,7 @@ impl TrainStep for CpuEngine {
 
     fn row_losses(&mut self, batch: &TrainBatch) -> Result<Vec<f64>, TrainError> {
         let needed: Vec<(usize, u32)> = batch.targets.iter().copied().enumerate().collect();
-        let log_probs = self.log_probs(&batch.tree, &batch.rows, &needed)?;
+        let log_probs = self.log_probs(&batch.tree, &batch.rows, &needed);
         Ok(log_probs.into_iter().map(|log_prob| -log_prob).collect())
     }
 

@@ -67,7 +67,7 @@ impl Inference {
     ) -> Result<Vec<f64>, TrainError> {
         match self {
             Self::Decoder(model) => decoder_log_probs(model, tree, rows, needed),
-            Self::Engine(engine) => engine.log_probs(tree, rows, needed),
+            Self::Engine(engine) => Ok(engine.log_probs(tree, rows, needed)),
         }
     }
 
@@ -80,7 +80,7 @@ impl Inference {
     ) -> Result<Vec<Vec<u32>>, TrainError> {
         match self {
             Self::Decoder(model) => generate::greedy(model, prompts, max_new_tokens, eos),
-            Self::Engine(engine) => engine::greedy(engine, prompts, max_new_tokens, eos),
+            Self::Engine(engine) => Ok(engine::greedy(engine, prompts, max_new_tokens, eos)),
         }
     }
 }

@@ -15,8 +15,8 @@ use super::math;
 use super::model::{Layer, LayerAdapters, Weights};
 use super::product::Out;
 use super::simd::Level;
+use crate::Activation;
 use crate::optimizer::Gradients;
-use crate::{Activation, TrainError};
 
 /// Buffers that live as long as the engine.
 #[derive(Debug, Default)]
@@ -67,7 +67,7 @@ pub(super) fn layers(
     buffers: &mut Buffers,
     trained: Option<&Places>,
     gradients: &mut Gradients,
-) -> Result<(), TrainError> {
+) {
     let tokens = setting.scene.tokens;
     let all: Vec<usize> = (0..tokens).collect();
     let mut skip = vec![true; tokens];
@@ -83,7 +83,7 @@ pub(super) fn layers(
         if places.is_some() {
             buffers.dout.clone_from(&grad);
         }
-        feed_forward(setting, layer, own, rooms, trace, rows, &mut grad, buffers, gradients)?;
+        feed_forward(setting, layer, own, rooms, trace, rows, &mut grad, buffers, gradients);
         if let Some(places) = places {
             feed_forward_weights(setting, layer, trace, rows, &grad, buffers, places, gradients);
         }
@@ -95,13 +95,12 @@ pub(super) fn layers(
             skip.fill(false);
         }
         let is_lowest = number == 0 && trained.is_none();
-        attend(setting, layer, own, rooms, trace, &skip, is_lowest, &mut grad, buffers, gradients)?;
+        attend(setting, layer, own, rooms, trace, &skip, is_lowest, &mut grad, buffers, gradients);
         if let Some(places) = places {
             attention_weights(setting, layer, trace, buffers, places, gradients);
         }
     }
     buffers.grad = grad;
-    Ok(())
 }
 
 /// Puts rows where they belong among zeros.
@@ -125,7 +124,7 @@ fn feed_forward(
     grad: &mut [f32],
     buffers: &mut Buffers,
     gradients: &mut Gradients,
-) -> Result<(), TrainError> {
+) {
     let (hidden, inner, count) = (setting.hidden, setting.inner, rows.len());
     let [_, o_room, gate_up_room, down_room] = rooms;
     let parts = [&adapters.o, &adapters.gate_up, &adapters.down];
@@ -134,13 +133,13 @@ fn feed_forward(
     let pass = FeedForward {
         setting,
         layer,
-        o: Applied { stack: &layer.o, ready: layer.o.ready(o_room, false)?, adapters: &adapters.o },
+        o: Applied { stack: &layer.o, ready: layer.o.ready(o_room, false), adapters: &adapters.o },
         gate_up: Applied {
             stack: &layer.gate_up,
-            ready: layer.gate_up.ready(gate_up_room, false)?,
+            ready: layer.gate_up.ready(gate_up_room, false),
             adapters: &adapters.gate_up,
         },
-        down: Applied { stack: &layer.down, ready: layer.down.ready(down_room, false)?, adapters: &adapters.down },
+        down: Applied { stack: &layer.down, ready: layer.down.ready(down_room, false), adapters: &adapters.down },
         trace,
         rows,
         lens,
@@ -171,7 +170,6 @@ fn feed_forward(
         part.hand_over(&rest[..len], gradients);
         rest = &rest[len..];
     }
-    Ok(())
 }
 
 /// What all blocks of rows of a layer's feed-forward part share.
@@ -301,14 +299,14 @@ fn attend(
     grad: &mut [f32],
     buffers: &mut Buffers,
     gradients: &mut Gradients,
-) -> Result<(), TrainError> {
+) {
     let (tokens, hidden, level) = (setting.scene.tokens, setting.hidden, setting.level);
     let width = setting.qkv_width();
     let kept = Kept { qkv: &trace.qkv, mixed: &trace.mixed, log_z: &trace.log_z };
     let heads = room(&mut buffers.heads, tokens * 3 * setting.query_width());
     setting.scene.backward(&kept, &buffers.dmixed, skip, heads);
     let heads = &*heads;
-    let qkv = Applied { stack: &layer.qkv, ready: layer.qkv.ready(&mut rooms[0], false)?, adapters: &adapters.qkv };
+    let qkv = Applied { stack: &layer.qkv, ready: layer.qkv.ready(&mut rooms[0], false), adapters: &adapters.qkv };
     let block = block_rows(tokens);
     let len = adapters.qkv.gradient_len().max(1);
     let blocks = tokens.div_ceil(block);
@@ -346,7 +344,6 @@ fn attend(
     });
     add_blocks(&buffers.partial[..blocks * len], len, &mut buffers.sums);
     adapters.qkv.hand_over(&buffers.sums[..adapters.qkv.gradient_len()], gradients);
-    Ok(())
 }
 
 /// The gradients of one row's queries and keys through the norms of their heads.

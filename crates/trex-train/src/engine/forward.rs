@@ -14,7 +14,7 @@ use super::model::{Layer, LayerAdapters, Weights};
 use super::product::Out;
 use super::simd::Level;
 use crate::ops::{HeadShape, RopeTable, single};
-use crate::{Activation, ModelConfig, RopeFrequencies, TrainError};
+use crate::{Activation, ModelConfig, RopeFrequencies};
 
 /// What all passes share.
 #[derive(Clone, Copy, Debug)]
@@ -182,7 +182,7 @@ pub(super) fn layers(
     traces: &mut [Trace],
     wanted: &[usize],
     mix: Mix<'_>,
-) -> Result<Vec<f32>, TrainError> {
+) -> Vec<f32> {
     let count = weights.layers.len();
     let all: Vec<usize> = (0..setting.scene.tokens).collect();
     let keeps = traces.len() == count && count > 1;
@@ -192,15 +192,15 @@ pub(super) fn layers(
         let at = if keeps { number } else { 0 };
         let layer = &weights.layers[number];
         let setting = &setting.at(number);
-        project(setting, layer, &adapters[number], rooms, &mut traces[at])?;
+        project(setting, layer, &adapters[number], rooms, &mut traces[at]);
         mix(setting, number, &mut traces[at]);
-        feed_forward(setting, layer, &adapters[number], rooms, &mut traces[at], rows, &mut next)?;
+        feed_forward(setting, layer, &adapters[number], rooms, &mut traces[at], rows, &mut next);
         if number + 1 < count {
             std::mem::swap(&mut next, &mut traces[if keeps { number + 1 } else { 0 }].x);
         }
     }
     next.truncate(wanted.len() * setting.hidden);
-    Ok(next)
+    next
 }
 
 /// Attention over the trees of the batch.
@@ -212,16 +212,10 @@ pub(super) fn mix_trees(setting: &Setting<'_>, trace: &mut Trace) {
 }
 
 /// Norm, queries, keys, values, rotation.
-fn project(
-    setting: &Setting<'_>,
-    layer: &Layer,
-    adapters: &LayerAdapters,
-    rooms: &mut Rooms,
-    trace: &mut Trace,
-) -> Result<(), TrainError> {
+fn project(setting: &Setting<'_>, layer: &Layer, adapters: &LayerAdapters, rooms: &mut Rooms, trace: &mut Trace) {
     let tokens = setting.scene.tokens;
     let (hidden, width, level) = (setting.hidden, setting.qkv_width(), setting.level);
-    let applied = Applied { stack: &layer.qkv, ready: layer.qkv.ready(&mut rooms[0], true)?, adapters: &adapters.qkv };
+    let applied = Applied { stack: &layer.qkv, ready: layer.qkv.ready(&mut rooms[0], true), adapters: &adapters.qkv };
     let block = block_rows(tokens);
     let thin_width = adapters.qkv.width();
     let qkv = room(&mut trace.qkv, tokens * width);
@@ -251,7 +245,6 @@ fn project(
                 }
             });
         });
-    Ok(())
 }
 
 /// Normalises the queries and keys of one row.
@@ -289,13 +282,13 @@ fn feed_forward(
     trace: &mut Trace,
     rows: &[usize],
     next: &mut Vec<f32>,
-) -> Result<(), TrainError> {
+) {
     let (hidden, inner, level) = (setting.hidden, setting.inner, setting.level);
     let [_, o_room, gate_up_room, down_room] = rooms;
-    let o = Applied { stack: &layer.o, ready: layer.o.ready(o_room, true)?, adapters: &adapters.o };
+    let o = Applied { stack: &layer.o, ready: layer.o.ready(o_room, true), adapters: &adapters.o };
     let gate_up =
-        Applied { stack: &layer.gate_up, ready: layer.gate_up.ready(gate_up_room, true)?, adapters: &adapters.gate_up };
-    let down = Applied { stack: &layer.down, ready: layer.down.ready(down_room, true)?, adapters: &adapters.down };
+        Applied { stack: &layer.gate_up, ready: layer.gate_up.ready(gate_up_room, true), adapters: &adapters.gate_up };
+    let down = Applied { stack: &layer.down, ready: layer.down.ready(down_room, true), adapters: &adapters.down };
     let block = block_rows(rows.len());
     let widths = [adapters.o.width(), adapters.gate_up.width(), adapters.down.width()];
     let [_, thin_o, thin_gate_up, thin_down] = &mut trace.thin;
@@ -344,7 +337,6 @@ fn feed_forward(
             });
         },
     );
-    Ok(())
 }
 
 /// The gated activation of rows of (gate, up).

@@ -1,13 +1,9 @@
 //! The frozen weights of the CPU engine, in the form in which its products read them.
 //!
 //! In single precision one row-major copy is kept; the forward order is packed one layer at a time into a workspace. In
-//! bfloat16 both orders are kept packed, which takes the same room. Quantised weights stay as they are in the file and
-//! are expanded one layer at a time.
+//! bfloat16 both orders are kept packed, which takes the same room.
 
-use std::sync::Arc;
-
-use candle_core::quantized::QTensor;
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::blocks::room;
@@ -37,45 +33,17 @@ enum Store {
     F32(Vec<f32>),
     /// Packed in pairs for `x Wᵀ`, one part after the other, and for `g W`.
     Bf16 { forward: Vec<Vec<u32>>, backward: Vec<u32> },
-    /// One per linear layer.
-    Quantised(Vec<Arc<QTensor>>),
-}
-
-/// What a linear layer is made from.
-#[derive(Debug)]
-pub(super) enum Source {
-    /// `f32`, (out, inner).
-    Tensor(Tensor),
-    /// As it lies in a GGUF file.
-    #[expect(dead_code, reason = "the loader hands out single precision so far")]
-    Quantised(Arc<QTensor>),
-}
-
-impl Source {
-    fn dims(&self) -> Result<(usize, usize), TrainError> {
-        match self {
-            Self::Tensor(tensor) => Ok(tensor.dims2()?),
-            Self::Quantised(tensor) => Ok(tensor.shape().dims2()?),
-        }
-    }
 }
 
 impl Stack {
-    /// Takes linear layers of equal input width.
-    pub(super) fn new(sources: Vec<Source>, bf16: bool) -> Result<Self, TrainError> {
-        let dims: Vec<_> = sources.iter().map(Source::dims).collect::<Result<_, _>>()?;
-        let inner = dims.first().map_or(0, |(_, inner)| *inner);
-        let outs: Vec<usize> = dims.iter().map(|(out, _)| *out).collect();
-        let mut quantised = Vec::new();
-        let mut natural = Vec::new();
-        for source in sources {
-            match source {
-                Source::Quantised(tensor) => quantised.push(tensor),
-                Source::Tensor(tensor) => natural.extend(tensor.flatten_all()?.to_vec1::<f32>()?),
-            }
-        }
-        if quantised.len() == outs.len() {
-            return Ok(Self { inner, outs, bias: None, store: Store::Quantised(quantised) });
+    /// Takes linear layers of equal input width, each of shape (out, inner).
+    pub(super) fn new(weights: Vec<Tensor>, bf16: bool) -> Result<Self, TrainError> {
+        let (mut inner, mut outs, mut natural) = (0, Vec::with_capacity(weights.len()), Vec::new());
+        for weight in weights {
+            let (out, width) = weight.dims2()?;
+            inner = width;
+            outs.push(out);
+            natural.extend(weight.flatten_all()?.to_vec1::<f32>()?);
         }
         let store = if bf16 { pack_pairs(&natural, &outs, inner) } else { Store::F32(natural) };
         Ok(Self { inner, outs, bias: None, store })
@@ -103,24 +71,19 @@ impl Stack {
         match &self.store {
             Store::F32(values) => 4 * values.len(),
             Store::Bf16 { forward, backward } => 4 * (forward.iter().map(Vec::len).sum::<usize>() + backward.len()),
-            Store::Quantised(tensors) => tensors.iter().map(|tensor| tensor.storage_size_in_bytes()).sum(),
         }
     }
 
-    /// Makes the weights ready for a pass; `room` keeps what has to be expanded or packed.
-    pub(super) fn ready<'a>(&'a self, room: &'a mut Room, forward: bool) -> Result<Ready<'a>, TrainError> {
-        let natural: &[f32] = match &self.store {
+    /// Makes the weights ready for a pass; `room` keeps what has to be packed.
+    pub(super) fn ready<'a>(&'a self, room: &'a mut Room, forward: bool) -> Ready<'a> {
+        let natural = match &self.store {
             Store::Bf16 { forward: panels, backward } => {
-                return Ok(if forward { Ready::PairPanels(panels) } else { Ready::Pairs(backward) });
+                return if forward { Ready::PairPanels(panels) } else { Ready::Pairs(backward) };
             }
             Store::F32(values) => values,
-            Store::Quantised(tensors) => {
-                expand(tensors, self.inner, &mut room.natural)?;
-                &room.natural
-            }
         };
         if !forward {
-            return Ok(Ready::Natural(natural));
+            return Ready::Natural(natural);
         }
         let mut first_row = 0;
         let mut offset = 0;
@@ -135,7 +98,7 @@ impl Stack {
             first_row += out;
             offset += len;
         }
-        Ok(Ready::Panels(&room.panels))
+        Ready::Panels(&room.panels)
     }
 }
 
@@ -149,23 +112,9 @@ fn pack_pairs(natural: &[f32], outs: &[usize], inner: usize) -> Store {
     Store::Bf16 { forward, backward: pair_panels(natural, first, inner) }
 }
 
-fn expand(tensors: &[Arc<QTensor>], inner: usize, natural: &mut Vec<f32>) -> Result<(), TrainError> {
-    natural.clear();
-    for tensor in tensors {
-        let values = tensor.dequantize(&Device::Cpu)?.flatten_all()?;
-        crate::ops::with_slices([&values], |[values]| {
-            natural.extend_from_slice(values);
-            Ok(())
-        })?;
-    }
-    debug_assert_eq!(natural.len() % inner.max(1), 0);
-    Ok(())
-}
-
-/// Where one stack of the current layer is expanded and packed.
+/// Where one stack of the current layer is packed.
 #[derive(Debug, Default)]
 pub(super) struct Room {
-    natural: Vec<f32>,
     panels: Vec<f32>,
 }
 

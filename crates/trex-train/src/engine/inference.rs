@@ -4,7 +4,6 @@ use rayon::prelude::*;
 
 use super::forward::{self, Ropes, Setting, Trace};
 use super::{CpuEngine, attention, embed, head, math, scene};
-use crate::TrainError;
 use crate::batch::{push_root, shared_len};
 use crate::layout::{Segment, TokenTree};
 
@@ -26,12 +25,7 @@ pub(crate) struct Caches {
 
 impl CpuEngine {
     /// Log-probabilities in nats of tokens after rows of a tree: `needed` are (place among `rows`, token).
-    pub(crate) fn log_probs(
-        &mut self,
-        tree: &TokenTree,
-        rows: &[u32],
-        needed: &[(usize, u32)],
-    ) -> Result<Vec<f64>, TrainError> {
+    pub(crate) fn log_probs(&mut self, tree: &TokenTree, rows: &[u32], needed: &[(usize, u32)]) -> Vec<f64> {
         let segments = tree.segments();
         let trees = attention::trees(&segments);
         let ropes = Ropes::new(&self.config, tree.positions());
@@ -47,13 +41,13 @@ impl CpuEngine {
             &mut self.traces[..1],
             &wanted,
             &mut |setting, _, trace| forward::mix_trees(setting, trace),
-        )?;
+        );
         let head = head(&self.weights, self.packed_head.as_ref(), &self.config);
-        Ok(super::head::log_probs(&setting, &head, &last, needed, &mut self.head_buffers))
+        super::head::log_probs(&setting, &head, &last, needed, &mut self.head_buffers)
     }
 
     /// Runs prompts, keeps their keys and values and returns the first token of each answer.
-    pub(crate) fn prefill(&mut self, prompts: &[Vec<u32>]) -> Result<(Caches, Vec<u32>), TrainError> {
+    pub(crate) fn prefill(&mut self, prompts: &[Vec<u32>]) -> (Caches, Vec<u32>) {
         let shared = shared_len(prompts.iter().map(Vec::as_slice));
         let mut tree = TokenTree::default();
         let root = push_root(&mut tree, prompts.first().map(Vec::as_slice), shared);
@@ -85,19 +79,14 @@ impl CpuEngine {
                 }
                 forward::mix_trees(setting, trace);
             },
-        )?;
+        );
         let head = head(&self.weights, self.packed_head.as_ref(), &self.config);
         let first = super::head::argmax(&setting, &head, &last, &mut self.head_buffers);
-        Ok((caches, first))
+        (caches, first)
     }
 
     /// Feeds one token to each of the `active` sequences and returns the next ones.
-    pub(crate) fn advance(
-        &mut self,
-        caches: &mut Caches,
-        active: &[usize],
-        tokens: &[u32],
-    ) -> Result<Vec<u32>, TrainError> {
+    pub(crate) fn advance(&mut self, caches: &mut Caches, active: &[usize], tokens: &[u32]) -> Vec<u32> {
         let positions: Vec<usize> = active.iter().map(|index| caches.lens[*index]).collect();
         let ropes = Ropes::new(&self.config, &positions);
         let scene = scene(&self.config, self.level, &[], &[], tokens.len());
@@ -118,12 +107,12 @@ impl CpuEngine {
                 let rows: Vec<&CachedRows> = active.iter().map(|index| &caches.rows[*index][layer]).collect();
                 mix_cached(setting, trace, &rows);
             },
-        )?;
+        );
         for index in active {
             caches.lens[*index] += 1;
         }
         let head = head(&self.weights, self.packed_head.as_ref(), &self.config);
-        Ok(super::head::argmax(&setting, &head, &last, &mut self.head_buffers))
+        super::head::argmax(&setting, &head, &last, &mut self.head_buffers)
     }
 }
 
@@ -165,8 +154,8 @@ pub(crate) fn greedy(
     prompts: &[Vec<u32>],
     max_new_tokens: usize,
     eos: &[u32],
-) -> Result<Vec<Vec<u32>>, TrainError> {
-    let (mut caches, mut next) = engine.prefill(prompts)?;
+) -> Vec<Vec<u32>> {
+    let (mut caches, mut next) = engine.prefill(prompts);
     let mut answers = vec![Vec::new(); prompts.len()];
     let mut active: Vec<usize> = (0..prompts.len()).collect();
     loop {
@@ -176,10 +165,10 @@ pub(crate) fn greedy(
         }
         active.retain(|index| answers[*index].len() < max_new_tokens);
         if active.is_empty() {
-            return Ok(answers);
+            return answers;
         }
         let tokens: Vec<u32> = active.iter().map(|index| next[*index]).collect();
-        for (index, token) in active.iter().zip(engine.advance(&mut caches, &active, &tokens)?) {
+        for (index, token) in active.iter().zip(engine.advance(&mut caches, &active, &tokens)) {
             next[*index] = token;
         }
     }

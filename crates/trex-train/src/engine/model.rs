@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 
 use super::adapters::{Module, StackAdapters, index_by_module};
-use super::frozen::{Source, Stack};
+use super::frozen::Stack;
 use super::full::Places;
 use crate::optimizer::Parameter;
 use crate::{ModelConfig, TrainError};
@@ -60,7 +60,7 @@ pub(super) struct Weights {
 }
 
 impl Weights {
-    /// Takes the tensors of a model; `quantised` layers stay as they are in the file.
+    /// Takes the tensors of a model.
     pub(super) fn new(
         config: &ModelConfig,
         mut tensors: BTreeMap<String, Tensor>,
@@ -76,15 +76,15 @@ impl Weights {
         for layer in 0..config.num_layers {
             let variant = &config.variant;
             let mut stack = |names: &[(&str, (usize, usize))], has_bias: bool| -> Result<Stack, TrainError> {
-                let mut sources = Vec::with_capacity(names.len());
+                let mut weights = Vec::with_capacity(names.len());
                 let mut bias = Vec::new();
                 for (name, _) in names {
-                    sources.push(Source::Tensor(take(&format!("model.layers.{layer}.{name}.weight"))?));
+                    weights.push(take(&format!("model.layers.{layer}.{name}.weight"))?);
                     if has_bias {
                         bias.extend(floats(take(&format!("model.layers.{layer}.{name}.bias"))?)?);
                     }
                 }
-                Ok(Stack::new(sources, bf16)?.with_bias(has_bias.then_some(bias)))
+                Ok(Stack::new(weights, bf16)?.with_bias(has_bias.then_some(bias)))
             };
             let [qkv, o, gate_up, down] = stacks(config);
             let (qkv, o) = (stack(&qkv, variant.qkv_bias)?, stack(&o, variant.output_bias)?);
