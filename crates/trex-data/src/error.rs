@@ -127,12 +127,8 @@ pub enum DataError {
         /// The columns there are.
         columns: Vec<String>,
     },
-    /// Not one answer of the file is among the options.
-    #[error(
-        "none of the answers in {file} is among the options: found {}, expected {}",
-        quoted(found),
-        quoted(expected)
-    )]
+    /// Answers of the file are not among the options, and some option has no row.
+    #[error("answers in {file} are not among the options: found {}, expected {}", quoted(found), quoted(expected))]
     LabelsUnknown {
         /// File name.
         file: String,
@@ -140,6 +136,14 @@ pub enum DataError {
         found: Vec<String>,
         /// The options.
         expected: Vec<String>,
+    },
+    /// Options that no training row has.
+    #[error("no row of {file} has the answer {}", quoted(missing))]
+    LabelsMissing {
+        /// File name.
+        file: String,
+        /// The options without rows.
+        missing: Vec<String>,
     },
     /// A split has no rows.
     #[error("the {split} split is empty: {reason}")]
@@ -298,6 +302,7 @@ impl Problem for DataError {
             Self::NoOptions => "data.no_options",
             Self::NoColumn { .. } => "data.no_column",
             Self::LabelsUnknown { .. } => "data.labels_unknown",
+            Self::LabelsMissing { .. } => "data.labels_missing",
             Self::EmptySplit { .. } => "data.empty_split",
             Self::BadParameter { .. } => "data.bad_parameter",
             Self::BadPattern { .. } => "data.bad_pattern",
@@ -344,6 +349,11 @@ impl Problem for DataError {
             }
             Self::NoColumn { role, .. } => Some(format!("name the column in data.fields.{role}")),
             Self::LabelsUnknown { found, expected, .. } => Some(labels_hint(found, expected)),
+            Self::LabelsMissing { .. } => Some(
+                "take the option out of prompt.options, add rows that have it, or map the labels of the file to it in \
+                 [data.fields.labels]"
+                    .to_owned(),
+            ),
             Self::EmptySplit { split, .. } => Some(empty_split_hint(split)),
             Self::BadParameter { operator, field, allowed, .. } => {
                 Some(format!("set {field} of {operator} to a value {allowed}"))

@@ -126,6 +126,16 @@ impl Source {
         Ok(Self { name, facts, examples })
     }
 
+    /// Fails when rows with a closed answer space leave one of its answers out: nothing could be learned about it.
+    fn check_options(&self, options: &[String]) -> Result<(), DataError> {
+        let seen: BTreeSet<&str> = self.examples.iter().map(|example| example.answer.as_str()).collect();
+        let missing: Vec<String> = options.iter().filter(|option| !seen.contains(option.as_str())).cloned().collect();
+        if missing.is_empty() || seen.is_empty() {
+            return Ok(());
+        }
+        Err(DataError::LabelsMissing { file: self.name.clone(), missing })
+    }
+
     /// Its row counts in words.
     fn summary(&self) -> String {
         let rows = &self.facts.rows;
@@ -162,8 +172,10 @@ impl Sources {
             let name = if is_ambiguous { format!("{split}-{plain}") } else { plain };
             Source::read(path, name, task, fields)
         };
+        let train = read("train", train)?;
+        train.check_options(&task.prompt.options)?;
         Ok(Self {
-            train: read("train", train)?,
+            train,
             dev: path_of(dev).map(|path| read("dev", path)).transpose()?,
             test: path_of(test).map(|path| read("test", path)).transpose()?,
         })

@@ -107,7 +107,7 @@ pub(crate) struct ConfigArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
-    /// Read a configuration file of TRL, Axolotl, LLaMA-Factory, Unsloth or PEFT and print it as [train] of a task file.
+    /// Read a configuration file of TRL, Axolotl, LLaMA-Factory, Unsloth or PEFT and print it as `[train]` of a task file.
     #[command(after_long_help = "\
 YAML or JSON. Old and new names of renamed arguments are both read. Every key is either taken over or listed with the
 reason; what the file leaves out has the default of its tool, which is listed too.")]

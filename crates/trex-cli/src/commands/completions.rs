@@ -2,6 +2,7 @@
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;
+use serde_json::json;
 
 use crate::args::Cli;
 use crate::error::CliError;
@@ -10,7 +11,8 @@ use crate::output::Output;
 pub(crate) fn run(shell: Shell, output: &mut Output) -> Result<(), CliError> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut visible(&Cli::command()), "trex", &mut script);
-    output.line(&String::from_utf8_lossy(&script))
+    let script = String::from_utf8_lossy(&script).into_owned();
+    output.result(&json!({ "shell": shell.to_string(), "script": script }), || script.clone())
 }
 
 /// The command line without its hidden commands, which the generator would list with the others.

@@ -120,6 +120,13 @@ fn missing_files_and_columns_are_refused() {
 fn labels_and_splits_that_do_not_fit_are_refused() {
     let program = program();
     check_data(&program, "\"0\" = \"bad\"\n\"1\" = \"good\"", "", "data.labels_unknown", "[data.fields.labels]");
+    check_data(
+        &program,
+        "options = [\"bad\", \"good\"]",
+        "options = [\"bad\", \"good\", \"fair\"]",
+        "data.labels_missing",
+        "fair",
+    );
     program.write("none.csv", "");
     check_data(&program, "\"train.csv\"", "\"train.csv\"\ndev = \"none.csv\"", "data.empty_file", "none.csv");
     program.write("none.csv", "text,label\n");

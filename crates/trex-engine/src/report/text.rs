@@ -181,6 +181,10 @@ pub(super) fn verdict_sentence(report: &Report) -> String {
             answers(tuned),
             score_interval(base)
         ),
+        (Verdict::NoRealGain, _) if report.trials == 0 => format!(
+            "No real gain: nothing was tried, so this run says nothing about what could be gained. The untouched base {}.",
+            answers(base)
+        ),
         (Verdict::NoRealGain, _) => format!(
             "No real gain: nothing that was tried beat the untouched base, which {}. Keep using the base model.",
             answers(base)
