@@ -6,6 +6,8 @@
 //! changes no bit. All buffers are kept between steps.
 
 mod adapters;
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod attention;
 mod backward;
 mod blocks;

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::blocks::room;
 use super::forward::{Setting, norm_rows};
 use super::math;
-use super::pack::{fill_transposed_panel, transposed_pair_panels};
+use super::pack::{fill_transposed_panel, pair_panels, transposed_pair_panels};
 use super::product::{Factors, Left, Out, PairRows, Right, multiply, multiply_bf16};
 use super::simd::PANEL;
 use crate::step::Objective;
@@ -22,14 +22,20 @@ const GROUP: usize = 8 * PANEL;
 /// Columns of the hidden gradient that one task computes.
 const COLUMNS: usize = 2 * PANEL;
 
-/// The output projection in bfloat16, packed for the forward pass.
+/// The output projection in bfloat16, packed for both passes.
 #[derive(Debug)]
-pub(super) struct PackedHead(Vec<u32>);
+pub(super) struct PackedHead {
+    forward: Vec<u32>,
+    backward: Vec<u32>,
+}
 
 impl PackedHead {
     /// Packs (vocabulary, hidden).
     pub(super) fn new(head: &[f32], vocabulary: usize, hidden: usize) -> Self {
-        Self(transposed_pair_panels(head, vocabulary, hidden))
+        Self {
+            forward: transposed_pair_panels(head, vocabulary, hidden),
+            backward: pair_panels(head, vocabulary, hidden),
+        }
     }
 }
 
@@ -50,6 +56,8 @@ pub(super) struct HeadBuffers {
     normed: Vec<f32>,
     pairs: Vec<u32>,
     logits: Vec<f32>,
+    /// Gradients of the logits in bfloat16, (groups, rows, [`GROUP`] / 2), where the projection is.
+    gradient_pairs: Vec<u32>,
     stats: Vec<Stats>,
     columns: Vec<f32>,
     dnormed: Vec<f32>,
@@ -195,8 +203,8 @@ fn logits(setting: &Setting<'_>, head: &Head<'_>, x: &[f32], targets: &[u32], bu
             let first = group * GROUP;
             let columns = GROUP.min(head.vocabulary - first);
             let mut out = Out { data: logits, offset: 0, row: GROUP, rows, columns, add: false };
-            if let Some(PackedHead(panels)) = head.packed {
-                let panels = &panels[first * words..];
+            if let Some(packed) = head.packed {
+                let panels = &packed.forward[first * words..];
                 multiply_bf16(level, &mut out, PairRows { data: pairs, row: words, len: words }, panels, None);
             } else {
                 setting.pool.with(|scratch| {
@@ -278,13 +286,21 @@ fn gradient_of_logits(
 fn gradient_of_hidden(setting: &Setting<'_>, head: &Head<'_>, rows: usize, buffers: &mut HeadBuffers) {
     let hidden = setting.hidden;
     let tasks = hidden.div_ceil(COLUMNS);
-    let HeadBuffers { logits, columns, dnormed, .. } = buffers;
+    let HeadBuffers { logits, gradient_pairs, columns, dnormed, .. } = buffers;
     let logits = &*logits;
+    if head.packed.is_some() {
+        round_gradients(setting, head, rows, logits, gradient_pairs);
+    }
+    let gradient_pairs = &*gradient_pairs;
     let columns = room(columns, tasks * rows * COLUMNS);
     columns.par_chunks_mut(rows * COLUMNS).enumerate().for_each(|(task, out)| {
         let first = task * COLUMNS;
-        let mut out =
-            Out { data: out, offset: 0, row: COLUMNS, rows, columns: COLUMNS.min(hidden - first), add: false };
+        let width = COLUMNS.min(hidden - first);
+        if let Some(packed) = head.packed {
+            packed.add_gradient(setting, head.vocabulary, gradient_pairs, (first, width), rows, out);
+            return;
+        }
+        let mut out = Out { data: out, offset: 0, row: COLUMNS, rows, columns: width, add: false };
         for group in 0..head.vocabulary.div_ceil(GROUP) {
             let len = GROUP.min(head.vocabulary - group * GROUP);
             let left = Left::rows(logits, group * rows * GROUP, GROUP);
@@ -297,6 +313,46 @@ fn gradient_of_hidden(setting: &Setting<'_>, head: &Head<'_>, rows: usize, buffe
     for (row, out) in dnormed.chunks_mut(hidden).enumerate() {
         for (task, out) in out.chunks_mut(COLUMNS).enumerate() {
             out.copy_from_slice(&columns[(task * rows + row) * COLUMNS..][..out.len()]);
+        }
+    }
+}
+
+/// Rounds the gradients of all groups of logits to pairs.
+fn round_gradients(setting: &Setting<'_>, head: &Head<'_>, rows: usize, logits: &[f32], pairs: &mut Vec<u32>) {
+    let groups = head.vocabulary.div_ceil(GROUP);
+    let pairs = room(pairs, groups * rows * GROUP / 2);
+    pairs.par_chunks_mut(rows * GROUP / 2).zip(logits.par_chunks(rows * GROUP)).enumerate().for_each(
+        |(group, (pairs, logits))| {
+            let len = GROUP.min(head.vocabulary - group * GROUP);
+            for (pairs, logits) in pairs.chunks_mut(GROUP / 2).zip(logits.chunks(GROUP)) {
+                math::round_to_pairs(setting.level, &logits[..len], &mut pairs[..len.div_ceil(2)]);
+            }
+        },
+    );
+}
+
+impl PackedHead {
+    /// Some columns of `dlogits · W`, summed over the groups in order; `out` has rows of [`COLUMNS`].
+    fn add_gradient(
+        &self,
+        setting: &Setting<'_>,
+        vocabulary: usize,
+        pairs: &[u32],
+        (first, width): (usize, usize),
+        rows: usize,
+        out: &mut [f32],
+    ) {
+        let words = vocabulary.div_ceil(2);
+        for group in 0..vocabulary.div_ceil(GROUP) {
+            let len = GROUP.min(vocabulary - group * GROUP).div_ceil(2);
+            let pairs = PairRows { data: &pairs[group * rows * GROUP / 2..], row: GROUP / 2, len };
+            for panel in 0..width.div_ceil(PANEL) {
+                let panels = &self.backward[((first / PANEL + panel) * words + group * GROUP / 2) * PANEL..];
+                let columns = PANEL.min(width - panel * PANEL);
+                let add = group > 0;
+                let mut out = Out { data: &mut *out, offset: panel * PANEL, row: COLUMNS, rows, columns, add };
+                multiply_bf16(setting.level, &mut out, pairs, panels, None);
+            }
         }
     }
 }

@@ -24,7 +24,7 @@ macro_rules! by_level {
                 #[target_feature(enable = "avx2,fma")]
                 fn medium($($arg: $type),*) $(-> $out)? { $body($($arg),*) }
                 match level {
-                    Level::Avx512 | Level::Avx512Bf16 => {
+                    Level::Avx512 | Level::Avx512Bf16 | Level::Amx => {
                         #[expect(unsafe_code, reason = "calls a function that needs AVX-512")]
                         // SAFETY: levels come from `Level::detect`, so the processor has the instructions.
                         return unsafe { wide($($arg),*) };

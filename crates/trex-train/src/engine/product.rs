@@ -5,6 +5,8 @@
 //! columns.
 
 #[cfg(target_arch = "x86_64")]
+use super::amx::{self, AHEAD_BYTES, BLOCK_ROWS, STEP_PAIRS};
+#[cfg(target_arch = "x86_64")]
 use super::simd::{Bf16Term, tile_bf16};
 use super::simd::{Level, PANEL, TILE_ROWS, Target, Term, tile};
 
@@ -219,21 +221,118 @@ pub(super) fn multiply_bf16(
     if let Some(term) = &extra {
         term.check(out.rows, out.columns);
     }
+    if level == Level::Amx {
+        multiply_tiles(level, out, pairs, panels, extra);
+        return;
+    }
     for panel in 0..out.columns.div_ceil(PANEL) {
         for (row, height) in tiles(out.rows) {
-            let first = Bf16Term {
-                a: pairs.data[row * stride..].as_ptr(),
-                a_row: stride,
-                b: panels[panel * len * PANEL..].as_ptr(),
-                len,
-            };
             let term = extra.as_ref().map(|term| term.term(panel, row, 0, term.len));
-            let target = target(out, panel, row, out.add);
-            #[expect(unsafe_code, reason = "calls a numeric kernel")]
-            // SAFETY: the assertions above keep every element inside its slice, and the level was checked.
-            unsafe {
-                tile_bf16(height, first, term.as_slice(), target);
+            store_pairs(out, pairs, panels, (panel, 0), (row, height), term.as_slice(), out.add);
+        }
+    }
+}
+
+/// Other processors have no such products, and nothing packs weights for them.
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) fn multiply_bf16(level: Level, _: &mut Out<'_>, _: PairRows<'_>, _: &[u32], _: Option<Factors<'_>>) {
+    assert!(level.has_bf16(), "this processor has no products of bfloat16");
+}
+
+/// Stores one tile of a product of pairs from inner step `from` on, with more terms.
+#[cfg(target_arch = "x86_64")]
+fn store_pairs(
+    out: &mut Out<'_>,
+    pairs: PairRows<'_>,
+    panels: &[u32],
+    (panel, from): (usize, usize),
+    (row, height): (usize, usize),
+    terms: &[Term],
+    add: bool,
+) {
+    let first = Bf16Term {
+        a: pairs.data[row * pairs.row + from..].as_ptr(),
+        a_row: pairs.row,
+        b: panels[(panel * pairs.len + from) * PANEL..].as_ptr(),
+        len: pairs.len - from,
+    };
+    let target = target(out, panel, row, add);
+    #[expect(unsafe_code, reason = "calls a numeric kernel")]
+    // SAFETY: `multiply_bf16` has checked that every element lies inside its slice, and the level.
+    unsafe {
+        tile_bf16(height, first, terms, target);
+    }
+}
+
+/// [`multiply_bf16`] on matrix tiles; what is left of the inner dimension and the extra term are added by vectors.
+#[cfg(target_arch = "x86_64")]
+fn multiply_tiles(level: Level, out: &mut Out<'_>, pairs: PairRows<'_>, panels: &[u32], extra: Option<Factors<'_>>) {
+    let steps = pairs.len / STEP_PAIRS;
+    let whole = steps * STEP_PAIRS;
+    for panel in 0..out.columns.div_ceil(PANEL) {
+        for first in (0..if steps > 0 { out.rows } else { 0 }).step_by(BLOCK_ROWS) {
+            let rows = (out.rows - first).min(BLOCK_ROWS);
+            tile_block(out, pairs, panels, panel, (first, rows), steps);
+        }
+        if whole == pairs.len && extra.is_none() {
+            continue;
+        }
+        for (row, height) in tiles(out.rows) {
+            let term = extra.as_ref().map(|term| term.term(panel, row, 0, term.len));
+            let add = out.add || steps > 0;
+            if whole < pairs.len {
+                store_pairs(out, pairs, panels, (panel, whole), (row, height), term.as_slice(), add);
+            } else {
+                store(level, out, term.as_slice(), panel, (row, height), add);
             }
+        }
+    }
+}
+
+/// One block of the result on matrix tiles.
+#[cfg(target_arch = "x86_64")]
+fn tile_block(
+    out: &mut Out<'_>,
+    pairs: PairRows<'_>,
+    panels: &[u32],
+    panel: usize,
+    (first, rows): (usize, usize),
+    steps: usize,
+) {
+    // The next panel, shared out among the blocks that read this one.
+    let ahead = (panel + 1) * pairs.len * PANEL + first / BLOCK_ROWS * steps * (AHEAD_BYTES / size_of::<u32>());
+    let columns = (out.columns - panel * PANEL).min(PANEL);
+    let at = out.offset + first * out.row + panel * PANEL;
+    let mut block = amx::Block {
+        a: pairs.data[first * pairs.row..].as_ptr(),
+        a_row: pairs.row,
+        b: panels[panel * pairs.len * PANEL..].as_ptr(),
+        steps,
+        c: out.data[at..].as_mut_ptr(),
+        c_row: out.row,
+        rows,
+        add: out.add,
+        ahead: panels.as_ptr().wrapping_add(ahead),
+    };
+    // Tiles are whole, so a narrow last panel goes through a copy.
+    let mut whole = [0f32; BLOCK_ROWS * PANEL];
+    if columns < PANEL {
+        (block.c, block.c_row) = (whole.as_mut_ptr(), PANEL);
+        if out.add {
+            for (copy, row) in whole.chunks_mut(PANEL).zip(0..rows) {
+                copy[..columns].copy_from_slice(&out.data[at + row * out.row..][..columns]);
+            }
+        }
+    }
+    #[expect(unsafe_code, reason = "calls a numeric kernel")]
+    // SAFETY: `multiply_bf16` has checked that every element lies inside its slice, and the level; a narrow panel writes
+    // into the copy, which has room for a whole block.
+    unsafe {
+        amx::multiply(&block);
+    }
+    if columns < PANEL {
+        for (copy, row) in whole.chunks(PANEL).zip(0..rows) {
+            out.data[at + row * out.row..][..columns].copy_from_slice(&copy[..columns]);
         }
     }
 }
@@ -318,26 +417,82 @@ mod tests {
         multiply(Level::Portable, &mut out, &[Factors { left: Left::rows(&[1.0; 4], 0, 2), right, len: 2 }]);
     }
 
-    #[cfg(target_arch = "x86_64")]
-    #[test]
-    fn bfloat16_products_are_those_of_rounded_operands() {
-        use half::bf16;
-        let level = Level::detect();
-        if !level.has_bf16() {
-            return;
+    /// Levels with products of pairs.
+    fn levels_of_pairs() -> Vec<Level> {
+        match Level::detect() {
+            Level::Amx => vec![Level::Avx512Bf16, Level::Amx],
+            level if level.has_bf16() => vec![level],
+            _ => Vec::new(),
         }
-        let (rows, columns, len) = (17, 40, 30);
-        let (a, w) = (ramp(rows * len, 5), ramp(columns * len, 6));
-        let pairs = super::super::pack::pairs_of_rows(&a, rows, len);
-        let panels = super::super::pack::transposed_pair_panels(&w, columns, len);
-        let mut data = vec![0.0; rows * columns];
-        let mut out = Out { data: &mut data, offset: 0, row: columns, rows, columns, add: false };
-        multiply_bf16(level, &mut out, PairRows { data: &pairs, row: len / 2, len: len / 2 }, &panels, None);
-        let round = |x: f32| f64::from(bf16::from_f32(x).to_f32());
-        for (at, found) in data.iter().enumerate() {
-            let (row, column) = (at / columns, at % columns);
-            let sum: f64 = (0..len).map(|k| round(a[row * len + k]) * round(w[column * len + k])).sum();
-            assert!((f64::from(*found) - sum).abs() < 1e-4, "{found} {sum}");
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+        #[test]
+        fn bfloat16_products_are_those_of_rounded_operands(
+            rows in 1usize..70, columns in 1usize..70, len in 1usize..150, extra in 0usize..5, add in any::<bool>(),
+        ) {
+            use half::bf16;
+            let (a, w) = (ramp(rows * len, 5), ramp(columns * len, 6));
+            let (t, u) = (ramp(rows * extra.max(1), 3), ramp(extra.max(1) * columns, 4));
+            let pairs = super::super::pack::pairs_of_rows(&a, rows, len);
+            let panels = super::super::pack::transposed_pair_panels(&w, columns, len);
+            let round = |x: f32| f64::from(bf16::from_f32(x).to_f32());
+            for level in levels_of_pairs() {
+                let mut data = vec![0.5; rows * columns];
+                let words = len.div_ceil(2);
+                let term = Factors {
+                    left: Left::rows(&t, 0, extra.max(1)),
+                    right: Right::Natural { data: &u, offset: 0, row: columns },
+                    len: extra,
+                };
+                let mut out = Out { data: &mut data, offset: 0, row: columns, rows, columns, add };
+                multiply_bf16(level, &mut out, PairRows { data: &pairs, row: words, len: words }, &panels, Some(term));
+                for (at, found) in data.iter().enumerate() {
+                    let (row, column) = (at / columns, at % columns);
+                    let start = if add { 0.5 } else { 0.0 };
+                    let main: f64 = (0..len).map(|k| round(a[row * len + k]) * round(w[column * len + k])).sum();
+                    let more: f64 =
+                        (0..extra).map(|k| f64::from(t[row * extra + k]) * f64::from(u[k * columns + column])).sum();
+                    let sum = start + main + more;
+                    prop_assert!((f64::from(*found) - sum).abs() < 1e-3, "{level:?} {found} {sum}");
+                }
+            }
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    proptest! {
+        #[test]
+        fn how_a_product_of_pairs_is_cut_changes_no_bit(rows in 2usize..70, cut in 1usize..69, len in 1usize..100) {
+            let cut = cut.min(rows - 1);
+            let columns = 40;
+            let values = |count: usize, seed: u32| -> Vec<f32> {
+                let mut state = seed;
+                (0..count)
+                    .map(|_| {
+                        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                        (state >> 8) as f32 / 16_777_216.0 - 0.5
+                    })
+                    .collect()
+            };
+            let (a, w) = (values(rows * len, 7), values(columns * len, 8));
+            let words = len.div_ceil(2);
+            let pairs = super::super::pack::pairs_of_rows(&a, rows, len);
+            let panels = super::super::pack::transposed_pair_panels(&w, columns, len);
+            for level in levels_of_pairs() {
+                let run = |from: usize, to: usize| {
+                    let mut data = vec![0.0; (to - from) * columns];
+                    let mut out =
+                        Out { data: &mut data, offset: 0, row: columns, rows: to - from, columns, add: false };
+                    let part = PairRows { data: &pairs[from * words..], row: words, len: words };
+                    multiply_bf16(level, &mut out, part, &panels, None);
+                    data
+                };
+                let parts = [run(0, cut), run(cut, rows)].concat();
+                prop_assert_eq!(parts, run(0, rows), "{:?}", level);
+            }
         }
     }
 }

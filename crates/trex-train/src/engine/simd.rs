@@ -11,6 +11,8 @@ use std::arch::x86_64::{
     _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
 };
 
+use std::sync::OnceLock;
+
 /// Columns of a tile and of a packed panel.
 pub(super) const PANEL: usize = 32;
 
@@ -33,18 +35,29 @@ pub(crate) enum Level {
     Avx512,
     /// AVX-512 with products of bfloat16.
     Avx512Bf16,
+    /// The same with matrix tiles of bfloat16.
+    Amx,
 }
 
 impl Level {
     /// What this processor has.
     pub(crate) fn detect() -> Self {
+        static FOUND: OnceLock<Level> = OnceLock::new();
+        *FOUND.get_or_init(Self::probe)
+    }
+
+    fn probe() -> Self {
         #[cfg(target_arch = "x86_64")]
         {
             let wide = std::arch::is_x86_feature_detected!("avx512f")
                 && std::arch::is_x86_feature_detected!("avx512bw")
                 && std::arch::is_x86_feature_detected!("avx512dq")
                 && std::arch::is_x86_feature_detected!("avx512vl");
-            if wide && std::arch::is_x86_feature_detected!("avx512bf16") {
+            let pairs = wide && std::arch::is_x86_feature_detected!("avx512bf16");
+            if pairs && super::amx::is_there() {
+                return Self::Amx;
+            }
+            if pairs {
                 return Self::Avx512Bf16;
             }
             if wide {
@@ -59,7 +72,7 @@ impl Level {
 
     /// Whether products of bfloat16 have instructions of their own.
     pub(crate) fn has_bf16(self) -> bool {
-        self == Self::Avx512Bf16
+        matches!(self, Self::Avx512Bf16 | Self::Amx)
     }
 }
 
@@ -123,7 +136,7 @@ pub(super) unsafe fn tile(level: Level, rows: usize, terms: &[Term], target: Tar
     }
     match level {
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512 | Level::Avx512Bf16 => by_rows!(tile_avx512),
+        Level::Avx512 | Level::Avx512Bf16 | Level::Amx => by_rows!(tile_avx512),
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => by_rows!(tile_avx2),
         _ => by_rows!(tile_portable),
@@ -156,9 +169,9 @@ pub(super) unsafe fn tile_bf16(rows: usize, first: Bf16Term, terms: &[Term], tar
     }
 }
 
-/// Accumulators of an AVX-512 tile.
+/// Accumulators of an AVX-512 tile: `M` rows of `V` vectors.
 #[cfg(target_arch = "x86_64")]
-type Wide<const M: usize> = [[__m512; 2]; M];
+type Wide<const M: usize, const V: usize> = [[__m512; V]; M];
 
 #[cfg(target_arch = "x86_64")]
 fn masks(columns: usize) -> [__mmask16; 2] {
@@ -172,15 +185,16 @@ fn masks(columns: usize) -> [__mmask16; 2] {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 #[expect(unsafe_code, reason = "numeric kernel")]
 #[inline]
-unsafe fn start_avx512<const M: usize>(target: Target, mask: [__mmask16; 2]) -> Wide<M> {
-    let mut acc = [[_mm512_setzero_ps(); 2]; M];
+unsafe fn start_avx512<const M: usize, const V: usize>(target: Target, mask: [__mmask16; 2]) -> Wide<M, V> {
+    let mut acc = [[_mm512_setzero_ps(); V]; M];
     if target.add {
         for (row, acc) in acc.iter_mut().enumerate() {
             // SAFETY: the target holds `rows` rows of `columns` columns; masked lanes are not touched.
             unsafe {
                 let c = target.c.add(row * target.c_row);
-                acc[0] = _mm512_maskz_loadu_ps(mask[0], c);
-                acc[1] = _mm512_maskz_loadu_ps(mask[1], c.wrapping_add(16));
+                for (lane, acc) in acc.iter_mut().enumerate() {
+                    *acc = _mm512_maskz_loadu_ps(mask[lane], c.wrapping_add(16 * lane));
+                }
             }
         }
     }
@@ -193,13 +207,14 @@ unsafe fn start_avx512<const M: usize>(target: Target, mask: [__mmask16; 2]) -> 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 #[expect(unsafe_code, reason = "numeric kernel")]
 #[inline]
-unsafe fn finish_avx512<const M: usize>(acc: &Wide<M>, target: Target, mask: [__mmask16; 2]) {
+unsafe fn finish_avx512<const M: usize, const V: usize>(acc: &Wide<M, V>, target: Target, mask: [__mmask16; 2]) {
     for (row, acc) in acc.iter().enumerate() {
         // SAFETY: as in `start_avx512`.
         unsafe {
             let c = target.c.add(row * target.c_row);
-            _mm512_mask_storeu_ps(c, mask[0], acc[0]);
-            _mm512_mask_storeu_ps(c.wrapping_add(16), mask[1], acc[1]);
+            for (lane, acc) in acc.iter().enumerate() {
+                _mm512_mask_storeu_ps(c.wrapping_add(16 * lane), mask[lane], *acc);
+            }
         }
     }
 }
@@ -210,21 +225,27 @@ unsafe fn finish_avx512<const M: usize>(acc: &Wide<M>, target: Target, mask: [__
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 #[expect(unsafe_code, reason = "numeric kernel")]
 #[inline]
-unsafe fn add_term_avx512<const M: usize>(start: Wide<M>, term: &Term, mask: [__mmask16; 2]) -> Wide<M> {
+unsafe fn add_term_avx512<const M: usize, const V: usize>(
+    start: Wide<M, V>,
+    term: &Term,
+    mask: [__mmask16; 2],
+) -> Wide<M, V> {
     // By value: sums behind a reference could be what the operands point at, and would go through memory each step.
     let mut acc = start;
     let (mut a, mut b) = (term.a, term.b);
     for _ in 0..term.len {
         // SAFETY: the caller names only elements of live allocations.
         unsafe {
-            let b0 = _mm512_maskz_loadu_ps(mask[0], b);
-            let b1 = _mm512_maskz_loadu_ps(mask[1], b.wrapping_add(16));
-            _mm_prefetch::<_MM_HINT_T0>(b.wrapping_add(AHEAD * term.b_step).cast());
-            _mm_prefetch::<_MM_HINT_T0>(b.wrapping_add(AHEAD * term.b_step + 16).cast());
+            let mut columns = [_mm512_setzero_ps(); V];
+            for (lane, columns) in columns.iter_mut().enumerate() {
+                *columns = _mm512_maskz_loadu_ps(mask[lane], b.wrapping_add(16 * lane));
+                _mm_prefetch::<_MM_HINT_T0>(b.wrapping_add(AHEAD * term.b_step + 16 * lane).cast());
+            }
             for (row, acc) in acc.iter_mut().enumerate() {
                 let x = _mm512_set1_ps(*a.add(row * term.a_row));
-                acc[0] = _mm512_fmadd_ps(x, b0, acc[0]);
-                acc[1] = _mm512_fmadd_ps(x, b1, acc[1]);
+                for (acc, columns) in acc.iter_mut().zip(columns) {
+                    *acc = _mm512_fmadd_ps(x, columns, *acc);
+                }
             }
         }
         a = a.wrapping_add(term.a_step);
@@ -239,10 +260,27 @@ unsafe fn add_term_avx512<const M: usize>(start: Wide<M>, term: &Term, mask: [__
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 #[expect(unsafe_code, reason = "numeric kernel")]
 unsafe fn tile_avx512<const M: usize>(terms: &[Term], target: Target) {
+    // SAFETY: passed on from the caller. Products of adapters have few columns, which fit into one vector.
+    unsafe {
+        if target.columns <= 16 {
+            sum_avx512::<M, 1>(terms, target);
+        } else {
+            sum_avx512::<M, 2>(terms, target);
+        }
+    }
+}
+
+/// # Safety
+/// See [`tile`]; the columns fit into `V` vectors.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+#[expect(unsafe_code, reason = "numeric kernel")]
+#[inline]
+unsafe fn sum_avx512<const M: usize, const V: usize>(terms: &[Term], target: Target) {
     let mask = masks(target.columns);
     // SAFETY: passed on from the caller.
     unsafe {
-        let mut acc = start_avx512::<M>(target, mask);
+        let mut acc = start_avx512::<M, V>(target, mask);
         for term in terms {
             acc = add_term_avx512(acc, term, mask);
         }
@@ -260,7 +298,7 @@ unsafe fn tile_bf16_avx512<const M: usize>(first: Bf16Term, terms: &[Term], targ
     // SAFETY: passed on from the caller; packed panels are whole, so their loads need no mask. `__m512bh` and `__m512i`
     // are the same 512 bits.
     unsafe {
-        let mut acc = start_avx512::<M>(target, mask);
+        let mut acc = start_avx512::<M, 2>(target, mask);
         let (mut a, mut b) = (first.a, first.b);
         for _ in 0..first.len {
             let b0 = std::mem::transmute::<__m512i, __m512bh>(_mm512_loadu_si512(b.cast()));
