@@ -134,6 +134,30 @@ pub(crate) enum MeasureCommand {
         #[arg(long)]
         autograd: bool,
     },
+    /// Scoring and greedy generation on made-up prompts.
+    Eval {
+        /// Model folder.
+        #[arg(long)]
+        model: PathBuf,
+        /// Prompts that go through the model together.
+        #[arg(long, default_value_t = 16)]
+        prompts: usize,
+        /// Tokens of a prompt.
+        #[arg(long, default_value_t = 96)]
+        prompt_tokens: usize,
+        /// Tokens at the beginning that all prompts share.
+        #[arg(long, default_value_t = 40)]
+        shared_tokens: usize,
+        /// Tokens that are generated after each prompt.
+        #[arg(long, default_value_t = 64)]
+        new_tokens: usize,
+        /// Times that everything is done.
+        #[arg(long, default_value_t = 3)]
+        repeats: usize,
+        /// Weights in bfloat16.
+        #[arg(long)]
+        bf16: bool,
+    },
     /// Large matrix products on all threads.
     Product,
 }

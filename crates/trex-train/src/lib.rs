@@ -51,7 +51,7 @@ pub use export::{
 };
 pub use gguf::GgufFault;
 pub use import::peft_lora_config;
-pub use measure::{StepPlan, StepTimes, measure_products, measure_steps};
+pub use measure::{EvalPlan, EvalTimes, StepPlan, StepTimes, measure_eval, measure_products, measure_steps};
 pub use model_config::{
     Activation, Architecture, LocalLayers, ModelConfig, Rope, RopeFrequencies, RopeScaling, Variant,
 };

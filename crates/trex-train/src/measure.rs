@@ -3,6 +3,10 @@
 //! The tokens, the supervised share and the optimiser are those of the peer script of the benchmark, so the losses can be
 //! compared with it as well as the times.
 
+mod eval;
+
+pub use self::eval::{EvalPlan, EvalTimes, measure_eval};
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
