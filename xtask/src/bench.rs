@@ -3,9 +3,11 @@
 //! They are no tests: they take minutes, and their times belong to the machine that is named beside them.
 
 mod data;
+mod eval;
 mod kill;
 mod machine;
 mod page;
+mod sst2;
 mod train;
 
 use std::path::{Path, PathBuf};
@@ -44,6 +46,33 @@ pub(crate) enum Benchmark {
         /// Folder with the peer's script
         #[arg(long, default_value = "../shared/bench")]
         peers: PathBuf,
+    },
+    /// Scoring and generation of the small real model beside llama.cpp
+    Eval {
+        /// Rounds; every contender runs once in each
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+        /// Python interpreter that has xllamacpp and gguf
+        #[arg(long)]
+        python: Option<PathBuf>,
+    },
+    /// Fine-tuning on real SST-2 rows beside PyTorch and PEFT
+    Sst2 {
+        /// Rounds; every contender runs once in each, with a seed of its own
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+        /// Optimiser steps of a run
+        #[arg(long, default_value_t = 60)]
+        steps: usize,
+        /// Python interpreter that has torch, transformers, peft and gguf
+        #[arg(long)]
+        python: Option<PathBuf>,
+        /// Folder with the peer's script
+        #[arg(long, default_value = "../shared/bench")]
+        peers: PathBuf,
+        /// Folder with train.tsv and dev.tsv
+        #[arg(long, default_value = "../shared/ftbench/sst2")]
+        data: PathBuf,
     },
     /// Import, profile and near-duplicate removal beside polars, datasets and datasketch where these are installed
     Data {
@@ -88,6 +117,22 @@ pub(crate) fn bench(project: &Project, steps: &mut Steps, benchmark: &Benchmark)
         Benchmark::Train { rounds, steps: num_steps, python, peers } => {
             let plan = train::Plan { rounds: *rounds, steps: *num_steps, python: python.clone(), peers: peers.clone() };
             let measurement = steps.step("bench train", || train::measure(project, &folder, &plan))?;
+            write(project, &folder, &measurement)
+        }
+        Benchmark::Eval { rounds, python } => {
+            let plan = eval::Plan { rounds: *rounds, python: python.clone() };
+            let measurement = steps.step("bench eval", || eval::measure(project, &folder, &plan))?;
+            write(project, &folder, &measurement)
+        }
+        Benchmark::Sst2 { rounds, steps: num_steps, python, peers, data } => {
+            let plan = sst2::Plan {
+                rounds: *rounds,
+                steps: *num_steps,
+                python: python.clone(),
+                peers: peers.clone(),
+                data: data.clone(),
+            };
+            let measurement = steps.step("bench sst2", || sst2::measure(project, &folder, &plan))?;
             write(project, &folder, &measurement)
         }
         Benchmark::Data { megabytes, documents, peer_documents } => {

@@ -70,7 +70,8 @@ pub(super) fn measure(project: &Project, folder: &Path, plan: &Plan) -> Result<M
     Ok(measurement(plan, &contenders, &outcomes, &peak))
 }
 
-fn add_model(project: &Project, folder: &Path, gguf: &Path) -> Result<PathBuf> {
+/// Has `trex` take in the model file, in a cache of its own.
+pub(super) fn add_model(project: &Project, folder: &Path, gguf: &Path) -> Result<PathBuf> {
     let cache = folder.join("cache");
     let mut add = command(project.trex(), &project.root);
     run(add.args(["model", "add"]).arg(gguf).args(["--name", "bench"]).env("TREX_CACHE", &cache))?;
@@ -183,7 +184,8 @@ fn measurement(
     Measurement { name: "train", rows, details }
 }
 
-fn median(values: &[f64]) -> f64 {
+/// The middle value; 0 where there is none.
+pub(super) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     match sorted.len() {
