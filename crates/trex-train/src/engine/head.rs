@@ -172,6 +172,31 @@ pub(super) fn argmax(setting: &Setting<'_>, head: &Head<'_>, x: &[f32], buffers:
     best
 }
 
+/// The logits of every row, (rows, vocabulary).
+pub(super) fn logit_rows(
+    setting: &Setting<'_>,
+    head: &Head<'_>,
+    x: &[f32],
+    buffers: &mut HeadBuffers,
+) -> Vec<Vec<f32>> {
+    let hidden = setting.hidden;
+    let mut found = Vec::with_capacity(x.len() / hidden);
+    for x in x.chunks(ROWS * hidden) {
+        let rows = x.len() / hidden;
+        logits(setting, head, x, &vec![0; rows], buffers);
+        let groups = &buffers.logits;
+        found.par_extend((0..rows).into_par_iter().map(|row| {
+            let mut all = Vec::with_capacity(head.vocabulary);
+            for first in (0..head.vocabulary).step_by(GROUP) {
+                let at = (first / GROUP * rows + row) * GROUP;
+                all.extend_from_slice(&groups[at..at + GROUP.min(head.vocabulary - first)]);
+            }
+            all
+        }));
+    }
+    found
+}
+
 /// Fills the groups of logits, (groups, rows, [`GROUP`]), and their statistics.
 fn logits(setting: &Setting<'_>, head: &Head<'_>, x: &[f32], targets: &[u32], buffers: &mut HeadBuffers) {
     let (hidden, level, rows) = (setting.hidden, setting.level, targets.len());
