@@ -141,11 +141,13 @@ pub(super) fn log_probs(
     for (index, x) in x.chunks(ROWS * hidden).enumerate() {
         let rows = x.len() / hidden;
         logits(setting, head, x, &vec![0; rows], buffers);
+        // Behind them lie those of a larger chunk before this one.
+        let stats = &buffers.stats[..head.vocabulary.div_ceil(GROUP) * rows];
         for (place, (row, class)) in wanted.iter().enumerate() {
             let Some(row) = row.checked_sub(index * ROWS).filter(|row| *row < rows) else { continue };
             let (group, column) = (*class as usize / GROUP, *class as usize % GROUP);
             let logit = buffers.logits[(group * rows + row) * GROUP + column];
-            found[place] = f64::from(logit) - log_z(&buffers.stats, rows, row);
+            found[place] = f64::from(logit) - log_z(stats, rows, row);
         }
     }
     found

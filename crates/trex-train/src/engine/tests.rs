@@ -214,6 +214,30 @@ fn what_is_drawn_depends_on_neither_batch_nor_threads_nor_implementation() {
 }
 
 #[test]
+fn every_token_of_several_long_texts_has_the_likelihood_of_candle() {
+    let (config, lora) = (config(), LoraConfig { r: 2, ..LoraConfig::default() });
+    let adapter = adapter(&config, &lora);
+    let mut model = Decoder::frozen(config.clone(), weights(&config), &Device::Cpu).unwrap();
+    model.attach(&adapter);
+    let mut engine = engine(&config, &lora, &adapter_parameters(&adapter).unwrap(), false);
+    let mut tree = TokenTree::default();
+    for (text, len) in [96u32, 96, 70].into_iter().enumerate() {
+        let tokens: Vec<u32> = (0..len).map(|at| (at * 37 + 11 * crate::batch::row(text)) % 290).collect();
+        tree.push(None, &tokens);
+    }
+    let rows: Vec<u32> = (0..tree.tokens().len()).map(crate::batch::row).collect();
+    let needed: Vec<(usize, u32)> = rows.iter().map(|row| (*row as usize, row * 7 % 290)).collect();
+    let ours = engine.log_probs(&tree, &rows, &needed);
+    let hidden = model.hidden(&tree, None).unwrap();
+    let logits: Vec<Vec<f32>> = model.logits(&hidden, &rows).unwrap().to_vec2().unwrap();
+    for ((row, token), ours) in needed.into_iter().zip(ours) {
+        let z = logits[row].iter().map(|x| f64::from(*x).exp()).sum::<f64>().ln();
+        let expected = f64::from(logits[row][token as usize]) - z;
+        assert!((ours - expected).abs() < 1e-4, "row {row}: {ours} against {expected}");
+    }
+}
+
+#[test]
 fn gradients_of_all_weights_are_those_of_autograd() {
     for config in [config(), ModelConfig { tie_word_embeddings: false, ..config() }] {
         let parameters: Vec<Parameter> = weights(&config)
