@@ -191,7 +191,7 @@ fn wrong_values_say_what_was_expected() {
         "\"acuracy\"",
         "task.unknown_word",
         "my/task.toml:4:10: metric is \"acuracy\", expected one of accuracy, macro_f1, exact_match, rouge1, rouge2, \
-         rouge_l, token_f1, chrf, numeric_match",
+         rouge_l, token_f1, chrf, numeric_match, bits_per_byte",
     );
     check_hint("\"accuracy\"", "\"acuracy\"", "did you mean \"accuracy\"?");
     check_hint("\"puct\"", "\"putc\"", "did you mean \"puct\"?");
