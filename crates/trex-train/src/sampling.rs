@@ -219,6 +219,37 @@ mod tests {
         assert!(chi_square(sampling(), &LOGITS, &softmax(&LOGITS, 1.2), 20_000) > 18.47);
     }
 
+    #[derive(serde::Deserialize)]
+    struct Golden {
+        prompt: Vec<u32>,
+        cases: Vec<GoldenCase>,
+    }
+
+    #[derive(serde::Deserialize)]
+    struct GoldenCase {
+        settings: GenerationConfig,
+        logits: Vec<f64>,
+        probabilities: Vec<f64>,
+    }
+
+    /// Values of tests/golden/sampling.py.
+    #[test]
+    fn what_is_left_to_be_drawn_is_that_of_transformers() {
+        let golden: Golden = serde_json::from_str(include_str!("../tests/golden/sampling.json")).unwrap();
+        assert_eq!(golden.cases.len(), 9);
+        for case in golden.cases {
+            let config = GenerationConfig { do_sample: true, ..case.settings };
+            let mut scores = case.logits;
+            Chooser::new(config, 0, "item", &golden.prompt).penalise(&mut scores);
+            let mut found = vec![0.0; scores.len()];
+            for (token, probability) in candidates(&scores, &config) {
+                found[token] = probability;
+            }
+            let worst = found.iter().zip(&case.probabilities).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            assert!(worst < 1e-9, "{config:?}: off by {worst}");
+        }
+    }
+
     #[test]
     fn streams_belong_to_items_and_seeds() {
         let of = |seed, id: &str, config| {
