@@ -4,8 +4,9 @@ pub(crate) mod export;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use trex_domain::TrainObjective;
 
 use crate::args::export::{BaseGgufArgs, ConfigArgs, EXPORT_HELP, ExportArgs, ProbeArgs};
 
@@ -346,9 +347,31 @@ pub(crate) struct ShowArgs {
     /// Tokens of an example at most, as in training.
     #[arg(long, default_value_t = 1024)]
     pub(crate) max_length: usize,
+    /// What the training minimises; told from the rows where absent: dpo for pairs, pretrain for raw text, else sft.
+    #[arg(long, value_enum, requires = "as_trained")]
+    pub(crate) objective: Option<ObjectiveName>,
     /// Print a page instead of text.
     #[arg(long, requires = "as_trained")]
     pub(crate) html: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ObjectiveName {
+    Sft,
+    Pretrain,
+    Dpo,
+    Orpo,
+}
+
+impl From<ObjectiveName> for TrainObjective {
+    fn from(name: ObjectiveName) -> Self {
+        match name {
+            ObjectiveName::Sft => Self::Sft,
+            ObjectiveName::Pretrain => Self::Pretrain,
+            ObjectiveName::Dpo => Self::Dpo,
+            ObjectiveName::Orpo => Self::Orpo,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

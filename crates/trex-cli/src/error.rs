@@ -133,6 +133,14 @@ pub(crate) enum CommandError {
     /// No folder for models and caches can be found.
     #[error("no cache folder: neither TREX_CACHE, XDG_CACHE_HOME nor HOME is set")]
     NoCacheFolder,
+    /// An adapter was asked for where there is none.
+    #[error("{name} has no adapter that {form} could hold: every weight was trained")]
+    NoAdapter {
+        /// The variant.
+        name: String,
+        /// The form.
+        form: &'static str,
+    },
     /// A folder that an export would have to mix with.
     #[error("{} is there and not empty", path.display())]
     OutputExists {
@@ -188,6 +196,7 @@ impl Problem for CommandError {
             Self::UnknownFormat { .. } => "data.unknown_format",
             Self::NoCacheFolder => "cli.no_cache_folder",
             Self::OutputExists { .. } => "export.exists",
+            Self::NoAdapter { .. } => "export.no_adapter",
             Self::OtherAdapterShape { .. } => "adapter.other_shape",
             Self::BadJson { .. } | Self::BadYaml { .. } => "config.unreadable",
             Self::NoToml(_) | Self::NoYaml(_) => "config.not_written",
@@ -225,6 +234,7 @@ impl Problem for CommandError {
                 "known are messages, prompt-completion, preference, sharegpt, csv, parquet, hf",
             ),
             Self::NoCacheFolder => "set TREX_CACHE to a folder that you may write to".to_owned(),
+            Self::NoAdapter { .. } => "use --format merged or --format gguf, which hold all weights".to_owned(),
             Self::OutputExists { .. } => "give a folder that is absent or empty with --out".to_owned(),
             Self::OtherAdapterShape { .. } => {
                 "leave r, lora_alpha, target_modules and use_rslora out: they are the adapter's".to_owned()

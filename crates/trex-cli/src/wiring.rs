@@ -10,7 +10,7 @@ use trex_domain::{
 };
 use trex_engine::{RunSettings, WorkerProcesses};
 use trex_ftbench::{FtBenchError, mini_task};
-use trex_train::{ExportForm, ExportSource, ModelRegistry, export_model, model_facts};
+use trex_train::{ExportForm, ExportSource, FloatType, MAX_SHARD_BYTES, ModelRegistry, export_model, model_facts};
 
 use crate::args::MachineArgs;
 use crate::error::{CliError, CommandError};
@@ -134,17 +134,20 @@ fn file_of(source: &SplitSource) -> Option<&PathBuf> {
     }
 }
 
-/// Writes PEFT folders.
+/// Writes PEFT folders, and whole models where all weights were trained.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PeftExporter;
 
 impl Exporter for PeftExporter {
     fn export(&self, request: ExportRequest<'_>) -> Result<(), Box<dyn Problem + Send + Sync>> {
-        let ExportRequest { adapter, model, card, out } = request;
+        let ExportRequest { adapter, whole_model, model, card, out } = request;
         let mut card = card.clone();
         name_base(&mut card, model).map_err(CliError::into_problem)?;
         let source = ExportSource { model_dir: &model.dir, adapter, card: &card };
-        let written = export_model(&source, ExportForm::Peft, out, &mut |_, _| ());
+        // As they were trained, to the last bit; narrower formats are made by `trex export`.
+        let whole = ExportForm::Merged { dtype: Some(FloatType::F32), max_shard_bytes: MAX_SHARD_BYTES };
+        let form = if whole_model { whole } else { ExportForm::Peft };
+        let written = export_model(&source, form, out, &mut |_, _| ());
         written.map(|_| ()).map_err(|err| -> Box<dyn Problem + Send + Sync> { Box::new(err) })
     }
 }

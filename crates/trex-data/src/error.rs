@@ -127,6 +127,16 @@ pub enum DataError {
         /// The columns there are.
         columns: Vec<String>,
     },
+    /// A file of preference pairs was asked for.
+    #[error("{file} holds no preference pairs: it was taken for {found}, with the columns {}", quoted(columns))]
+    NoPairs {
+        /// File name.
+        file: String,
+        /// What the detection found instead.
+        found: String,
+        /// The columns there are.
+        columns: Vec<String>,
+    },
     /// Answers of the file are not among the options, and some option has no row.
     #[error("answers in {file} are not among the options: found {}, expected {}", quoted(found), quoted(expected))]
     LabelsUnknown {
@@ -301,6 +311,7 @@ impl Problem for DataError {
             Self::UnknownPlaceholder { .. } => "data.unknown_placeholder",
             Self::NoOptions => "data.no_options",
             Self::NoColumn { .. } => "data.no_column",
+            Self::NoPairs { .. } => "data.no_pairs",
             Self::LabelsUnknown { .. } => "data.labels_unknown",
             Self::LabelsMissing { .. } => "data.labels_missing",
             Self::EmptySplit { .. } => "data.empty_split",
@@ -347,7 +358,15 @@ impl Problem for DataError {
             Self::NoOptions => {
                 Some("list the answers in prompt.options, or take {options} out of the template".to_owned())
             }
-            Self::NoColumn { role, .. } => Some(format!("name the column in data.fields.{role}")),
+            Self::NoColumn { role, .. } => Some(format!(
+                "name the column in data.fields.{role}; raw text without answers is trained on with objective = \"pretrain\" \
+                 in [train]"
+            )),
+            Self::NoPairs { .. } => Some(
+                "give a file with the columns chosen and rejected (and prompt, unless both answers begin with it), or train \
+                 with objective = \"sft\""
+                    .to_owned(),
+            ),
             Self::LabelsUnknown { found, expected, .. } => Some(labels_hint(found, expected)),
             Self::LabelsMissing { .. } => Some(
                 "take the option out of prompt.options, add rows that have it, or map the labels of the file to it in \

@@ -102,11 +102,7 @@ fn prompt_completion(row: &Example) -> serde_json::Value {
 }
 
 fn preference(row: &Example) -> Result<serde_json::Value, DataError> {
-    let rejected = match &row.options[..] {
-        [first, second] if *first == row.answer => second,
-        [first, second] if *second == row.answer => first,
-        _ => return Err(DataError::NoPair { row: row.id.clone() }),
-    };
+    let rejected = row.rejected_answer().ok_or_else(|| DataError::NoPair { row: row.id.clone() })?;
     let answer = |text: &str| [Message::assistant(text)];
     Ok(json!({ "prompt": row.prompt, "chosen": answer(&row.answer), "rejected": answer(rejected) }))
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use trex_domain::{
     DataPort, DataProfile, DataSource, Example, ImportRequest, ImportedData, PreparedData, PreparedRequest, RowCounts,
-    SplitSource, TaskSpec,
+    RowForm, SplitSource, TaskSpec,
 };
 use trex_fs::BlobStore;
 
@@ -112,8 +112,14 @@ struct Source {
 }
 
 impl Source {
-    fn read(path: &Path, name: String, task: &TaskSpec, fields: &trex_domain::FieldMap) -> Result<Self, DataError> {
-        let mut reader = ExampleReader::asked(path, name.clone(), &task.prompt, fields)?;
+    fn read(
+        path: &Path,
+        name: String,
+        task: &TaskSpec,
+        fields: &trex_domain::FieldMap,
+        form: RowForm,
+    ) -> Result<Self, DataError> {
+        let mut reader = ExampleReader::asked(path, name.clone(), &task.prompt, fields, form)?;
         let (mut examples, mut quarantined) = (Vec::new(), Vec::new());
         let mut rows = RowCounts::default();
         while let Some(chunk) = reader.next_chunk()? {
@@ -128,7 +134,9 @@ impl Source {
 
     /// Fails when rows with a closed answer space leave one of its answers out: nothing could be learned about it.
     fn check_options(&self, options: &[String]) -> Result<(), DataError> {
-        let seen: BTreeSet<&str> = self.examples.iter().map(|example| example.answer.as_str()).collect();
+        // Answers of pairs are free whatever the options of the evaluation items are.
+        let closed = self.examples.iter().filter(|example| example.options == options);
+        let seen: BTreeSet<&str> = closed.map(|example| example.answer.as_str()).collect();
         let missing: Vec<String> = options.iter().filter(|option| !seen.contains(option.as_str())).cloned().collect();
         if missing.is_empty() || seen.is_empty() {
             return Ok(());
@@ -166,18 +174,19 @@ impl Sources {
         let paths = [Some(train), path_of(dev), path_of(test)];
         let names: Vec<String> = paths.into_iter().flatten().map(|path| file_name(path)).collect();
         let is_ambiguous = names.iter().collect::<BTreeSet<_>>().len() < names.len();
-        let read = |split: &str, path: &PathBuf| {
+        let read = |split: &str, path: &PathBuf, form: RowForm| {
             let plain = file_name(path);
             // Ids are made of the name, so two files of one name in different folders need two names.
             let name = if is_ambiguous { format!("{split}-{plain}") } else { plain };
-            Source::read(path, name, task, fields)
+            Source::read(path, name, task, fields, form)
         };
-        let train = read("train", train)?;
+        let train = read("train", train, task.train.objective.row_form())?;
+        let items = task.kind.row_form();
         train.check_options(&task.prompt.options)?;
         Ok(Self {
             train,
-            dev: path_of(dev).map(|path| read("dev", path)).transpose()?,
-            test: path_of(test).map(|path| read("test", path)).transpose()?,
+            dev: path_of(dev).map(|path| read("dev", path, items)).transpose()?,
+            test: path_of(test).map(|path| read("test", path, items)).transpose()?,
         })
     }
 

@@ -67,6 +67,8 @@ fn describe(data: ContentHash, rows: &[Example], ledger: RowLedger, evaluation: 
         longest_chars: lengths.iter().max().copied().unwrap_or(0),
         mean_chars: lengths.iter().sum::<usize>() as f64 / rows.len().max(1) as f64,
         leaked: rows.iter().filter(|row| leaks.has(row)).count(),
+        pairs: rows.iter().filter(|row| row.rejected_answer().is_some()).count(),
+        texts: rows.iter().filter(|row| row.is_text()).count(),
         ledger,
     }
 }
@@ -95,20 +97,22 @@ struct Entry {
     longest_chars: usize,
     mean_chars: f64,
     leaked: usize,
+    pairs: usize,
+    texts: usize,
     ledger: RowLedger,
 }
 
 impl From<PreparedData> for Entry {
     fn from(prepared: PreparedData) -> Self {
-        let PreparedData { data, rows, labels, longest_chars, mean_chars, leaked, ledger } = prepared;
-        Self { data, rows, labels, longest_chars, mean_chars, leaked, ledger }
+        let PreparedData { data, rows, labels, longest_chars, mean_chars, leaked, pairs, texts, ledger } = prepared;
+        Self { data, rows, labels, longest_chars, mean_chars, leaked, pairs, texts, ledger }
     }
 }
 
 impl From<Entry> for PreparedData {
     fn from(entry: Entry) -> Self {
-        let Entry { data, rows, labels, longest_chars, mean_chars, leaked, ledger } = entry;
-        Self { data, rows, labels, longest_chars, mean_chars, leaked, ledger }
+        let Entry { data, rows, labels, longest_chars, mean_chars, leaked, pairs, texts, ledger } = entry;
+        Self { data, rows, labels, longest_chars, mean_chars, leaked, pairs, texts, ledger }
     }
 }
 

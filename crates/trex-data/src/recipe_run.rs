@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use trex_domain::{ContentHash, Example, Operator, OperatorCount, RowCounts, RowLedger};
+use trex_domain::{ContentHash, Example, Operator, OperatorCount, RowCounts, RowForm, RowLedger};
 use trex_fs::{BlobStore, read_to_string, remove_dir_all, write_json};
 
 use crate::operators::{Aids, LeakKeys, StepRun, StepTrace, check_ledger, is_row_wise};
@@ -243,7 +243,7 @@ impl Run<'_, '_> {
         let recipe = self.request.recipe;
         let fields = recipe.sources.get(source.index).map(|source| source.fields.clone()).unwrap_or_default();
         match &recipe.template {
-            Some(prompt) => ExampleReader::asked(&source.path, source.name.clone(), prompt, &fields),
+            Some(prompt) => ExampleReader::asked(&source.path, source.name.clone(), prompt, &fields, RowForm::Answers),
             None => ExampleReader::guessed_as(&source.path, source.name.clone(), &fields),
         }
     }
@@ -295,7 +295,7 @@ impl Run<'_, '_> {
         for path in &self.request.recipe.evaluation {
             let path = self.request.base.join(path);
             let mut reader = match &self.request.recipe.template {
-                Some(prompt) => ExampleReader::asked(&path, file_name(&path), prompt, &fields)?,
+                Some(prompt) => ExampleReader::asked(&path, file_name(&path), prompt, &fields, RowForm::Answers)?,
                 None => ExampleReader::guessed(&path, &trex_domain::FieldMap::default())?,
             };
             while let Some(chunk) = reader.next_chunk()? {

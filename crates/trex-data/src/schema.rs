@@ -7,11 +7,12 @@ mod build;
 mod chat;
 mod choice;
 mod detect;
+mod paragraphs;
 mod preference;
 mod stream;
 mod template;
 
-use trex_domain::{Example, FieldMap, PromptSpec, QuarantinedRow, nearest};
+use trex_domain::{Example, FieldMap, PromptSpec, QuarantinedRow, RowForm, nearest};
 
 use crate::{DataError, RawTable};
 use template::Template;
@@ -124,7 +125,7 @@ pub fn examples_from_table(
     prompt: &PromptSpec,
     fields: &FieldMap,
 ) -> Result<(Vec<Example>, Vec<QuarantinedRow>, SchemaGuess), DataError> {
-    let schema = asked_schema(table, source_name, prompt, fields)?;
+    let schema = asked_schema(table, source_name, Asked { prompt, form: RowForm::Answers }, fields)?;
     let template = Template::parse(prompt, &table.fields, source_name)?;
     let plan = build::Plan { source_name, schema: &schema, template: &template, prompt, fields };
     let mut labels = build::Labels::default();
@@ -133,22 +134,47 @@ pub fn examples_from_table(
     Ok((built.examples, built.quarantined, schema))
 }
 
+/// What a task wants of a source.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    prompt: &'a PromptSpec,
+    form: RowForm,
+}
+
+impl Asked<'_> {
+    /// The prompt that its rows pass: raw text passes none, and the answers of a pair are its own and no options.
+    fn prompt_for(&self, schema: &SchemaGuess) -> PromptSpec {
+        match self.form {
+            RowForm::Text => bare_prompt(),
+            RowForm::Pairs if schema.kind == SchemaKind::Preference => {
+                PromptSpec { options: Vec::new(), ..self.prompt.clone() }
+            }
+            RowForm::Pairs | RowForm::Answers => self.prompt.clone(),
+        }
+    }
+}
+
 /// The schema of a table for a task; what no row can fit is an error.
 fn asked_schema(
     table: &RawTable,
     source_name: &str,
-    prompt: &PromptSpec,
+    asked: Asked<'_>,
     fields: &FieldMap,
 ) -> Result<SchemaGuess, DataError> {
     check_columns(table, source_name, fields)?;
     let schema = detect::schema_of(table, fields);
-    let template = Template::parse(prompt, &table.fields, source_name)?;
-    let no_column = |role| DataError::NoColumn {
-        file: source_name.to_owned(),
-        role,
-        reason: schema.reason.clone(),
-        columns: table.fields.clone(),
-    };
+    if asked.form == RowForm::Text {
+        return text_schema(&schema, table, source_name, fields);
+    }
+    if asked.form == RowForm::Pairs && schema.kind != SchemaKind::Preference && asked.prompt.options.is_empty() {
+        return Err(DataError::NoPairs {
+            file: source_name.to_owned(),
+            found: schema.describe(),
+            columns: table.fields.clone(),
+        });
+    }
+    let template = Template::parse(&asked.prompt_for(&schema), &table.fields, source_name)?;
+    let no_column = |role| no_column(role, &schema, table, source_name);
     if template.needs_input() && schema.input.is_empty() && schema.kind != SchemaKind::Preference {
         return Err(no_column("input"));
     }
@@ -158,9 +184,49 @@ fn asked_schema(
     Ok(schema)
 }
 
+fn no_column(role: &'static str, schema: &SchemaGuess, table: &RawTable, source_name: &str) -> DataError {
+    DataError::NoColumn {
+        file: source_name.to_owned(),
+        role,
+        reason: schema.reason.clone(),
+        columns: table.fields.clone(),
+    }
+}
+
+/// Columns that hold the text where a table has others beside it.
+const TEXT_COLUMNS: [&str; 6] = ["text", "content", "document", "article", "body", "passage"];
+
+/// The column with the text, whatever else there is.
+fn text_schema(
+    schema: &SchemaGuess,
+    table: &RawTable,
+    source_name: &str,
+    fields: &FieldMap,
+) -> Result<SchemaGuess, DataError> {
+    let only = || schema.input.first().filter(|_| schema.kind == SchemaKind::RawText);
+    let named = || TEXT_COLUMNS.iter().find_map(|name| table.fields.iter().find(|field| plain_name(field) == *name));
+    let Some(column) = fields.input.as_ref().or_else(only).or_else(named).cloned() else {
+        return Err(no_column("input", schema, table, source_name));
+    };
+    let reason = format!("the task reads raw text, and column {column:?} has it");
+    Ok(SchemaGuess {
+        kind: SchemaKind::RawText,
+        reason,
+        input: vec![column],
+        choices: Vec::new(),
+        choice_list: None,
+        answer: None,
+        system: None,
+        history: None,
+        tools: None,
+        rejected: None,
+        verdict: None,
+    })
+}
+
 /// A prompt that is the input and nothing else.
 fn bare_prompt() -> PromptSpec {
-    PromptSpec { system: None, template: "{input}".to_owned(), options: Vec::new(), max_new_tokens: 1 }
+    PromptSpec { max_new_tokens: 1, ..PromptSpec::default() }
 }
 
 /// With nothing asked, a table of unknown columns gets all of them as the prompt.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{DomainError, SchedulerKwargs, SchedulerType};
+use crate::{DomainError, RowForm, SchedulerKwargs, SchedulerType};
 
 /// Which weights are trained.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -37,6 +37,25 @@ impl TrainObjective {
     /// Whether rows are pairs of an answer and a rejected answer.
     pub fn is_preference(self) -> bool {
         matches!(self, Self::Dpo | Self::Orpo)
+    }
+
+    /// What its training rows must be.
+    pub fn row_form(self) -> RowForm {
+        match self {
+            Self::Sft => RowForm::Answers,
+            Self::Dpo | Self::Orpo => RowForm::Pairs,
+            Self::Pretrain => RowForm::Text,
+        }
+    }
+
+    /// The name that task files use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sft => "sft",
+            Self::Pretrain => "pretrain",
+            Self::Dpo => "dpo",
+            Self::Orpo => "orpo",
+        }
     }
 }
 

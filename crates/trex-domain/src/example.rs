@@ -98,6 +98,30 @@ impl Example {
     }
 }
 
+impl Example {
+    /// The worse answer of a preference pair: the rejected one, or else the other one of two options.
+    pub fn rejected_answer(&self) -> Option<&str> {
+        let other = match &self.options[..] {
+            [first, second] if *first == self.answer => Some(second),
+            [first, second] if *second == self.answer => Some(first),
+            _ => None,
+        };
+        let rejected = self.rejected.as_ref().or(other)?;
+        (rejected.trim() != self.answer.trim()).then_some(rejected.as_str())
+    }
+
+    /// Whether this is raw text: something to read and no answer.
+    pub fn is_text(&self) -> bool {
+        self.answer.is_empty() && self.options.is_empty() && self.rejected.is_none()
+    }
+
+    /// Raw text as it is trained on and scored: turns and answer, one below the other.
+    pub fn raw_text(&self) -> String {
+        let turns = self.prompt.iter().map(|turn| turn.content.as_str()).chain([self.answer.as_str()]);
+        turns.filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n")
+    }
+}
+
 /// The place in a prompt that is replaced by the options.
 const OPTIONS_PLACE: &str = "{options}";
 
@@ -130,6 +154,29 @@ impl Example {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_worse_answer_is_the_rejected_one_or_the_other_option() {
+        let check = |options: &[&str], rejected: Option<&str>, expected: Option<&str>| {
+            let example = Example {
+                id: "a/1".into(),
+                prompt: vec![Message::user("q")],
+                answer: "b".into(),
+                options: options.iter().map(|option| (*option).to_owned()).collect(),
+                group: None,
+                rejected: rejected.map(str::to_owned),
+                origin: Origin::default(),
+            };
+            assert_eq!(example.rejected_answer(), expected);
+        };
+        check(&["a", "b"], None, Some("a"));
+        check(&["b", "c"], None, Some("c"));
+        check(&["a", "b", "c"], None, None);
+        check(&["a", "c"], None, None);
+        check(&[], Some("x"), Some("x"));
+        check(&["a", "b"], Some("x"), Some("x"));
+        check(&[], Some(" b"), None);
+    }
 
     #[test]
     fn options_are_listed_in_an_order_drawn_per_seed_and_item() {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{ContentHash, Cost, Metric, Precision, TrainConfig};
+use crate::{ContentHash, Cost, GenerationConfig, Metric, Precision, TrainConfig};
 
 /// What a worker process is asked to do; written to its standard input as one line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -70,16 +70,23 @@ pub enum Backend {
 }
 
 /// How answers are obtained.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EvalMode {
     /// The option with the highest summed log-likelihood.
     Choice,
-    /// Greedy generation.
+    /// Generation, greedy unless the settings say otherwise.
     Generate {
         /// Longest answer in tokens.
         max_new_tokens: usize,
+        /// How tokens are chosen.
+        #[serde(default, skip_serializing_if = "GenerationConfig::is_default")]
+        generation: GenerationConfig,
     },
+    /// Whether the gold answer has a higher mean log-likelihood per token than the worse one.
+    Preference,
+    /// Bits per byte of raw text.
+    Text,
 }
 
 /// Scores a model, with or without an adapter.
@@ -120,9 +127,9 @@ pub struct ItemScore {
     pub predicted: String,
     /// The gold answer.
     pub gold: String,
-    /// Item score in [0, 1]; for macro-F1 whether the item is right.
+    /// Item score in [0, 1], for macro-F1 whether the item is right; bits per byte of raw text.
     pub score: f64,
-    /// Summed log-likelihood of the gold answer in nats, where it was computed.
+    /// Summed log-likelihood of the gold answer, or of the raw text, in nats, where it was computed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gold_logprob: Option<f64>,
 }

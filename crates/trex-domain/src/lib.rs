@@ -9,6 +9,7 @@ mod cost;
 mod error;
 mod event;
 mod example;
+mod generation;
 mod hash;
 mod ids;
 mod interop;
@@ -33,6 +34,7 @@ pub use cost::{Budget, BudgetLimit, Cost};
 pub use error::{DomainError, ErrorClass, Problem};
 pub use event::{CandidateNumbers, Comparison, Event, Phase, PruneReason, StopReason, StoredEvent, Verdict};
 pub use example::{Example, Message, Origin, Role};
+pub use generation::GenerationConfig;
 pub use hash::{ContentHash, canonical_json};
 pub use ids::{NodeId, RunId, VariantId};
 pub use interop::{ImportedConfig, ModelCard, TrainerFormat, export_trainer_config, import_trainer_config};
@@ -55,7 +57,7 @@ pub use score::{Metric, Score};
 pub use strategy::{Effect, Insight, Strategy, StrategyKind, Variant, VariantDiff};
 pub use suggest::nearest;
 pub use task::{
-    DataSource, FieldMap, ModelRef, PromptSpec, SearchSettings, SplitSizes, SplitSource, TaskKind, TaskSpec,
+    DataSource, FieldMap, ModelRef, PromptSpec, RowForm, SearchSettings, SplitSizes, SplitSource, TaskKind, TaskSpec,
 };
 pub use time::Millis;
 pub use transition::{NodeState, check_transition};

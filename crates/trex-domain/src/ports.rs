@@ -82,6 +82,10 @@ pub struct PreparedData {
     pub mean_chars: f64,
     /// Rows that still equal an evaluation item; counted after all operators.
     pub leaked: usize,
+    /// Rows with a better and a worse answer.
+    pub pairs: usize,
+    /// Rows of raw text, which have no answer.
+    pub texts: usize,
     /// Where every row went.
     pub ledger: RowLedger,
 }
@@ -172,11 +176,13 @@ pub trait Researcher {
     fn distil(&self, state: &RunState, node: &NodeId, effect: Effect, significant: bool) -> Vec<Insight>;
 }
 
-/// Asks for the adapter folder of a run.
+/// Asks for what a run delivers.
 #[derive(Clone, Copy, Debug)]
 pub struct ExportRequest<'a> {
-    /// Adapter blob.
+    /// Blob of the adapter, or of all weights.
     pub adapter: &'a Path,
+    /// Whether the blob holds all weights, so that a whole model is written instead of an adapter folder.
+    pub whole_model: bool,
     /// The base model.
     pub model: &'a ModelFacts,
     /// What the export is; the exporter adds how the base is to be fetched.
@@ -187,7 +193,7 @@ pub struct ExportRequest<'a> {
 
 /// Writes what a person takes away.
 pub trait Exporter {
-    /// Writes an adapter blob as a folder that other tools load.
+    /// Writes a blob of trained weights as a folder that other tools load.
     fn export(&self, request: ExportRequest<'_>) -> Result<(), Box<dyn Problem + Send + Sync>>;
 }
 

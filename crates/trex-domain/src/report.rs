@@ -6,14 +6,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Comparison, Cost, DataProfile, Insight, MetricPoint, Millis, NodeId, NodeState, RowLedger, Score, StopReason,
-    Strategy, TrainConfig, VariantDiff, VariantId, Verdict,
+    Comparison, Cost, DataProfile, Insight, Metric, MetricPoint, Millis, NodeId, NodeState, RowLedger, Score,
+    StopReason, Strategy, TrainConfig, VariantDiff, VariantId, Verdict,
 };
 
 /// A score under the names that scripts read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ReportScore {
-    /// The value in [0, 1].
+    /// The value; in [0, 1] for all metrics but bits per byte, of which less is better.
     pub score: f64,
     /// 95 % interval `[low, high]`.
     pub ci95: [f64; 2],
@@ -23,6 +23,18 @@ pub struct ReportScore {
     pub split: String,
     /// Metric.
     pub metric: String,
+}
+
+impl ReportScore {
+    /// The score turned so that more is better.
+    pub fn merit(&self) -> f64 {
+        self.turned(self.score)
+    }
+
+    /// Another value of the same metric turned so that more is better.
+    pub fn turned(&self, value: f64) -> f64 {
+        if self.metric == Metric::BitsPerByte.as_str() { -value } else { value }
+    }
 }
 
 impl From<&Score> for ReportScore {
@@ -184,4 +196,11 @@ pub struct Report {
     pub files: BTreeMap<String, String>,
     /// How often the run was resumed.
     pub resumed: usize,
+}
+
+impl Report {
+    /// A value of the run's metric turned so that more is better.
+    pub fn merit(&self, value: f64) -> f64 {
+        self.base.as_ref().map_or(value, |base| base.turned(value))
+    }
 }

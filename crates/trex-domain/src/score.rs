@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::ContentHash;
 
-/// How predictions are compared with gold answers. Every metric is higher-is-better and lies in [0, 1].
+/// How predictions are compared with gold answers. Every metric but [`Metric::BitsPerByte`] is higher-is-better and lies
+/// in [0, 1].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
@@ -29,6 +30,8 @@ pub enum Metric {
     Chrf,
     /// Share of items whose last number equals the gold number within a relative tolerance of 1e-6.
     NumericMatch,
+    /// Bits that the model needs per byte of raw text, over all bytes of all texts; lower is better, and there is no upper end.
+    BitsPerByte,
 }
 
 impl Metric {
@@ -44,7 +47,18 @@ impl Metric {
             Self::TokenF1 => "token_f1",
             Self::Chrf => "chrf",
             Self::NumericMatch => "numeric_match",
+            Self::BitsPerByte => "bits_per_byte",
         }
+    }
+
+    /// Whether a smaller value is the better one.
+    pub fn lower_is_better(self) -> bool {
+        self == Self::BitsPerByte
+    }
+
+    /// A value turned so that more is better: what searches, comparisons and rankings look at.
+    pub fn merit(self, value: f64) -> f64 {
+        if self.lower_is_better() { -value } else { value }
     }
 }
 
@@ -59,7 +73,7 @@ impl fmt::Display for Metric {
 pub struct Score {
     /// What was measured.
     pub metric: Metric,
-    /// The value in [0, 1].
+    /// The value; in [0, 1] for all metrics but bits per byte.
     pub value: f64,
     /// Percentile bootstrap interval at 95 %, `[low, high]`.
     pub ci95: [f64; 2],
@@ -72,6 +86,11 @@ pub struct Score {
 }
 
 impl Score {
+    /// The value turned so that more is better.
+    pub fn merit(&self) -> f64 {
+        self.metric.merit(self.value)
+    }
+
     /// "0.812 [0.771, 0.850] n=340".
     pub fn display(&self) -> String {
         format!("{:.3} [{:.3}, {:.3}] n={}", self.value, self.ci95[0], self.ci95[1], self.n)

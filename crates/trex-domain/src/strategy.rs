@@ -39,7 +39,7 @@ impl StrategyKind {
 /// A difference between two scores with its 95 % interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Effect {
-    /// Second minus first.
+    /// Second minus first, the other way round where lower is better: above 0 is an improvement.
     pub diff: f64,
     /// 95 % interval `[low, high]`.
     pub ci95: [f64; 2],

@@ -6,16 +6,51 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Budget, ContentHash, DomainError, Metric, TrainConfig, TrainMethod};
+use crate::{Budget, ContentHash, DomainError, EvalMode, GenerationConfig, Metric, TrainConfig, TrainMethod};
 
-/// Whether the answer space is closed or open.
+/// What a row holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowForm {
+    /// A prompt and its answer.
+    Answers,
+    /// A prompt with a better and a worse answer.
+    Pairs,
+    /// Raw text without an answer.
+    Text,
+}
+
+/// What evaluation items are and how they are scored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskKind {
     /// One of a list of options; evaluated by log-likelihood.
     Choice,
-    /// Free text; evaluated by greedy generation.
+    /// Free text; evaluated by generation.
     Generate,
+    /// Preference pairs; right where the better answer has the higher mean log-likelihood per token.
+    Preference,
+    /// Raw text; evaluated by bits per byte.
+    Text,
+}
+
+impl TaskKind {
+    /// What its evaluation items must be.
+    pub fn row_form(self) -> RowForm {
+        match self {
+            Self::Choice | Self::Generate => RowForm::Answers,
+            Self::Preference => RowForm::Pairs,
+            Self::Text => RowForm::Text,
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Choice => "choice",
+            Self::Generate => "generate",
+            Self::Preference => "preference",
+            Self::Text => "text",
+        }
+    }
 }
 
 /// Names a model of the registry (`bundled`, or a name given by `trex model add`).
@@ -96,6 +131,8 @@ pub struct PromptSpec {
     #[serde(default)]
     pub system: Option<String>,
     /// User turn. `{input}` is the input column, `{COLUMN}` any column, `{options}` the options in an order drawn per seed.
+    /// Raw text passes no template.
+    #[serde(default = "default_template")]
     pub template: String,
     /// The closed answer space; empty for open answers.
     #[serde(default)]
@@ -107,6 +144,22 @@ pub struct PromptSpec {
 
 fn default_max_new_tokens() -> usize {
     48
+}
+
+fn default_template() -> String {
+    "{input}".to_owned()
+}
+
+impl Default for PromptSpec {
+    /// The input and nothing else.
+    fn default() -> Self {
+        Self {
+            system: None,
+            template: default_template(),
+            options: Vec::new(),
+            max_new_tokens: default_max_new_tokens(),
+        }
+    }
 }
 
 /// How the tree is explored. Every default has its source beside it.
@@ -174,6 +227,9 @@ pub struct TaskSpec {
     pub splits: SplitSizes,
     /// Row → conversation.
     pub prompt: PromptSpec,
+    /// How open answers are generated.
+    #[serde(default, skip_serializing_if = "GenerationConfig::is_default")]
+    pub generation: GenerationConfig,
     /// Where training starts from; the Playbook proposes changes to it.
     pub train: TrainConfig,
     /// Limits.
@@ -210,12 +266,84 @@ impl TaskSpec {
                 return Err(DomainError::OutOfRange { field, value: value.to_string(), allowed });
             }
         }
-        if self.train.method != TrainMethod::Lora {
-            let allowed = "lora; full fine-tuning of a task's model is not there yet";
-            return Err(DomainError::OutOfRange { field: "train.method", value: "full".to_owned(), allowed });
-        }
+        self.generation.validate()?;
         self.train.validate()?;
+        self.check_forms()?;
         self.budget.validate()
+    }
+
+    /// Whether kind, metric, objective and files belong together.
+    fn check_forms(&self) -> Result<(), DomainError> {
+        let (objective, is_text) = (self.train.objective, self.kind == TaskKind::Text);
+        let is_builtin = matches!(self.data, DataSource::Builtin { .. });
+        let metric_fits = match self.kind {
+            TaskKind::Text => self.metric == Metric::BitsPerByte,
+            TaskKind::Preference => self.metric == Metric::Accuracy,
+            TaskKind::Choice | TaskKind::Generate => self.metric != Metric::BitsPerByte,
+        };
+        let allowed_metric = match self.kind {
+            TaskKind::Text => "bits_per_byte where kind is text",
+            TaskKind::Preference => "accuracy where kind is preference",
+            TaskKind::Choice | TaskKind::Generate => "one of the others; bits_per_byte is for kind = \"text\"",
+        };
+        let reads_text = objective.row_form() == RowForm::Text;
+        let dev_fits = match objective.row_form() {
+            RowForm::Answers => !is_text,
+            RowForm::Pairs => self.kind == TaskKind::Preference || self.prompt.options.len() == 2,
+            RowForm::Text => is_text,
+        };
+        let checks = [
+            ("metric", self.metric.as_str(), metric_fits, allowed_metric),
+            (
+                "kind",
+                self.kind.as_str(),
+                !is_builtin || self.kind.row_form() == RowForm::Answers,
+                "choice or generate for a built-in task",
+            ),
+            (
+                "train.objective",
+                objective.as_str(),
+                reads_text == is_text || self.has_own_evaluation(),
+                "pretrain with kind = \"text\" and another one without, unless data.dev and data.test name files of their \
+                 own",
+            ),
+            (
+                "train.method",
+                "full",
+                self.train.method == TrainMethod::Lora || self.train.adapter.is_none(),
+                "lora where train.adapter names one to go on from",
+            ),
+            (
+                "train.eval_steps",
+                "set",
+                self.train.eval_steps == 0 || dev_fits,
+                "0 where the loss of the objective cannot be computed on rows of data.dev",
+            ),
+        ];
+        match checks.into_iter().find(|(_, _, fits, _)| !fits) {
+            Some((field, value, _, allowed)) => {
+                Err(DomainError::OutOfRange { field, value: value.to_owned(), allowed })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Whether no evaluation row is held out of the training file.
+    fn has_own_evaluation(&self) -> bool {
+        let is_file = |split: &SplitSource| matches!(split, SplitSource::File(_));
+        matches!(&self.data, DataSource::Files { dev, test, .. } if is_file(dev) && is_file(test))
+    }
+
+    /// How the items of this task are scored.
+    pub fn eval_mode(&self) -> EvalMode {
+        match self.kind {
+            TaskKind::Choice => EvalMode::Choice,
+            TaskKind::Generate => {
+                EvalMode::Generate { max_new_tokens: self.prompt.max_new_tokens, generation: self.generation }
+            }
+            TaskKind::Preference => EvalMode::Preference,
+            TaskKind::Text => EvalMode::Text,
+        }
     }
 
     /// Optimiser steps of a trial at `rung` (0 = cheapest): `max_steps · η^-(rungs-1-rung)`, at least 1.

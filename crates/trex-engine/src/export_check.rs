@@ -7,8 +7,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use trex_domain::{
-    ContentHash, EvalJob, EvalMode, Executor, ItemScore, Job, JobControl, JobOutcome, NodeId, RunState, TaskKind,
-    TrialKey, VariantId,
+    ContentHash, EvalJob, Executor, ItemScore, Job, JobControl, JobOutcome, NodeId, RunState, TrialKey, VariantId,
 };
 use trex_fs::BlobStore;
 
@@ -44,6 +43,10 @@ pub enum ExportPrecision {
     Q8_0,
     /// Merged, four to six bits.
     Q4KM,
+    /// Merged, five and six bits.
+    Q5KM,
+    /// Merged, six bits.
+    Q6K,
 }
 
 impl ExportPrecision {
@@ -58,6 +61,8 @@ impl ExportPrecision {
             Self::F16 => (0.01, 0.01),
             Self::Bf16 | Self::Q8_0 => (0.02, 0.1),
             Self::Q4KM => (0.1, 0.5),
+            Self::Q5KM => (0.05, 0.3),
+            Self::Q6K => (0.03, 0.2),
         };
         ExportTolerance { score, gold_logprob }
     }
@@ -103,7 +108,8 @@ impl ExportCheck {
     /// Whether the export is the model that was trained.
     pub fn agrees(&self) -> bool {
         let one_item = if self.tolerance.score > 0.0 { 1.0 / self.n.max(1) as f64 } else { 0.0 };
-        let allowed = self.tolerance.score.max(one_item) + 1e-9;
+        // Scores that are no shares, such as bits per byte, follow the rounding of one alpha.
+        let allowed = self.tolerance.score.max(one_item) + 1e-6;
         // Comparisons with a value that is no number are false.
         let same_score = (self.expected - self.found).abs() <= allowed;
         same_score && self.gold_logprob_diff.is_none_or(|diff| diff <= self.tolerance.gold_logprob)
@@ -158,10 +164,7 @@ pub(crate) fn select_job(state: &RunState, settings: &RunSettings, weights: &Wei
         items: blobs.path(&data.blobs[2]),
         take: data.rows[2],
         metric: task.metric,
-        mode: match task.kind {
-            TaskKind::Choice => EvalMode::Choice,
-            TaskKind::Generate => EvalMode::Generate { max_new_tokens: task.prompt.max_new_tokens },
-        },
+        mode: task.eval_mode(),
         seed: 0,
         blobs_dir: blobs.root().to_owned(),
         threads: settings.threads,

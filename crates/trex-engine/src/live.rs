@@ -174,9 +174,9 @@ fn strategy_line(state: &RunState, id: &NodeId, lead: &str) -> Line {
     let best = state
         .experiments(id)
         .flat_map(|(_, node)| &node.variants)
-        .filter_map(|variant| Some(state.select_score(Some(variant))?.value))
-        .max_by(f64::total_cmp);
-    let best = best.map(|value| format!(" best {value:.3}")).unwrap_or_default();
+        .filter_map(|variant| state.select_score(Some(variant)))
+        .max_by(|a, b| a.merit().total_cmp(&b.merit()));
+    let best = best.map(|score| format!(" best {:.3}", score.value)).unwrap_or_default();
     Line { lead: lead.to_owned(), style: Style::Plain, text: format!("{id} {title} ({kind}){best}") }
 }
 

@@ -155,7 +155,8 @@ fn variants_below<'a>(state: &'a RunState, id: &'a NodeId, record: &'a NodeRecor
 
 fn best_value_below(state: &RunState, id: &NodeId, record: &NodeRecord) -> Option<f64> {
     let variants = variants_below(state, id, record).into_iter();
-    variants.filter_map(|variant| Some(state.select_score(Some(variant))?.value)).max_by(f64::total_cmp)
+    let scores = variants.filter_map(|variant| state.select_score(Some(variant)));
+    scores.max_by(|a, b| a.merit().total_cmp(&b.merit())).map(|score| score.value)
 }
 
 fn cost_below(state: &RunState, id: &NodeId, record: &NodeRecord) -> Cost {

@@ -12,8 +12,8 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use trex_domain::{
-    Budget, DataSource, DomainError, FieldMap, LoraConfig, Metric, ModelRef, Problem, PromptSpec, SearchSettings,
-    SplitSizes, SplitSource, TaskKind, TaskSpec, TrainConfig, nearest,
+    Budget, DataSource, DomainError, FieldMap, GenerationConfig, LoraConfig, Metric, ModelRef, Problem, PromptSpec,
+    SearchSettings, SplitSizes, SplitSource, TaskKind, TaskSpec, TrainConfig, nearest,
 };
 use trex_fs::FsError;
 
@@ -298,8 +298,12 @@ struct RawTask {
     model: ModelRef,
     /// Rows.
     data: RawData,
-    /// Row → conversation.
+    /// Row → conversation; the input and nothing else where absent.
+    #[serde(default)]
     prompt: PromptSpec,
+    /// How open answers are generated.
+    #[serde(default)]
+    generation: GenerationConfig,
     /// Upper limits on the evaluation splits.
     #[serde(default)]
     splits: SplitSizes,
@@ -484,6 +488,7 @@ fn resolve(raw: RawTask, folder: &Path, place: &dyn Fn(&str) -> FilePlace) -> Re
         data: resolve_data(raw.data, folder, place)?,
         splits: raw.splits,
         prompt: raw.prompt,
+        generation: raw.generation,
         train: TrainConfig { adapter: raw.train.adapter.map(|path| folder.join(path)), ..raw.train },
         budget: raw.budget,
         search: raw.search,
@@ -543,7 +548,8 @@ fn validate(task: &TaskSpec, place: &dyn Fn(&str) -> FilePlace) -> Result<(), Ta
     };
     let key = match &source {
         DomainError::OutOfRange { field, .. } => match field.split_once('.') {
-            Some(("search" | "budget" | "prompt", _)) => (*field).to_owned(),
+            Some(("search" | "budget" | "prompt" | "generation" | "train", _)) => (*field).to_owned(),
+            None if matches!(*field, "kind" | "metric") => (*field).to_owned(),
             _ => format!("train.{field}"),
         },
         _ => "train.lora.target_modules".to_owned(),

@@ -1,8 +1,8 @@
 //! Stops what cannot work before it costs training time. Rules, not a model: each has a stable code and says what would help.
 
 use trex_domain::{
-    BudgetLimit, Cost, MemoryBackend, Metric, MicroBatch, ModelFacts, PreparedData, TaskKind, TaskSpec, TrainConfig,
-    TrainMethod, TrainObjective, Variant, estimate_memory,
+    BudgetLimit, Cost, MemoryBackend, Metric, MicroBatch, ModelFacts, PreparedData, RowForm, TaskKind, TaskSpec,
+    TrainConfig, TrainMethod, TrainObjective, Variant, estimate_memory,
 };
 
 /// A variant that may be run.
@@ -45,6 +45,9 @@ pub struct Proposal<'a> {
 /// Characters per token below which text is never encoded; the bound is loose on purpose.
 const MOST_CHARS_PER_TOKEN: usize = 12;
 
+/// Characters per token where only a guess is wanted.
+const CHARS_PER_TOKEN: f64 = 3.0;
+
 /// More passes over the data than this are likely to be learned by heart.
 const MANY_PASSES: f64 = 10.0;
 
@@ -63,6 +66,7 @@ pub fn verify(proposal: &Proposal<'_>) -> Result<Passed, Rejection> {
     config.validate().map_err(|err| Rejection { code: "verify.configuration", reason: err.to_string() })?;
     check_adapter(&proposal.task.train, config)?;
     check_leak(proposal.data)?;
+    check_form(config, proposal.data)?;
     check_labels(proposal)?;
     check_length(proposal)?;
     let memory_bytes = estimate_memory_bytes(proposal.model, config, proposal.data);
@@ -88,9 +92,34 @@ fn check_leak(data: &PreparedData) -> Result<(), Rejection> {
     Err(Rejection { code: "verify.leak", reason })
 }
 
+/// The rows must be what the objective is for.
+fn check_form(config: &TrainConfig, data: &PreparedData) -> Result<(), Rejection> {
+    let objective = config.objective.as_str();
+    let (fitting, code, wanted) = match config.objective.row_form() {
+        RowForm::Answers => {
+            (data.rows - data.texts, "verify.no_answers", "an answer; train on raw text with objective = \"pretrain\"")
+        }
+        RowForm::Pairs => {
+            let wanted = "a better and a worse answer; give preference pairs, or add the operator preference_pairs to rows \
+                          with options";
+            (data.pairs, "verify.no_pairs", wanted)
+        }
+        RowForm::Text => {
+            (data.texts, "verify.not_text", "text alone; rows with answers are trained on with another objective")
+        }
+    };
+    if fitting >= data.rows {
+        return Ok(());
+    }
+    let reason = format!("objective {objective}: {fitting} of {} rows have {wanted}", data.rows);
+    Err(Rejection { code, reason })
+}
+
 fn check_labels(proposal: &Proposal<'_>) -> Result<(), Rejection> {
     let options = &proposal.task.prompt.options;
-    if proposal.task.kind != TaskKind::Choice || options.is_empty() {
+    // Pairs and raw text have answers of their own or none, whatever the options of the evaluation items are.
+    let has_answers = proposal.variant.config.objective.row_form() == RowForm::Answers;
+    if proposal.task.kind != TaskKind::Choice || !has_answers || options.is_empty() {
         return Ok(());
     }
     let missing: Vec<&str> =
@@ -104,6 +133,10 @@ fn check_labels(proposal: &Proposal<'_>) -> Result<(), Rejection> {
 
 /// Even the shortest encoding of the mean example must fit, or most of the data would be cut.
 fn check_length(proposal: &Proposal<'_>) -> Result<(), Rejection> {
+    // Raw text is cut into blocks, nothing of it is lost.
+    if proposal.variant.config.objective == TrainObjective::Pretrain {
+        return Ok(());
+    }
     let limit = proposal.variant.config.max_length.min(proposal.model.max_position);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a mean of lengths")]
     let least_tokens = proposal.data.mean_chars as usize / MOST_CHARS_PER_TOKEN;
@@ -143,7 +176,13 @@ fn check_cost(proposal: &Proposal<'_>) -> Result<(), Rejection> {
 fn warnings(proposal: &Proposal<'_>) -> Vec<String> {
     let config = &proposal.variant.config;
     let mut warnings = Vec::new();
-    let passes = (config.max_steps * config.effective_batch_size()) as f64 / proposal.data.rows.max(1) as f64;
+    let rows = proposal.data.rows.max(1) as f64;
+    // A row of a batch is a block of raw text, else an example.
+    let per_pass = match config.objective {
+        TrainObjective::Pretrain => rows * proposal.data.mean_chars / CHARS_PER_TOKEN / config.max_length as f64,
+        _ => rows,
+    };
+    let passes = (config.max_steps * config.effective_batch_size()) as f64 / per_pass.max(1.0);
     if passes > MANY_PASSES {
         warnings.push(format!("{passes:.0} passes over {} rows may be learned by heart", proposal.data.rows));
     }
@@ -156,11 +195,11 @@ fn warnings(proposal: &Proposal<'_>) -> Vec<String> {
 /// Estimates the peak memory of a training in bytes, by the formula of [`trex_domain::estimate_memory`] for the
 /// implementation that takes the method; lengths are guessed from the mean example.
 pub fn estimate_memory_bytes(model: &ModelFacts, config: &TrainConfig, data: &PreparedData) -> u64 {
-    const CHARS_PER_TOKEN: f64 = 3.0;
     /// Tokens of an answer, where only prompts have a length.
     const ANSWER_TOKENS: usize = 8;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a mean of lengths")]
-    let example_tokens = ((data.mean_chars / CHARS_PER_TOKEN) as usize + 16).min(config.max_length);
+    let guessed_tokens = ((data.mean_chars / CHARS_PER_TOKEN) as usize + 16).min(config.max_length);
+    let example_tokens = if config.objective == TrainObjective::Pretrain { config.max_length } else { guessed_tokens };
     let sequences = config.per_device_train_batch_size * if config.objective.is_preference() { 2 } else { 1 };
     let answer = if config.objective == TrainObjective::Pretrain { example_tokens } else { ANSWER_TOKENS };
     let batch = MicroBatch { tokens: (sequences * example_tokens) as u64, supervised: (sequences * answer) as u64 };
@@ -205,6 +244,8 @@ mod tests {
             longest_chars: 200,
             mean_chars: 100.0,
             leaked: 0,
+            pairs: 0,
+            texts: 0,
             ledger: RowLedger::default(),
         }
     }
@@ -237,11 +278,17 @@ mod tests {
 
     #[test]
     fn every_rule_stops_what_it_is_for() {
+        use TrainObjective::{Dpo, Pretrain};
         check(|_, _, _, _, _| (), "passed");
         check(|_, variant, _, _, _| variant.recipe = Recipe::default(), "verify.no_decontamination");
         check(|_, variant, _, _, _| variant.config.learning_rate = 0.0, "verify.configuration");
         check(|_, _, data, _, _| data.leaked = 1, "verify.leak");
         check(|_, _, data, _, _| data.labels = vec!["yes".into()], "verify.label_coverage");
+        check(|_, _, data, _, _| data.texts = 1, "verify.no_answers");
+        check(|_, variant, data, _, _| (variant.config.objective, data.pairs) = (Dpo, 399), "verify.no_pairs");
+        check(|_, variant, data, _, _| (variant.config.objective, data.pairs) = (Dpo, 400), "passed");
+        check(|_, variant, _, _, _| variant.config.objective = Pretrain, "verify.not_text");
+        check(|_, variant, data, _, _| (variant.config.objective, data.texts) = (Pretrain, 400), "passed");
         check(|_, _, data, _, _| data.mean_chars = 1e5, "verify.length");
         check(|_, _, _, _, machine| *machine = 1 << 20, "verify.memory");
         check(

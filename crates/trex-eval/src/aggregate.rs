@@ -6,11 +6,12 @@ use trex_domain::{ItemScore, Metric};
 
 use crate::text::normalise;
 
-/// Returns the value of the metric over all items, in [0, 1]; 0 for no items.
+/// Returns the value of the metric over all items, in [0, 1] but for bits per byte; 0 for no items.
 ///
 /// The mean of the item scores, except for macro-F1: that is the unweighted mean of F1 = 2 TP / (gold + predicted) over
 /// the labels that occur as gold or predicted, as scikit-learn's `f1_score(average="macro")`. Labels are equal when
-/// they are equal after [`normalise`]. The order of the items does not matter, to the last bit.
+/// they are equal after [`normalise`]. Bits per byte are those of all texts over the bytes of all texts, so that a long
+/// text weighs more. The order of the items does not matter, to the last bit.
 pub fn aggregate(metric: Metric, items: &[ItemScore]) -> f64 {
     let items: Vec<&ItemScore> = items.iter().collect();
     aggregate_refs(metric, &items)
@@ -18,9 +19,11 @@ pub fn aggregate(metric: Metric, items: &[ItemScore]) -> f64 {
 
 pub(crate) fn aggregate_refs(metric: Metric, items: &[&ItemScore]) -> f64 {
     let mut statistic = Statistic::new(metric, items);
-    if let Statistic::Mean(scores) = &mut statistic {
-        // A sum of floats depends on its order in the last bits; sorting takes that away.
-        scores.sort_by(f64::total_cmp);
+    // A sum of floats depends on its order in the last bits; sorting takes that away.
+    match &mut statistic {
+        Statistic::Mean(scores) => scores.sort_by(f64::total_cmp),
+        Statistic::Ratio(parts) => parts.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1))),
+        Statistic::MacroF1 { .. } => {}
     }
     let everything: Vec<usize> = (0..items.len()).collect();
     statistic.of(&everything)
@@ -40,6 +43,8 @@ pub fn std_dev(scores: &[f64]) -> f64 {
 pub(crate) enum Statistic {
     /// The mean of these item scores.
     Mean(Vec<f64>),
+    /// The first of these summed over the second: bits and bytes of each text.
+    Ratio(Vec<(f64, f64)>),
     /// Macro-F1 over labels that are numbered in the order of their text.
     MacroF1 {
         /// (gold, predicted) of each item.
@@ -51,6 +56,9 @@ pub(crate) enum Statistic {
 
 impl Statistic {
     pub(crate) fn new(metric: Metric, items: &[&ItemScore]) -> Self {
+        if metric == Metric::BitsPerByte {
+            return Self::Ratio(items.iter().map(|item| bits_and_bytes(item)).collect());
+        }
         if metric != Metric::MacroF1 {
             return Self::Mean(items.iter().map(|item| item.score).collect());
         }
@@ -72,8 +80,24 @@ impl Statistic {
         }
         match self {
             Self::Mean(scores) => picks.iter().map(|&pick| scores[pick]).sum::<f64>() / picks.len() as f64,
+            Self::Ratio(parts) => {
+                let sum = |part: fn(&(f64, f64)) -> f64| picks.iter().map(|&pick| part(&parts[pick])).sum::<f64>();
+                let bytes = sum(|part| part.1);
+                if bytes > 0.0 { sum(|part| part.0) / bytes } else { 0.0 }
+            }
             Self::MacroF1 { labels, num_labels } => macro_f1(labels, *num_labels, picks),
         }
+    }
+}
+
+/// Bits of a text, and its bytes: the log-likelihood is the one, and the score is the one over the other.
+///
+/// A text without a log-likelihood weighs as one byte.
+fn bits_and_bytes(item: &ItemScore) -> (f64, f64) {
+    let bits = item.gold_logprob.map(|nats| -nats / std::f64::consts::LN_2);
+    match bits.filter(|bits| *bits > 0.0 && item.score > 0.0) {
+        Some(bits) => (bits, bits / item.score),
+        None => (item.score, 1.0),
     }
 }
 
@@ -113,6 +137,22 @@ mod tests {
         assert!((aggregate(Metric::Accuracy, &items) - 0.75).abs() < 1e-12);
         assert!(aggregate(Metric::MacroF1, &[]).abs() < 1e-12);
         assert!(aggregate(Metric::Chrf, &[]).abs() < 1e-12);
+    }
+
+    #[test]
+    fn bits_per_byte_weigh_texts_by_their_bytes() {
+        let text = |id: &str, bits: f64, bytes: f64| ItemScore {
+            id: id.to_owned(),
+            predicted: String::new(),
+            gold: String::new(),
+            score: bits / bytes,
+            gold_logprob: Some(-bits * std::f64::consts::LN_2),
+        };
+        let items = [text("a", 100.0, 50.0), text("b", 900.0, 950.0)];
+        assert!((aggregate(Metric::BitsPerByte, &items) - 1.0).abs() < 1e-12);
+        let turned = [items[1].clone(), items[0].clone()];
+        assert_eq!(aggregate(Metric::BitsPerByte, &items).to_bits(), aggregate(Metric::BitsPerByte, &turned).to_bits());
+        assert!(aggregate(Metric::BitsPerByte, &[]).abs() < 1e-12);
     }
 
     #[test]

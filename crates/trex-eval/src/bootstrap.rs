@@ -28,7 +28,7 @@ pub fn score_of(
     if items.is_empty() {
         return Err(EvalError::NoItems { split: split.to_owned() });
     }
-    items.iter().try_for_each(check_range)?;
+    items.iter().try_for_each(|item| check_range(metric, item))?;
     let sorted = in_fixed_order(items);
     let value = aggregate_refs(metric, &sorted);
     let ci95 = interval(metric, &sorted, value, seed);
@@ -53,10 +53,11 @@ pub fn wilson95(successes: usize, n: usize) -> [f64; 2] {
 
 fn interval(metric: Metric, items: &[&ItemScore], value: f64, seed: u64) -> [f64; 2] {
     let n = items.len();
-    if items.iter().all(|item| item.score <= 0.0) {
+    let is_share = metric != Metric::BitsPerByte;
+    if is_share && items.iter().all(|item| item.score <= 0.0) {
         return [0.0, wilson95(0, n)[1]];
     }
-    if items.iter().all(|item| item.score >= 1.0) {
+    if is_share && items.iter().all(|item| item.score >= 1.0) {
         return [wilson95(n, n)[0], 1.0];
     }
     let statistic = Statistic::new(metric, items);
@@ -76,8 +77,9 @@ pub(crate) fn resampled(n: usize, seed: u64, purpose: &str, value_of: impl Fn(&[
     (0..RESAMPLES).map(|_| draw()).collect()
 }
 
-pub(crate) fn check_range(item: &ItemScore) -> Result<(), EvalError> {
-    if (0.0..=1.0).contains(&item.score) {
+pub(crate) fn check_range(metric: Metric, item: &ItemScore) -> Result<(), EvalError> {
+    let highest = if metric == Metric::BitsPerByte { f64::MAX } else { 1.0 };
+    if (0.0..=highest).contains(&item.score) {
         return Ok(());
     }
     Err(EvalError::ScoreOutOfRange { id: item.id.clone(), score: item.score })

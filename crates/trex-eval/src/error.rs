@@ -12,7 +12,7 @@ pub enum EvalError {
         /// Split, or side of a comparison.
         split: String,
     },
-    /// An item score that is not a number in [0, 1].
+    /// An item score that is not a number in [0, 1], or below 0 for bits per byte.
     #[error("item {id} has score {score}, allowed is [0, 1]")]
     ScoreOutOfRange {
         /// The item.

@@ -1,7 +1,7 @@
 //! Tests of "no difference" that assume no distribution: exact McNemar and sign flips. Both are two-sided.
 
 use rand::Rng as _;
-use trex_domain::{ItemScore, seeded_rng};
+use trex_domain::{ItemScore, Metric, seeded_rng};
 
 use crate::EvalError;
 use crate::paired::pair;
@@ -9,7 +9,7 @@ use crate::paired::pair;
 /// Returns the two-sided p-value of the exact McNemar test for right (1) and wrong (0) items, paired by id.
 pub fn mcnemar_p(candidate: &[ItemScore], incumbent: &[ItemScore]) -> Result<f64, EvalError> {
     let (mut candidate_only, mut incumbent_only) = (0, 0);
-    for (ours, theirs) in pair(candidate, incumbent)? {
+    for (ours, theirs) in pair(Metric::Accuracy, candidate, incumbent)? {
         match (is_right(ours)?, is_right(theirs)?) {
             (true, false) => candidate_only += 1,
             (false, true) => incumbent_only += 1,
@@ -40,7 +40,8 @@ pub fn discordant_p(left: usize, right: usize) -> f64 {
 ///
 /// Under "no difference" the two scores of an item may change places, so each difference has a random sign. The p-value
 /// is `(hits + 1) / (resamples + 1)`, where a hit is a random sum at least as far from zero as the observed one
-/// (Phipson and Smyth, 2010), so it is never 0. For macro-F1 it tests the share of right items.
+/// (Phipson and Smyth, 2010), so it is never 0. For macro-F1 it tests the share of right items; it is not for bits per
+/// byte, whose scores are no shares.
 pub fn sign_flip_p(
     candidate: &[ItemScore],
     incumbent: &[ItemScore],
@@ -48,7 +49,7 @@ pub fn sign_flip_p(
     resamples: usize,
 ) -> Result<f64, EvalError> {
     const ROUNDING: f64 = 1e-9;
-    let pairs = pair(candidate, incumbent)?;
+    let pairs = pair(Metric::Accuracy, candidate, incumbent)?;
     let diffs: Vec<f64> = pairs.into_iter().map(|(ours, theirs)| ours.score - theirs.score).collect();
     let observed = diffs.iter().sum::<f64>().abs() - ROUNDING;
     let mut rng = seeded_rng(seed, "eval.sign_flip");

@@ -13,7 +13,7 @@ const CHRF_BETA_SQUARED: f64 = 4.0;
 /// Numbers that differ relatively by no more count as equal.
 const NUMERIC_TOLERANCE: f64 = 1e-6;
 
-/// Returns the score of one prediction in [0, 1].
+/// Returns the score of one prediction in [0, 1]; no number for bits per byte.
 ///
 /// - Accuracy, exact match and macro-F1: 1 when both texts are equal after [`normalise`], else 0. (Macro-F1 itself is
 ///   computed over all items by [`crate::aggregate`].)
@@ -26,6 +26,7 @@ const NUMERIC_TOLERANCE: f64 = 1e-6;
 ///   smoothing), divided by 100. Two empty texts score 0, as there.
 /// - Numeric match: 1 when the last number of the prediction equals the last number of the gold text within a relative
 ///   1e-6; 0 when either has none.
+/// - Bits per byte: no number, since it compares a model with a text and not two texts.
 pub fn score_item(metric: Metric, predicted: &str, gold: &str) -> f64 {
     match metric {
         Metric::Accuracy | Metric::ExactMatch | Metric::MacroF1 => {
@@ -37,6 +38,7 @@ pub fn score_item(metric: Metric, predicted: &str, gold: &str) -> f64 {
         Metric::TokenF1 => token_f1(predicted, gold),
         Metric::Chrf => chrf2(predicted, gold),
         Metric::NumericMatch => f64::from(u8::from(numbers_match(predicted, gold))),
+        Metric::BitsPerByte => f64::NAN,
     }
 }
 

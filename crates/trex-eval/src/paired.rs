@@ -19,7 +19,8 @@ const SAME_SCORE: f64 = 1e-9;
 
 /// Compares two models by their scores on the same items; the order of the items does not matter.
 ///
-/// The difference is candidate minus incumbent of [`crate::aggregate`]. Its standard error `se` is the standard
+/// The difference is candidate minus incumbent of [`crate::aggregate`], the other way round where lower is better: above
+/// zero is always an improvement. Its standard error `se` is the standard
 /// deviation of the difference over [`crate::RESAMPLES`] paired bootstrap resamples of the items (both sides get the
 /// same draw). `seed_sd`, the standard deviation of the score over training seeds, widens the interval of the item
 /// bootstrap: `diff ± 1.96 · sqrt(se² + seed_sd²)`. That counts the seed spread of one side, which is right against an
@@ -38,11 +39,12 @@ pub fn compare(
     if !(seed_sd.is_finite() && seed_sd >= 0.0) {
         return Err(EvalError::BadSeedSpread { value: seed_sd });
     }
-    let pairs = pair(candidate, incumbent)?;
-    let diff = aggregate(metric, candidate) - aggregate(metric, incumbent);
+    let pairs = pair(metric, candidate, incumbent)?;
+    let diff = metric.merit(aggregate(metric, candidate) - aggregate(metric, incumbent));
     let (ours, theirs): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
     let (ours, theirs) = (Statistic::new(metric, &ours), Statistic::new(metric, &theirs));
-    let resampled_diffs = resampled(pairs.len(), seed, "eval.paired", |picks| ours.of(picks) - theirs.of(picks));
+    let resampled_diffs =
+        resampled(pairs.len(), seed, "eval.paired", |picks| metric.merit(ours.of(picks) - theirs.of(picks)));
     let mut half = Z95 * std_dev(&resampled_diffs).hypot(seed_sd);
     if pairs.iter().filter(|(ours, theirs)| differ(metric, ours, theirs)).count() < MIN_DIFFERENT {
         half = half.max(diff.abs());
@@ -60,11 +62,12 @@ fn differ(metric: Metric, ours: &ItemScore, theirs: &ItemScore) -> bool {
 
 /// Pairs of (candidate, incumbent) in the order of their ids.
 pub(crate) fn pair<'a>(
+    metric: Metric,
     candidate: &'a [ItemScore],
     incumbent: &'a [ItemScore],
 ) -> Result<Vec<(&'a ItemScore, &'a ItemScore)>, EvalError> {
-    let candidates = by_id(candidate, "candidate")?;
-    let mut incumbents = by_id(incumbent, "incumbent")?;
+    let candidates = by_id(metric, candidate, "candidate")?;
+    let mut incumbents = by_id(metric, incumbent, "incumbent")?;
     let mut pairs = Vec::with_capacity(candidates.len());
     for (id, ours) in candidates {
         let theirs = incumbents.remove(id).ok_or_else(|| unpaired(id, "incumbent"))?;
@@ -79,13 +82,17 @@ pub(crate) fn pair<'a>(
     }
 }
 
-fn by_id<'a>(items: &'a [ItemScore], side: &'static str) -> Result<BTreeMap<&'a str, &'a ItemScore>, EvalError> {
+fn by_id<'a>(
+    metric: Metric,
+    items: &'a [ItemScore],
+    side: &'static str,
+) -> Result<BTreeMap<&'a str, &'a ItemScore>, EvalError> {
     if items.is_empty() {
         return Err(EvalError::NoItems { split: side.to_owned() });
     }
     let mut by_id = BTreeMap::new();
     for item in items {
-        check_range(item)?;
+        check_range(metric, item)?;
         if by_id.insert(item.id.as_str(), item).is_some() {
             return Err(EvalError::DuplicateItem { id: item.id.clone(), side });
         }

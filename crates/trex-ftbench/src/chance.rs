@@ -39,8 +39,9 @@ impl Chance {
 /// expected counts of gold and guessed labels; it takes all items to have the same labels.
 pub(crate) fn chance(kind: TaskKind, metric: Metric, items: &[Example], scoring: Scoring) -> Chance {
     match kind {
-        TaskKind::Choice => choice_chance(metric, items, scoring),
-        TaskKind::Generate => open_chance(metric, items, scoring),
+        TaskKind::Choice | TaskKind::Preference => choice_chance(metric, items, scoring),
+        // No built-in task is one of raw text, about which there is nothing to guess.
+        TaskKind::Generate | TaskKind::Text => open_chance(metric, items, scoring),
     }
 }
 

@@ -113,6 +113,7 @@ impl MiniTask {
                 options: info.options.iter().map(|option| (*option).to_owned()).collect(),
                 max_new_tokens: info.max_new_tokens,
             },
+            generation: trex_domain::GenerationConfig::default(),
             train: TrainConfig {
                 learning_rate: 1e-3,
                 max_steps: 90,

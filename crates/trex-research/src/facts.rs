@@ -1,14 +1,20 @@
 //! Facts of a task that the Playbook's rules look at, as shares and ratios. Judges nothing.
 
-use trex_domain::{StrategyRequest, TaskKind};
+use trex_domain::{Metric, RowForm, StrategyRequest, TaskKind};
 
 /// What the rules know of a task.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Facts {
     /// Rows of the training pool.
     pub(crate) rows: usize,
-    /// Whether answers come from a list.
+    /// What the training rows are.
+    pub(crate) form: RowForm,
+    /// Whether rows are trained on whose answers come from a list.
     pub(crate) is_closed: bool,
+    /// What evaluation items are.
+    pub(crate) kind: TaskKind,
+    /// What counts.
+    pub(crate) metric: Metric,
     /// Rows whose prompt and answer occur earlier.
     pub(crate) exact_duplicates: usize,
     /// Rows with a nearly equal earlier prompt.
@@ -37,12 +43,16 @@ impl Facts {
     /// Collects them.
     pub(crate) fn of(request: &StrategyRequest<'_>) -> Self {
         let (task, profile) = (request.task, request.profile);
-        let is_closed = task.kind == TaskKind::Choice;
+        let form = task.train.objective.row_form();
+        let is_closed = task.kind == TaskKind::Choice && form == RowForm::Answers;
         let wording = format!("{} {}", task.goal, task.prompt.template).to_lowercase();
         let marks = ["few-shot", "few shot", "in-context", "in context", "examples:", "k-shot"];
         Self {
             rows: profile.rows.kept,
+            form,
             is_closed,
+            kind: task.kind,
+            metric: task.metric,
             exact_duplicates: profile.exact_duplicates,
             near_duplicates: profile.near_duplicates,
             conflicts: profile.conflicting_answers,
@@ -51,10 +61,21 @@ impl Facts {
             foreign_answers: foreign_answers(request),
             skew: if is_closed { skew(request) } else { 1.0 },
             usual_lengths: usual_lengths(request),
-            shows_examples: marks.iter().any(|mark| wording.contains(mark)),
-            lists_options: task.prompt.template.contains("{options}"),
+            shows_examples: form == RowForm::Answers && marks.iter().any(|mark| wording.contains(mark)),
+            lists_options: form == RowForm::Answers && task.prompt.template.contains("{options}"),
             base: request.state.select_score(None).map(|score| score.value),
         }
+    }
+
+    /// What is missing to a perfect score.
+    pub(crate) fn missing(&self) -> f64 {
+        let perfect = if self.metric.lower_is_better() { 0.0 } else { 1.0 };
+        self.base.map_or(0.5, |base| (perfect - base).abs())
+    }
+
+    /// Whether pairs have to be made of rows with options.
+    pub(crate) fn makes_pairs(&self) -> bool {
+        self.kind == TaskKind::Choice && self.form == RowForm::Pairs
     }
 
     /// Share of rows, in [0, 1].
@@ -66,7 +87,9 @@ impl Facts {
     pub(crate) fn dirt(&self) -> f64 {
         let duplicates = self.exact_duplicates.max(self.near_duplicates);
         let foreign = self.foreign_answers.unwrap_or(0);
-        self.share(duplicates + self.conflicts + foreign + self.leaked.unwrap_or(0)).min(1.0)
+        // A prompt with several pairs contradicts nothing, and raw text has no answers.
+        let conflicts = if self.form == RowForm::Answers { self.conflicts } else { 0 };
+        self.share(duplicates + conflicts + foreign + self.leaked.unwrap_or(0)).min(1.0)
     }
 }
 

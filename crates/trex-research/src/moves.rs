@@ -1,7 +1,7 @@
 //! What each strategy may try next, as lists of candidates in order of preference. Whether a candidate is new and
 //! valid is checked elsewhere.
 
-use trex_domain::{BalanceMode, Operator, Recipe, SchedulerType, TrainConfig, TrainMethod};
+use trex_domain::{BalanceMode, Operator, Recipe, RowForm, SchedulerType, TrainConfig, TrainMethod, TrainObjective};
 
 use crate::facts::Facts;
 use crate::recipes::{MANDATORY, standard_recipe, with, with_all, without};
@@ -98,8 +98,20 @@ fn refinements(facts: &Facts) -> Vec<Refinement> {
         let why = format!("99 % of rows have {min_chars} to {max_chars} characters");
         list.push(make(Operator::LengthFilter { min_chars, max_chars }, 0.03, why));
     }
+    list.retain(|one| suits(&one.operator, facts.form));
     list.sort_by(|a, b| b.weight.total_cmp(&a.weight));
     list
+}
+
+/// Whether a cleaning operator does to such rows what it is for.
+///
+/// Several pairs of one prompt are no repetition and no contradiction, and the white space of raw text is part of it.
+fn suits(operator: &Operator, form: RowForm) -> bool {
+    match form {
+        RowForm::Answers => true,
+        RowForm::Pairs => !matches!(operator, Operator::NearDedup { .. } | Operator::ResolveConflicts { .. }),
+        RowForm::Text => !matches!(operator, Operator::Normalise | Operator::ResolveConflicts { .. }),
+    }
 }
 
 /// Cleaning: everything the profile asks for, then halves of it, then one operator more, less or changed.
@@ -238,6 +250,13 @@ pub(crate) fn adjust_training(
     });
     if facts.is_closed {
         add("label smoothing against wrong labels", &|config| config.label_smoothing_factor = 0.1);
+    }
+    if start.objective.is_preference() {
+        add("a third of beta: further away from where it starts", &|config| config.beta = rounded(config.beta / 3.0));
+        add("three times beta: closer to where it starts", &|config| config.beta = rounded(config.beta * 3.0));
+    }
+    if start.objective == TrainObjective::Dpo {
+        add("a tenth of the pairs may be the wrong way round", &|config| config.label_smoothing_factor = 0.1);
     }
     if has_adapter {
         add("rank-stabilised scale with twice the rank", &|config| {

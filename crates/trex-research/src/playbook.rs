@@ -77,14 +77,17 @@ fn parent<'a>(request: &StrategyRequest<'a>, strategy: &NodeId, empty: &'a Recip
     }
 }
 
-/// The winner of a strategy's experiments with the best value; of equal ones the earlier.
+/// The winner of a strategy's experiments with the best value; of equal ones the earlier. Values are turned so that more
+/// is better.
 fn best_of<'a>(state: &'a RunState, strategy: &NodeId) -> Option<&'a VariantId> {
     best_with_value(state, strategy).map(|(winner, _)| winner)
 }
 
 fn best_with_value<'a>(state: &'a RunState, strategy: &NodeId) -> Option<(&'a VariantId, f64)> {
     let below = state.node_order.iter().filter_map(|id| state.nodes.get(id)).filter(|node| node.parent == *strategy);
-    let scored = below.filter_map(|node| Some((node.winner.as_ref()?, node.value?)));
+    let metric = state.task.as_ref().map(|task| task.metric);
+    let merit = |value: f64| metric.map_or(value, |metric| metric.merit(value));
+    let scored = below.filter_map(|node| Some((node.winner.as_ref()?, merit(node.value?))));
     // `min_by` keeps the first of equal ones.
     scored.min_by(|a, b| b.1.total_cmp(&a.1))
 }

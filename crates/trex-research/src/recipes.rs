@@ -1,6 +1,6 @@
 //! Recipes of the Playbook: the standard one, and adding or removing operators in their fixed order. Runs nothing.
 
-use trex_domain::{Operator, Recipe};
+use trex_domain::{Operator, Recipe, RowForm};
 
 use crate::facts::Facts;
 
@@ -9,18 +9,24 @@ const LEAK_NGRAM_WORDS: usize = 8;
 /// Share of an evaluation item's n-grams that counts as a leak.
 const LEAK_OVERLAP: f64 = 0.7;
 
-/// Operators that no proposal may leave out: leaked rows must never be trained on.
-pub(crate) const MANDATORY: [&str; 1] = ["decontaminate"];
+/// Operators that no proposal may leave out: leaked rows must never be trained on, and pairs are made before they are.
+pub(crate) const MANDATORY: [&str; 2] = ["decontaminate", "preference_pairs"];
 
-/// Light cleaning that suits every task: canonical and valid answers, no leaked rows.
+/// Light cleaning that suits every task: canonical and valid answers where there are answers, no leaked rows, and pairs
+/// where the training wants pairs and rows have options.
 pub(crate) fn standard_recipe(facts: &Facts) -> Recipe {
     let mut operators = Vec::new();
     if facts.is_closed {
         // Before the validity check: it saves answers that are only written differently.
         operators.push(Operator::CanonicalAnswer);
     }
-    operators.push(Operator::ValidAnswer);
+    if facts.form != RowForm::Text {
+        operators.push(Operator::ValidAnswer);
+    }
     operators.push(decontaminate());
+    if facts.makes_pairs() {
+        operators.push(Operator::PreferencePairs);
+    }
     Recipe { operators }
 }
 

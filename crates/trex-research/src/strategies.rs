@@ -2,7 +2,7 @@
 //!
 //! Priors and expected effects are rules of thumb that order the first experiments; measured scores take over after that.
 
-use trex_domain::{SearchSettings, Strategy, StrategyKind, StrategyRequest};
+use trex_domain::{RowForm, SearchSettings, Strategy, StrategyKind, StrategyRequest};
 
 use crate::facts::Facts;
 
@@ -13,7 +13,7 @@ const FIRST_GAIN: f64 = 0.3;
 pub(crate) fn strategies(request: &StrategyRequest<'_>) -> Vec<Strategy> {
     let facts = Facts::of(request);
     let cost = batch_cost(&request.task.search);
-    let missing = 1.0 - facts.base.unwrap_or(0.5);
+    let missing = facts.missing();
     let mut list = vec![
         baseline(request, &facts, missing),
         refine_data(&facts, missing),
@@ -108,22 +108,24 @@ fn refine_data(facts: &Facts, missing: f64) -> Strategy {
 
 fn adjust_training(request: &StrategyRequest<'_>, facts: &Facts, missing: f64) -> Strategy {
     let config = &request.task.train;
-    let passes = (config.max_steps * config.effective_batch_size()) as f64 / facts.rows.max(1) as f64;
+    let (steps, batch, rows) = (config.max_steps, config.effective_batch_size(), facts.rows);
+    let shown = if facts.form == RowForm::Text {
+        format!("{steps} steps of {batch} blocks of {} tokens are taken from {rows} texts", config.max_length)
+    } else {
+        let passes = (steps * batch) as f64 / rows.max(1) as f64;
+        format!("{steps} steps of {batch} examples pass {rows} rows {passes:.1} times")
+    };
     Strategy {
         kind: StrategyKind::AdjustTraining,
         title: "training scheme".to_owned(),
         hypothesis: "rank, scale, batch, schedule and regularisation suit this task better with other values"
             .to_owned(),
         rationale: format!(
-            "{} steps of {} examples pass {} rows {passes:.1} times; with few passes capacity and speed count, with many \
-             regularisation does",
-            config.max_steps,
-            config.effective_batch_size(),
-            facts.rows
+            "{shown}; with few passes over the data capacity and speed count, with many regularisation does"
         ),
         evidence: vec![
             format!("rank and alpha of the task: {} and {}", config.lora.r, config.lora.lora_alpha),
-            format!("passes over the rows: {passes:.1}"),
+            shown.clone(),
             score_line(facts),
         ],
         expected_effect: 0.1 * missing,

@@ -73,7 +73,7 @@ fn observations(state: &RunState) -> Vec<Observation> {
 }
 
 fn search_score(state: &RunState, id: &VariantId, rung: usize) -> Option<f64> {
-    Some(state.trial_score(&(id.clone(), rung, 0), "search")?.value)
+    Some(state.trial_score(&(id.clone(), rung, 0), "search")?.merit())
 }
 
 /// Mean of what variants gained from a rung to the next; 0 where none was scored at both.

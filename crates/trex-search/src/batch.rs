@@ -78,11 +78,12 @@ pub fn next_in_batch(state: &RunState, node: &NodeId) -> BatchStep {
     finish(state, &batch, rung)
 }
 
-/// Variants with a search score at a rung (training seed 0), best first; of equal ones the earlier id first.
+/// Variants with a search score at a rung (training seed 0), turned so that more is better, best first; of equal ones the
+/// earlier id first.
 pub fn rank(state: &RunState, variants: &[VariantId], rung: usize) -> Vec<(VariantId, f64)> {
     let score = |id: &VariantId| {
         let key: TrialKey = (id.clone(), rung, 0);
-        Some((id.clone(), state.trial_score(&key, "search")?.value))
+        Some((id.clone(), state.trial_score(&key, "search")?.merit()))
     };
     let mut ranked: Vec<_> = variants.iter().filter_map(score).collect();
     ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));

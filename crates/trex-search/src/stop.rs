@@ -8,9 +8,11 @@ use crate::TreeView;
 ///
 /// The target is compared with the incumbent's select score, or with the base's while there is no incumbent.
 pub fn should_stop(state: &RunState, view: &TreeView) -> Option<StopReason> {
-    let settings = &state.task.as_ref()?.search;
+    let task = state.task.as_ref()?;
+    let settings = &task.search;
     let score = state.select_score(state.incumbent.as_ref());
-    if settings.target.is_some_and(|target| score.is_some_and(|score| score.value >= target)) {
+    let is_reached = |target: f64| score.is_some_and(|score| score.merit() >= task.metric.merit(target));
+    if settings.target.is_some_and(is_reached) {
         return Some(StopReason::TargetReached);
     }
     if state.since_gain >= settings.plateau {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use trex_domain::{NodeId, NodeRecord, RunState, StrategyKind};
+use trex_domain::{NodeId, NodeRecord, RunState, Score, StrategyKind};
 
 /// Normalised value of an experiment that brought no score: a little under the worst score seen, so that a strategy
 /// that fails is left, but may be tried again once the others turn out no better.
@@ -11,7 +11,8 @@ pub const FAILURE_VALUE: f64 = -0.1;
 /// Strategies with a value that a [`StrategyKind::Fuse`] needs before there is something to join.
 const FUSE_NEEDS: usize = 2;
 
-/// A strategy as a policy sees it. Scores are raw select scores; policies normalise them over the whole tree.
+/// A strategy as a policy sees it. Scores are select scores turned so that more is better; policies normalise them over
+/// the whole tree.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StrategyView {
     /// The strategy.
@@ -41,7 +42,7 @@ pub struct StrategyView {
 pub struct TreeView {
     /// Strategies in order of creation.
     pub strategies: Vec<StrategyView>,
-    /// Select score of the untouched base; 0 where it was not measured.
+    /// Select score of the untouched base, turned likewise; 0 where it was not measured.
     pub base: f64,
     /// Finished experiments since the incumbent last changed.
     pub since_gain: usize,
@@ -67,12 +68,13 @@ impl StrategyView {
 ///
 /// A strategy that fuses two others counts as exhausted until two others have a score: there is nothing to join before.
 pub fn tree_view(state: &RunState, exhausted: &BTreeSet<NodeId>) -> TreeView {
+    let merit = |value: f64| state.task.as_ref().map_or(value, |task| task.metric.merit(value));
     let mut strategies: Vec<_> = state
         .strategies()
         .map(|(id, _, strategy)| {
             let experiments: Vec<&NodeRecord> = state.experiments(id).map(|(_, node)| node).collect();
             let finished = experiments.iter().filter(|node| node.finished);
-            let values: Vec<f64> = finished.clone().filter_map(|node| node.value).collect();
+            let values: Vec<f64> = finished.clone().filter_map(|node| node.value.map(merit)).collect();
             let visits = finished.count();
             StrategyView {
                 node: id.clone(),
@@ -91,7 +93,7 @@ pub fn tree_view(state: &RunState, exhausted: &BTreeSet<NodeId>) -> TreeView {
     close_early_fusions(&mut strategies);
     TreeView {
         strategies,
-        base: state.select_score(None).map_or(0.0, |score| score.value),
+        base: state.select_score(None).map_or(0.0, Score::merit),
         since_gain: state.since_gain,
         recent: recent_kinds(state),
     }

@@ -44,6 +44,7 @@ pub fn task() -> TaskSpec {
             options: vec!["positive".to_owned(), "negative".to_owned()],
             max_new_tokens: 4,
         },
+        generation: trex_domain::GenerationConfig::default(),
         train: TrainConfig { max_steps: 12, ..TrainConfig::default() },
         budget: trex_domain::Budget { trials: 40, ..trex_domain::Budget::default() },
         search: SearchSettings { rungs: 2, base_seeds: 2, ..SearchSettings::default() },

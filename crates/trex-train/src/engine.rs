@@ -33,7 +33,6 @@ use self::blocks::{Pool, room};
 use self::forward::{Rooms, Ropes, Setting, Trace};
 use self::full::Places;
 use self::head::{Head, HeadBuffers, HeadGradients, PackedHead};
-pub(crate) use self::inference::greedy;
 use self::model::{LayerAdapters, Weights};
 pub(crate) use self::peak::product_rates;
 pub(crate) use self::simd::Level;

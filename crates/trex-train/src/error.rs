@@ -321,7 +321,9 @@ impl Problem for TrainError {
             Self::MergeWithoutEffect { .. } => {
                 "train longer or with a higher learning rate, or export in a wider number format".to_owned()
             }
-            Self::NotExportable { .. } => "the PEFT folder and the merged folder work for every model".to_owned(),
+            Self::NotExportable { .. } => {
+                "the merged folder works for every model, the PEFT folder for every adapter".to_owned()
+            }
             Self::Diverged { .. } | Self::StepNotFinite { .. } => {
                 "lower learning_rate, or set max_grad_norm".to_owned()
             }

@@ -1,14 +1,18 @@
-//! Scores a model on items: by log-likelihood where the answer space is closed, by greedy generation where it is open.
+//! Scores a model on items: by log-likelihood where the answer space is closed, by generation where it is open, by which
+//! of two answers is likelier for pairs, by bits per byte for raw text.
+
+mod raw_text;
 
 use std::cell::RefCell;
 
 use trex_chat::ChatModel;
-use trex_domain::{EvalDone, EvalJob, EvalMode, Example, ItemScore, WorkerEvent};
+use trex_domain::{EvalDone, EvalJob, EvalMode, Example, GenerationConfig, ItemScore, WorkerEvent};
 use trex_fs::BlobStore;
 
 use crate::batch::{push_root, row, shared_len};
 use crate::inference::Inference;
 use crate::layout::TokenTree;
+use crate::sampling::Choice;
 use crate::trainer::EventSink;
 use crate::usage::Meter;
 use crate::{ModelConfig, TrainError, generate};
@@ -31,7 +35,9 @@ pub fn evaluate(job: &EvalJob, sink: &mut dyn EventSink) -> Result<EvalDone, Tra
     let run = EvalRun { job, model: &model, tokenizer: &tokenizer, meter: &meter };
     let scores = match job.mode {
         EvalMode::Choice => run.choose(&items, sink)?,
-        EvalMode::Generate { max_new_tokens } => run.generate(&items, max_new_tokens, sink)?,
+        EvalMode::Generate { max_new_tokens, generation } => run.generate(&items, max_new_tokens, generation, sink)?,
+        EvalMode::Preference => run.prefer(&items, sink)?,
+        EvalMode::Text => run.read(&items, sink)?,
     };
     let blob = BlobStore::new(&job.blobs_dir).put_lines(&scores)?;
     Ok(EvalDone { items: blob, n: scores.len(), cost: meter.cost() })
@@ -92,25 +98,56 @@ impl EvalRun<'_> {
             if example.options.is_empty() {
                 return Err(TrainError::NoOptions { id: example.id.clone() });
             }
-            let prompt = self.prompt_tokens(example)?;
-            let options = example.options.iter().map(|option| self.tokenizer.encode_completion(option));
-            let item = ChoiceItem { example, prompt, options: options.collect::<Result<_, _>>()? };
-            self.check_length(example, item.prompt.len() + item.options.iter().map(Vec::len).max().unwrap_or(0))?;
-            encoded.push(item);
+            encoded.push(self.choice_item(example, &mut example.options.iter().map(String::as_str))?);
         }
+        let metric = self.job.metric;
+        self.score_items(&encoded, &mut |item, totals| choice_score(item.example, totals, metric), sink)
+    }
+
+    /// Scores pairs: right is a better answer with the higher mean log-likelihood per token.
+    fn prefer(&self, items: &[Example], sink: &mut dyn EventSink) -> Result<Vec<ItemScore>, TrainError> {
+        let mut encoded = Vec::with_capacity(items.len());
+        for example in items {
+            let rejected = example.rejected_answer();
+            let rejected = rejected.ok_or_else(|| TrainError::NoRejected { id: example.id.clone() })?;
+            encoded.push(self.choice_item(example, &mut [example.answer.as_str(), rejected].into_iter())?);
+        }
+        self.score_items(&encoded, &mut preference_score, sink)
+    }
+
+    fn choice_item<'e>(
+        &self,
+        example: &'e Example,
+        options: &mut dyn Iterator<Item = &'e str>,
+    ) -> Result<ChoiceItem<'e>, TrainError> {
+        let prompt = self.prompt_tokens(example)?;
+        let options: Vec<Vec<u32>> =
+            options.map(|option| self.tokenizer.encode_completion(option)).collect::<Result<_, _>>()?;
+        self.check_length(example, prompt.len() + options.iter().map(Vec::len).max().unwrap_or(0))?;
+        Ok(ChoiceItem { example, prompt, options })
+    }
+
+    /// Scores items by the log-likelihoods of their options, as many at a time as fit into a pass.
+    fn score_items(
+        &self,
+        items: &[ChoiceItem<'_>],
+        score: &mut dyn FnMut(&ChoiceItem<'_>, &[f64]) -> ItemScore,
+        sink: &mut dyn EventSink,
+    ) -> Result<Vec<ItemScore>, TrainError> {
         let mut scores = Vec::with_capacity(items.len());
-        let mut rest = encoded.as_slice();
+        let mut rest = items;
         while !rest.is_empty() {
             let (pass, later) = rest.split_at(pass_len(rest));
-            scores.extend(self.choose_pass(pass)?);
+            let totals = self.log_likelihoods(pass)?;
+            scores.extend(pass.iter().zip(&totals).map(|(item, totals)| score(item, totals)));
             rest = later;
             self.report(sink, scores.len(), items.len())?;
         }
         Ok(scores)
     }
 
-    /// Scores the options of some items in one forward pass.
-    fn choose_pass(&self, items: &[ChoiceItem<'_>]) -> Result<Vec<ItemScore>, TrainError> {
+    /// Summed log-likelihoods of the options of some items, in one forward pass.
+    fn log_likelihoods(&self, items: &[ChoiceItem<'_>]) -> Result<Vec<Vec<f64>>, TrainError> {
         let shared = shared_len(items.iter().map(|item| item.prompt.as_slice()));
         let mut tree = TokenTree::default();
         let root = push_root(&mut tree, items.first().map(|item| item.prompt.as_slice()), shared);
@@ -138,19 +175,17 @@ impl EvalRun<'_> {
         let log_probs = self.model.borrow_mut().log_probs(&tree, &rows, &needed)?;
         let mut terms = log_probs.into_iter();
         let mut sum = |option: &Vec<(usize, u32)>| terms.by_ref().take(option.len()).sum::<f64>();
-        let scored = items.iter().zip(&sums).map(|(item, options)| {
-            let totals: Vec<f64> = options.iter().map(&mut sum).collect();
-            choice_score(item.example, &totals, self.job.metric)
-        });
-        Ok(scored.collect())
+        Ok(sums.iter().map(|options| options.iter().map(&mut sum).collect()).collect())
     }
 
     fn generate(
         &self,
         items: &[Example],
         max_new_tokens: usize,
+        generation: GenerationConfig,
         sink: &mut dyn EventSink,
     ) -> Result<Vec<ItemScore>, TrainError> {
+        generation.validate()?;
         let mut prompts = Vec::with_capacity(items.len());
         for example in items {
             let prompt = self.prompt_tokens(example)?;
@@ -159,7 +194,10 @@ impl EvalRun<'_> {
         }
         let mut scores = Vec::with_capacity(items.len());
         for (examples, prompts) in items.chunks(generate::BATCH).zip(prompts.chunks(generate::BATCH)) {
-            let answers = self.model.borrow_mut().greedy(prompts, max_new_tokens, self.tokenizer.eos_ids())?;
+            let sequences = examples.iter().map(|item| item.id.as_str()).zip(prompts.iter().map(Vec::as_slice));
+            let choice = Choice::new(generation, self.job.seed, sequences);
+            let eos = self.tokenizer.eos_ids();
+            let answers = self.model.borrow_mut().generate(prompts, max_new_tokens, eos, choice)?;
             for (example, tokens) in examples.iter().zip(answers) {
                 let predicted = self.tokenizer.decode(&tokens)?.trim().to_owned();
                 let score = trex_eval::score_item(self.job.metric, &predicted, &example.answer);
@@ -180,6 +218,24 @@ fn pass_len(items: &[ChoiceItem<'_>]) -> usize {
         tokens <= TOKENS_PER_PASS
     });
     fitting.count().max(1)
+}
+
+/// The better answer, the first of the two, must be likelier per token; the token that ends the turn counts as one.
+fn preference_score(item: &ChoiceItem<'_>, totals: &[f64]) -> ItemScore {
+    let mean = |place: usize| {
+        let tokens = item.options.get(place).map_or(1, Vec::len);
+        totals.get(place).map_or(f64::NEG_INFINITY, |total| total / tokens as f64)
+    };
+    // Of equal ones none is preferred.
+    let is_right = mean(0) > mean(1);
+    let predicted = if is_right { Some(item.example.answer.as_str()) } else { item.example.rejected_answer() };
+    ItemScore {
+        id: item.example.id.clone(),
+        predicted: predicted.unwrap_or_default().to_owned(),
+        gold: item.example.answer.clone(),
+        score: f64::from(u8::from(is_right)),
+        gold_logprob: totals.first().copied(),
+    }
 }
 
 /// The option with the highest total wins; the first of equal ones.

@@ -1,4 +1,4 @@
-//! Writes what a person takes away: the adapter and the merged model, in the forms that other tools load.
+//! Writes what a person takes away: the adapter and the whole model, in the forms that other tools load.
 //!
 //! Every function fills a folder that exists and belongs to the export alone; making it appear at once, and scoring what
 //! was written, is the caller's business. Weights go through memory one tensor at a time.
@@ -12,7 +12,6 @@ mod safetensors_file;
 
 use std::path::{Path, PathBuf};
 
-use candle_core::Device;
 use trex_domain::ModelCard;
 
 pub use gguf::{GgufEncoding, write_base_gguf};
@@ -21,6 +20,7 @@ pub use safetensors_file::FloatType;
 pub(crate) use safetensors_file::SafetensorsFile;
 
 use crate::lora::Adapter;
+use crate::trained::TrainedFile;
 use crate::{ModelConfig, TrainError};
 
 /// Largest safetensors file before a model is cut into shards, as `save_pretrained` of transformers cuts them.
@@ -42,17 +42,28 @@ const TOKENIZER_FILES: [&str; 7] = [
 pub struct ExportSource<'a> {
     /// Folder of the base model.
     pub model_dir: &'a Path,
-    /// The adapter: a blob of this program, a PEFT folder or a GGUF adapter.
+    /// A blob of this program with an adapter or all weights, a PEFT folder or a GGUF adapter.
     pub adapter: &'a Path,
     /// What the export is, for cards, names and metadata.
     pub card: &'a ModelCard,
 }
 
 impl ExportSource<'_> {
-    fn load(&self) -> Result<(ModelConfig, Adapter), TrainError> {
+    fn load(&self) -> Result<(ModelConfig, TrainedFile), TrainError> {
         let config = ModelConfig::load(&self.model_dir.join("config.json"))?;
-        let adapter = Adapter::load(self.adapter, &config, &Device::Cpu)?;
-        Ok((config, adapter))
+        let trained = TrainedFile::load(self.adapter, &config)?;
+        Ok((config, trained))
+    }
+
+    /// The same where there must be an adapter.
+    fn load_adapter(&self, what: &str) -> Result<(ModelConfig, Adapter), TrainError> {
+        match self.load()? {
+            (config, TrainedFile::Adapter(adapter)) => Ok((config, adapter)),
+            (_, TrainedFile::Weights(_)) => {
+                let why = "every weight was trained, so there is no adapter; the merged folder and GGUF hold them all";
+                Err(TrainError::NotExportable { what: what.to_owned(), why: why.to_owned() })
+            }
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Greedy generation for a batch of prompts, with keys and values kept per sequence.
+//! Generation for a batch of prompts, with keys and values kept per sequence: the loop, and candle's side of it.
 
 use candle_core::Tensor;
 use rayon::prelude::*;
@@ -8,6 +8,7 @@ use crate::batch::{push_root, row, shared_len};
 use crate::decoder::Decoder;
 use crate::layout::{Segment, TokenTree};
 use crate::ops::{self, HeadShape, with_slices};
+use crate::sampling::{Choice, pick_all};
 
 /// Prompts that are decoded together.
 pub(crate) const BATCH: usize = 32;
@@ -20,60 +21,104 @@ struct Rows {
 }
 
 /// One sequence in the making.
-struct Sequence {
+pub(crate) struct Sequence {
     /// By layer.
     cache: Vec<Rows>,
     /// Tokens in the cache.
     len: usize,
-    /// Generated so far.
-    out: Vec<u32>,
-    done: bool,
 }
 
-/// Generates up to `max_new_tokens` tokens per prompt, always the most likely one; stops at `eos` (not returned).
-///
-/// Of equally likely tokens the lowest id is taken.
+/// A model that writes sequences token by token.
+pub(crate) trait Decode {
+    /// What it keeps of the sequences.
+    type Kept;
+
+    /// Runs prompts and returns what is kept of them, with the first token of each answer.
+    fn prefill(&mut self, prompts: &[Vec<u32>], choice: &mut Choice) -> Result<(Self::Kept, Vec<u32>), TrainError>;
+
+    /// Feeds one token to each of the `active` sequences, whose numbers rise, and returns the next ones.
+    fn advance(
+        &mut self,
+        kept: &mut Self::Kept,
+        active: &[usize],
+        tokens: &[u32],
+        choice: &mut Choice,
+    ) -> Result<Vec<u32>, TrainError>;
+}
+
+/// Generates up to `max_new_tokens` tokens per prompt; stops at `eos` (not returned).
+pub(crate) fn generate(
+    mut model: impl Decode,
+    prompts: &[Vec<u32>],
+    max_new_tokens: usize,
+    eos: &[u32],
+    mut choice: Choice,
+) -> Result<Vec<Vec<u32>>, TrainError> {
+    let (mut kept, mut next) = model.prefill(prompts, &mut choice)?;
+    let mut answers = vec![Vec::new(); prompts.len()];
+    let mut active: Vec<usize> = (0..prompts.len()).collect();
+    loop {
+        active.retain(|index| answers[*index].len() < max_new_tokens && !eos.contains(&next[*index]));
+        for index in &active {
+            answers[*index].push(next[*index]);
+        }
+        active.retain(|index| answers[*index].len() < max_new_tokens);
+        if active.is_empty() {
+            return Ok(answers);
+        }
+        let tokens: Vec<u32> = active.iter().map(|index| next[*index]).collect();
+        for (index, token) in active.iter().zip(model.advance(&mut kept, &active, &tokens, &mut choice)?) {
+            next[*index] = token;
+        }
+    }
+}
+
+/// As [`generate`], always with the most likely token; of equally likely ones the lowest id is taken.
 pub(crate) fn greedy(
-    model: &Decoder,
+    model: impl Decode,
     prompts: &[Vec<u32>],
     max_new_tokens: usize,
     eos: &[u32],
 ) -> Result<Vec<Vec<u32>>, TrainError> {
-    let (mut sequences, mut next) = prefill(model, prompts)?;
-    for _ in 0..max_new_tokens {
-        for (sequence, token) in sequences.iter_mut().zip(&next) {
-            sequence.done |= eos.contains(token);
-            if !sequence.done {
-                sequence.out.push(*token);
-            }
-        }
-        let active: Vec<usize> = (0..sequences.len()).filter(|i| !sequences[*i].done).collect();
-        let finished = sequences.iter().all(|sequence| sequence.done || sequence.out.len() >= max_new_tokens);
-        if active.is_empty() || finished {
-            break;
-        }
-        let tokens: Vec<u32> = active.iter().map(|index| next[*index]).collect();
-        for (index, token) in active.iter().zip(decode_step(model, &mut sequences, &active, &tokens)?) {
-            next[*index] = token;
-        }
-    }
-    Ok(sequences.into_iter().map(|sequence| sequence.out).collect())
+    generate(model, prompts, max_new_tokens, eos, Choice::MostLikely)
 }
 
-/// Runs the prompts and returns their caches with the first token of each answer.
-fn prefill(model: &Decoder, prompts: &[Vec<u32>]) -> Result<(Vec<Sequence>, Vec<u32>), TrainError> {
+impl Decode for &Decoder {
+    type Kept = Vec<Sequence>;
+
+    fn prefill(&mut self, prompts: &[Vec<u32>], choice: &mut Choice) -> Result<(Vec<Sequence>, Vec<u32>), TrainError> {
+        let (sequences, logits) = prefill(self, prompts)?;
+        let all: Vec<usize> = (0..prompts.len()).collect();
+        Ok((sequences, chosen(&logits, &all, choice)?))
+    }
+
+    fn advance(
+        &mut self,
+        kept: &mut Vec<Sequence>,
+        active: &[usize],
+        tokens: &[u32],
+        choice: &mut Choice,
+    ) -> Result<Vec<u32>, TrainError> {
+        chosen(&decode_step(self, kept, active, tokens)?, active, choice)
+    }
+}
+
+fn chosen(logits: &Tensor, active: &[usize], choice: &mut Choice) -> Result<Vec<u32>, TrainError> {
+    match choice {
+        Choice::MostLikely => argmax(logits),
+        Choice::Choosers(choosers) => Ok(pick_all(choosers, active, &logits.to_vec2::<f32>()?)),
+    }
+}
+
+/// Runs the prompts and returns their caches with the logits after each.
+fn prefill(model: &Decoder, prompts: &[Vec<u32>]) -> Result<(Vec<Sequence>, Tensor), TrainError> {
     let shared = shared_len(prompts.iter().map(Vec::as_slice));
     let mut tree = TokenTree::default();
     let root = push_root(&mut tree, prompts.first().map(Vec::as_slice), shared);
     let leaves: Vec<usize> = prompts.iter().map(|prompt| tree.push(root, &prompt[shared..])).collect();
     let segments = tree.segments();
     let layers = model.config().num_layers;
-    let new = |prompt: &Vec<u32>| Sequence {
-        cache: vec![Rows::default(); layers],
-        len: prompt.len(),
-        out: Vec::new(),
-        done: false,
-    };
+    let new = |prompt: &Vec<u32>| Sequence { cache: vec![Rows::default(); layers], len: prompt.len() };
     let mut sequences: Vec<Sequence> = prompts.iter().map(new).collect();
     let shape = model.head_shape();
     let mut attend = |layer: usize, q: &Tensor, k: &Tensor, v: &Tensor| {
@@ -93,8 +138,8 @@ fn prefill(model: &Decoder, prompts: &[Vec<u32>]) -> Result<(Vec<Sequence>, Vec<
     };
     let hidden = model.run(tree.tokens(), tree.positions(), &mut attend, None)?;
     let last: Vec<u32> = leaves.iter().map(|leaf| row(tree.last_row(*leaf).unwrap_or_default())).collect();
-    let next = argmax(&model.logits(&hidden, &last)?)?;
-    Ok((sequences, next))
+    let logits = model.logits(&hidden, &last)?;
+    Ok((sequences, logits))
 }
 
 /// A segment with its ancestors, from the root down.
@@ -103,13 +148,13 @@ fn path(segments: &[Segment], leaf: usize) -> impl Iterator<Item = &Segment> {
     leaf.ancestors.iter().map(|index| &segments[*index]).chain(std::iter::once(leaf))
 }
 
-/// Feeds one token to each active sequence and returns the next ones.
+/// Feeds one token to each active sequence and returns the logits after it.
 fn decode_step(
     model: &Decoder,
     sequences: &mut [Sequence],
     active: &[usize],
     tokens: &[u32],
-) -> Result<Vec<u32>, TrainError> {
+) -> Result<Tensor, TrainError> {
     let positions: Vec<usize> = active.iter().map(|index| sequences[*index].len).collect();
     let shape = model.head_shape();
     let mut attend = |layer: usize, q: &Tensor, k: &Tensor, v: &Tensor| {
@@ -135,7 +180,7 @@ fn decode_step(
     for index in active {
         sequences[*index].len += 1;
     }
-    argmax(&model.project(&hidden)?)
+    model.project(&hidden)
 }
 
 /// Attention of one token over the rows of its sequence that it sees; the last row is its own.

@@ -5,8 +5,9 @@ use trex_domain::{EvalJob, Precision};
 
 use crate::autograd::adapter_parameters;
 use crate::decoder::Decoder;
-use crate::engine::{self, CpuEngine};
+use crate::engine::CpuEngine;
 use crate::layout::TokenTree;
+use crate::sampling::Choice;
 use crate::step::Needs;
 use crate::trained::TrainedFile;
 use crate::trainer::EventSink;
@@ -71,16 +72,17 @@ impl Inference {
         }
     }
 
-    /// Generates up to `max_new_tokens` tokens per prompt, always the most likely one; stops at `eos` (not returned).
-    pub(crate) fn greedy(
+    /// Generates up to `max_new_tokens` tokens per prompt; stops at `eos` (not returned).
+    pub(crate) fn generate(
         &mut self,
         prompts: &[Vec<u32>],
         max_new_tokens: usize,
         eos: &[u32],
+        choice: Choice,
     ) -> Result<Vec<Vec<u32>>, TrainError> {
         match self {
-            Self::Decoder(model) => generate::greedy(model, prompts, max_new_tokens, eos),
-            Self::Engine(engine) => Ok(engine::greedy(engine, prompts, max_new_tokens, eos)),
+            Self::Decoder(model) => generate::generate(&**model, prompts, max_new_tokens, eos, choice),
+            Self::Engine(engine) => generate::generate(&mut **engine, prompts, max_new_tokens, eos, choice),
         }
     }
 }

@@ -32,8 +32,10 @@ mod ops;
 mod optimizer;
 mod order;
 mod pretrain;
+mod preview;
 mod probe;
 mod rows;
+mod sampling;
 mod scratch;
 mod step;
 mod stepper;
@@ -57,6 +59,7 @@ pub use model_config::{
 };
 pub use models::{ModelEntry, ModelRegistry, model_facts};
 pub use pretrain::{PretrainProgress, PretrainSettings, pretrain, write_hf_model};
+pub use preview::{TrainedRow, TrainedSequence, rows_as_trained};
 pub use probe::{Probe, ProbeAnswer, probe};
 pub use trainer::{EventSink, train};
 pub use worker::{run_job, run_worker};

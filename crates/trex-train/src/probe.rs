@@ -9,7 +9,7 @@ use trex_domain::Message;
 
 use crate::decoder::Decoder;
 use crate::layout::TokenTree;
-use crate::lora::Adapter;
+use crate::trained::TrainedFile;
 use crate::{ModelConfig, TrainError, generate};
 
 /// What to ask.
@@ -17,7 +17,7 @@ use crate::{ModelConfig, TrainError, generate};
 pub struct Probe {
     /// Model folder.
     pub model_dir: PathBuf,
-    /// Adapter blob, PEFT folder or GGUF adapter.
+    /// Blob of an adapter or of all weights, PEFT folder or GGUF adapter.
     pub adapter: Option<PathBuf>,
     /// Questions; each becomes the person's turn of a conversation.
     pub questions: Vec<String>,
@@ -47,12 +47,16 @@ pub fn probe(probe: &Probe) -> Result<Vec<ProbeAnswer>, TrainError> {
     let device = Device::Cpu;
     let config = ModelConfig::load(&probe.model_dir.join("config.json"))?;
     let chat = ChatModel::load(&probe.model_dir)?;
-    let load = |path: &PathBuf| Adapter::load(path, &config, &device);
-    let adapter = probe.adapter.as_ref().map(load).transpose()?;
-    let mut model = Decoder::load(&probe.model_dir, config, &device)?;
-    if let Some(adapter) = &adapter {
-        model.attach(adapter);
-    }
+    let load = |path: &PathBuf| TrainedFile::load(path, &config);
+    let model = match probe.adapter.as_ref().map(load).transpose()? {
+        None => Decoder::load(&probe.model_dir, config, &device)?,
+        Some(TrainedFile::Weights(weights)) => Decoder::frozen(config, weights, &device)?,
+        Some(TrainedFile::Adapter(adapter)) => {
+            let mut model = Decoder::load(&probe.model_dir, config, &device)?;
+            model.attach(&adapter);
+            model
+        }
+    };
     let answer = |question: &String| answer(&model, &chat, question, probe.max_new_tokens, &probe.model_dir);
     probe.questions.iter().map(answer).collect()
 }

@@ -93,7 +93,7 @@ impl Encoding<'_> {
         Ok(rows)
     }
 
-    fn rows(&self, examples: &[Example]) -> Result<Vec<Row>, TrainError> {
+    pub(crate) fn rows(&self, examples: &[Example]) -> Result<Vec<Row>, TrainError> {
         if self.objective == TrainObjective::Pretrain {
             let texts = examples.iter().map(|example| self.text_tokens(example));
             return Ok(blocks(texts.collect::<Result<Vec<_>, _>>()?, self.limit));
@@ -107,7 +107,7 @@ impl Encoding<'_> {
         if !self.objective.is_preference() {
             return Ok(Row { sequences: vec![sequence(&chosen)], truncated: chosen.truncated });
         }
-        let rejected = example.rejected.as_deref().filter(|text| text.trim() != example.answer.trim());
+        let rejected = example.rejected_answer();
         let rejected = rejected.ok_or_else(|| TrainError::NoRejected { id: example.id.clone() })?;
         let rejected = self.encode(example, rejected)?;
         let mut sequences = vec![sequence(&chosen), sequence(&rejected)];
@@ -130,9 +130,7 @@ impl Encoding<'_> {
 
     /// Raw text between the token that begins a text, where there is one, and the one that ends it.
     fn text_tokens(&self, example: &Example) -> Result<Vec<u32>, TrainError> {
-        let turns = example.prompt.iter().map(|turn| turn.content.as_str());
-        let text = turns.chain([example.answer.as_str()]).collect::<Vec<_>>().join("\n");
-        let text = self.chat.encode(&text)?;
+        let text = self.chat.encode(&example.raw_text())?;
         if text.is_empty() {
             return Ok(text);
         }

@@ -16,11 +16,12 @@ Forms:
   gguf       whole model as one GGUF file with a Modelfile; for llama.cpp, Ollama, LM Studio, Jan
   gguf-lora  adapter as GGUF file with a Modelfile, beside the unchanged base
   all        each of them in a folder of its own
+Where all weights were trained (`method` is full) there is no adapter: peft and gguf-lora are refused, and left out of all.
 
 Every form is loaded anew and scored on the select split. It appears only where it agrees with the trained model: score
-within 0 (peft, gguf-lora), 0.005 (f32), 0.01 (f16), 0.02 (bf16, q8_0) or 0.1 (q4_k_m), one item always allowed but for
-adapters; the gold answers' log-likelihoods within 0.0001, 0.001, 0.01, 0.1 or 0.5 nats on average where they take up to
-5 nats, in proportion above.
+within 0 (peft, gguf-lora), 0.005 (f32), 0.01 (f16), 0.02 (bf16, q8_0), 0.03 (q6_k), 0.05 (q5_k_m) or 0.1 (q4_k_m), one
+item always allowed but for adapters; the gold answers' log-likelihoods within 0.0001, 0.001, 0.01, 0.1, 0.2, 0.3 or 0.5
+nats on average where they take up to 5 nats, in proportion above.
 Otherwise the command fails with both scores, and nothing is kept.
 
 Examples:
@@ -79,6 +80,11 @@ impl FormName {
             one => vec![one],
         }
     }
+
+    /// Whether it holds an adapter and nothing else.
+    pub(crate) fn needs_adapter(self) -> bool {
+        matches!(self, Self::Peft | Self::GgufLora)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -90,6 +96,10 @@ pub(crate) enum QuantName {
     Q8_0,
     #[value(name = "q4_k_m")]
     Q4KM,
+    #[value(name = "q5_k_m")]
+    Q5KM,
+    #[value(name = "q6_k")]
+    Q6K,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -1,13 +1,15 @@
 //! Rows as a model is trained on them: the rendered template with the trained tokens marked, and what is suspicious.
 //!
-//! Uses the tokenizer and template of the model as training does; trains nothing.
+//! Uses the tokenizer and template of the model as training does; pairs and raw text are encoded by the code of the
+//! training itself. Trains nothing.
 
 use std::fmt::Write as _;
 
 use serde::Serialize;
 use trex_chat::{ChatError, ChatModel};
 use trex_data::escape;
-use trex_domain::Example;
+use trex_domain::{Example, Problem as _, TrainObjective};
+use trex_train::{TrainedRow, TrainedSequence, rows_as_trained};
 
 use crate::error::{CliError, CommandError};
 
@@ -33,7 +35,12 @@ struct Row {
 }
 
 /// Encodes rows as training does. Rows of which nothing is trained are an error when there is no other.
-pub(crate) fn view(chat: &ChatModel, rows: &[Example], max_length: usize) -> Result<View, CliError> {
+pub(crate) fn view(
+    chat: &ChatModel,
+    rows: &[Example],
+    objective: TrainObjective,
+    max_length: usize,
+) -> Result<View, CliError> {
     let mut warnings = Vec::new();
     if chat.pad_id().is_some_and(|pad| chat.eos_ids().contains(&pad)) {
         warnings.push(
@@ -42,13 +49,84 @@ pub(crate) fn view(chat: &ChatModel, rows: &[Example], max_length: usize) -> Res
         );
     }
     let mut shown = Vec::with_capacity(rows.len());
-    for row in rows {
-        shown.push(row_of(chat, row, max_length)?);
+    match objective {
+        TrainObjective::Sft => {
+            for row in rows {
+                shown.push(row_of(chat, row, max_length)?);
+            }
+        }
+        TrainObjective::Dpo | TrainObjective::Orpo => {
+            for row in rows {
+                shown.extend(pair_of(chat, row, objective, max_length)?);
+            }
+        }
+        TrainObjective::Pretrain => shown = blocks_of(chat, rows, max_length)?,
     }
     if shown.iter().all(|row| row.trained_tokens == 0) {
         return Err(CommandError::NothingTrained { num_rows: rows.len() }.into());
     }
     Ok(View { warnings, rows: shown })
+}
+
+/// A pair as two rows: what becomes likelier, and what becomes less likely.
+fn pair_of(
+    chat: &ChatModel,
+    row: &Example,
+    objective: TrainObjective,
+    max_length: usize,
+) -> Result<Vec<Row>, CliError> {
+    let encoded = match rows_as_trained(chat, std::slice::from_ref(row), objective, max_length) {
+        Ok(encoded) => encoded,
+        Err(err) if err.code() == "train.too_long" => {
+            let warning = format!("training refuses this row: {err}");
+            let prompt = chat.render(&row.rendered_prompt(0), true)?;
+            let seen = chat.encode(&prompt)?.len();
+            return Ok(vec![Row {
+                id: row.id.clone(),
+                prompt,
+                trained: String::new(),
+                prompt_tokens: seen,
+                trained_tokens: 0,
+                warnings: vec![warning],
+            }]);
+        }
+        Err(err) => return Err(err.into()),
+    };
+    let mut shown = Vec::with_capacity(2);
+    for TrainedRow { sequences, truncated } in encoded {
+        for (sequence, side) in sequences.iter().zip(["better", "worse: made less likely"]) {
+            let mut one = sequence_of(chat, format!("{} ({side})", row.id), sequence)?;
+            if truncated {
+                one.warnings.push(format!("the beginning of the prompt is cut off to stay within {max_length} tokens"));
+            }
+            shown.push(one);
+        }
+    }
+    Ok(shown)
+}
+
+/// Raw texts as the blocks that they are laid into; no part of a block sees another.
+fn blocks_of(chat: &ChatModel, rows: &[Example], max_length: usize) -> Result<Vec<Row>, CliError> {
+    let blocks = rows_as_trained(chat, rows, TrainObjective::Pretrain, max_length)?;
+    let mut shown = Vec::new();
+    for (number, block) in blocks.iter().enumerate() {
+        for (part, sequence) in block.sequences.iter().enumerate() {
+            shown.push(sequence_of(chat, format!("block {}, part {}", number + 1, part + 1), sequence)?);
+        }
+    }
+    Ok(shown)
+}
+
+fn sequence_of(chat: &ChatModel, id: String, sequence: &TrainedSequence) -> Result<Row, CliError> {
+    let (read, trained) = sequence.tokens.split_at(sequence.num_read.min(sequence.tokens.len()));
+    Ok(Row {
+        id,
+        prompt: chat.decode_with_special(read)?,
+        trained: chat.decode_with_special(trained)?,
+        prompt_tokens: read.len(),
+        trained_tokens: trained.len(),
+        warnings: Vec::new(),
+    })
 }
 
 fn row_of(chat: &ChatModel, row: &Example, max_length: usize) -> Result<Row, CliError> {

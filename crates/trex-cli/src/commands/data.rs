@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use trex_chat::ChatModel;
 use trex_data::{
-    DataError, ExampleReader, ExportFormat, HfFolder, ProfileOptions, TableFacts, axolotl_block, dataset_info_entry,
-    profile_examples, profile_html, profile_source, quarantine_csv, write_export, write_hf_folder,
+    DataError, ExampleReader, ExportFormat, HfFolder, ProfileOptions, SchemaKind, TableFacts, axolotl_block,
+    dataset_info_entry, profile_examples, profile_html, profile_source, quarantine_csv, write_export, write_hf_folder,
 };
-use trex_domain::{DataProfile, Example, FieldMap, QuarantinedRow, RowCounts, nearest};
+use trex_domain::{
+    DataProfile, Example, FieldMap, PromptSpec, QuarantinedRow, RowCounts, RowForm, TrainObjective, nearest,
+};
 
 use crate::args::{DataArgs, DataCommand, DataExportArgs, ProfileArgs, QuarantineArgs, ShowArgs, SourceArgs};
 use crate::commands::as_trained;
@@ -110,9 +112,28 @@ fn quarantine_text(rows: &[QuarantinedRow], num_quarantined: usize, num_input: u
     text
 }
 
+/// What a training on a source minimises unless something else is asked for.
+fn usual_objective(args: &ShowArgs) -> Result<TrainObjective, DataError> {
+    let reader = ExampleReader::guessed(&args.source.file, &fields(&args.source))?;
+    Ok(match reader.schema().kind {
+        SchemaKind::Preference => TrainObjective::Dpo,
+        SchemaKind::RawText => TrainObjective::Pretrain,
+        _ => TrainObjective::Sft,
+    })
+}
+
+/// The source as it is, or, for raw text, as a task reads it.
+fn reader_for(args: &ShowArgs, objective: TrainObjective) -> Result<ExampleReader, DataError> {
+    let (file, fields) = (&args.source.file, fields(&args.source));
+    if objective.row_form() != RowForm::Text {
+        return ExampleReader::guessed(file, &fields);
+    }
+    let name = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    ExampleReader::asked(file, name, &PromptSpec::default(), &fields, RowForm::Text)
+}
+
 /// The rows that are wanted of a source.
-fn wanted_rows(args: &ShowArgs, count: usize) -> Result<Vec<Example>, DataError> {
-    let mut reader = ExampleReader::guessed(&args.source.file, &fields(&args.source))?;
+fn wanted_rows(args: &ShowArgs, mut reader: ExampleReader, count: usize) -> Result<Vec<Example>, DataError> {
     let fits = |row: &Example| {
         args.filter.as_ref().is_none_or(|text| row.prompt_text().contains(text) || row.answer.contains(text))
     };
@@ -134,16 +155,18 @@ fn wanted_rows(args: &ShowArgs, count: usize) -> Result<Vec<Example>, DataError>
 
 fn show(args: &ShowArgs, output: &mut Output) -> Result<(), CliError> {
     if let Some(count) = args.as_trained {
-        let rows = wanted_rows(args, count)?;
+        let objective = args.objective.map_or_else(|| usual_objective(args), |name| Ok(name.into()))?;
+        let rows = wanted_rows(args, reader_for(args, objective)?, count)?;
         let chat = chat_model(&args.model)?;
-        let view = as_trained::view(&chat, &rows, args.max_length)?;
+        let view = as_trained::view(&chat, &rows, objective, args.max_length)?;
         if args.html && !output.is_json() {
             return output.line(as_trained::html(&view).trim_end());
         }
         let has_colour = output.is_terminal();
         return output.result(&view, || as_trained::text(&view, has_colour));
     }
-    let rows = wanted_rows(args, args.rows)?;
+    let reader = ExampleReader::guessed(&args.source.file, &fields(&args.source))?;
+    let rows = wanted_rows(args, reader, args.rows)?;
     output.result(&rows, || rows.iter().map(row_text).collect::<Vec<_>>().join("\n"))
 }
 
@@ -152,7 +175,13 @@ fn row_text(row: &Example) -> String {
     for turn in &row.prompt {
         writeln!(text, "{}: {}", turn.role.as_str(), turn.content).expect("writing to a string cannot fail");
     }
+    if row.is_text() {
+        return text;
+    }
     writeln!(text, "→ {}", row.answer).expect("writing to a string cannot fail");
+    if let Some(rejected) = row.rejected_answer() {
+        writeln!(text, "not {rejected}").expect("writing to a string cannot fail");
+    }
     text
 }
 

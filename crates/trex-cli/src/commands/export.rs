@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::json;
-use trex_domain::{ItemScore, JobControl, ModelCard, ModelFacts, Problem as _, RunState, TrialKey, WorkerEvent};
+use trex_domain::{
+    ItemScore, JobControl, ModelCard, ModelFacts, Problem as _, RunState, TrainMethod, TrialKey, WorkerEvent,
+};
 use trex_engine::{
     ExportCheck, ExportPrecision, RunSettings, Weights, WorkerProcesses, score_on_select, trained_weights,
 };
@@ -39,6 +41,7 @@ pub(crate) fn run(args: &ExportArgs, output: &mut Output) -> Result<(), CliError
     if state.model.is_some_and(|hash| hash != model.hash) {
         return Err(trex_engine::EngineError::ModelChanged { name: model.name }.into());
     }
+    let forms = forms_of(&state, &key, args)?;
     let out = match &args.out {
         Some(out) => out.clone(),
         None => dir.join("exports").join(run.to_string()).join(format!("{}-{}", key.0, args.format.name())),
@@ -55,12 +58,26 @@ pub(crate) fn run(args: &ExportArgs, output: &mut Output) -> Result<(), CliError
         ExportJob { state: &state, settings: &settings, workers, model: &model, adapter, card, place: &place };
     let expected = job.expected(&key)?;
     let mut results = Vec::new();
-    for form in args.format.forms() {
+    for form in forms {
         results.push(job.export(form, args, &expected)?);
     }
     place.finish()?;
     let value = json!({"type": "export", "node": key.0, "out": out, "forms": results});
     output.result(&value, || text(&out, &results))
+}
+
+/// The forms that are wanted and can be had: where all weights were trained there is no adapter to write.
+fn forms_of(state: &RunState, key: &TrialKey, args: &ExportArgs) -> Result<Vec<FormName>, CliError> {
+    let method = state.variants.get(&key.0).map(|record| record.variant.config.method);
+    let mut forms = args.format.forms();
+    if method == Some(TrainMethod::Full) {
+        if args.format.needs_adapter() {
+            let name = key.0.to_string();
+            return Err(CommandError::NoAdapter { name, form: args.format.name() }.into());
+        }
+        forms.retain(|form| !form.needs_adapter());
+    }
+    Ok(forms)
 }
 
 fn text(out: &Path, results: &[FormResult]) -> String {
@@ -232,6 +249,8 @@ fn form_and_precision(form: FormName, args: &ExportArgs) -> (ExportForm, Option<
                 QuantName::Bf16 => (GgufEncoding::Bf16, ExportPrecision::Bf16),
                 QuantName::Q8_0 => (GgufEncoding::Q8_0, ExportPrecision::Q8_0),
                 QuantName::Q4KM => (GgufEncoding::Q4KM, ExportPrecision::Q4KM),
+                QuantName::Q5KM => (GgufEncoding::Q5KM, ExportPrecision::Q5KM),
+                QuantName::Q6K => (GgufEncoding::Q6K, ExportPrecision::Q6K),
             };
             (ExportForm::Gguf(encoding), Some(precision))
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use trex_domain::{Report, ReportScore, RunId, RunState, Verdict};
+use trex_domain::{Report, ReportScore, RunId, RunState, TrainMethod, Verdict};
 use trex_engine::{build_report, mark_interrupted, report_html, report_markdown};
 use trex_store::Workspace;
 
@@ -78,9 +78,18 @@ fn files(dir: &Path, run: RunId, state: &RunState) -> BTreeMap<String, String> {
 fn file_names(run: RunId, state: &RunState) -> BTreeMap<String, String> {
     let mut kinds = vec![("report_json", "report.json"), ("report_md", "report.md"), ("report_html", "report.html")];
     if state.incumbent.is_some() && state.delivered.is_some() {
-        kinds.push(("peft_adapter", "adapter"));
+        kinds.push(delivered(state));
     }
     kinds.into_iter().map(|(kind, name)| (kind.to_owned(), format!("exports/{run}/{name}"))).collect()
+}
+
+/// What was written beside the report: an adapter, or a whole model where all weights were trained.
+fn delivered(state: &RunState) -> (&'static str, &'static str) {
+    let best = state.incumbent.as_ref().and_then(|id| state.variants.get(id));
+    match best.map(|record| record.variant.config.method) {
+        Some(TrainMethod::Full) => ("model", "model"),
+        _ => ("peft_adapter", "adapter"),
+    }
 }
 
 /// The last lines of `trex run`.

@@ -5,7 +5,7 @@
 use std::io::Write as _;
 use std::process::Stdio;
 
-use trex_domain::{ContentHash, EvalJob, EvalMode, Example, ItemScore, Job, Score, TaskKind, WorkerEvent};
+use trex_domain::{ContentHash, EvalJob, Example, ItemScore, Job, Score, WorkerEvent};
 use trex_eval::{aggregate, score_item, score_of};
 use trex_ftbench::{MiniTask, Scoring, mini_tasks};
 
@@ -54,10 +54,6 @@ fn the_bundled_model_is_above_chance_on_most_tasks_and_perfect_on_none() {
 /// Has a worker score the untouched model.
 fn base_score(program: &Program, task: MiniTask, split: &str, items: &[Example]) -> Score {
     let spec = task.spec();
-    let mode = match spec.kind {
-        TaskKind::Choice => EvalMode::Choice,
-        TaskKind::Generate => EvalMode::Generate { max_new_tokens: spec.prompt.max_new_tokens },
-    };
     let lines: Vec<String> = items.iter().map(|item| serde_json::to_string(item).unwrap()).collect();
     let models = program.json(&["model", "list"]);
     let job = Job::Eval(EvalJob {
@@ -66,7 +62,7 @@ fn base_score(program: &Program, task: MiniTask, split: &str, items: &[Example])
         items: program.write("items.jsonl", lines.join("\n") + "\n"),
         take: usize::MAX,
         metric: spec.metric,
-        mode,
+        mode: spec.eval_mode(),
         seed: SEED,
         blobs_dir: program.path("blobs"),
         threads: std::thread::available_parallelism().map_or(1, usize::from),

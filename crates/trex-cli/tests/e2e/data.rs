@@ -53,7 +53,8 @@ fn rows_are_shown_as_they_are_trained() {
     let page = program.succeed(&["data", "show", "rows.jsonl", "--as-trained", "1", "--html"]).stdout;
     assert!(page.contains("<mark>good"), "{page}");
     program.write("bare.txt", "one line\nanother line\n");
-    program.refused(&["data", "show", "bare.txt", "--as-trained", "2"], 3, "data.nothing_trained");
+    let as_answers = ["data", "show", "bare.txt", "--as-trained", "2", "--objective", "sft"];
+    program.refused(&as_answers, 3, "data.nothing_trained");
     let filtered = program.json(&["data", "show", "rows.jsonl", "--filter", "bad"]);
     assert_eq!(filtered.as_array().map(Vec::len), Some(1));
 }

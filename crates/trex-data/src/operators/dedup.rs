@@ -8,11 +8,11 @@ use super::Outcome;
 use super::compare::{answer_key, question_key};
 use crate::minhash;
 
-/// Keeps the first of rows with equal question and answer keys.
+/// Keeps the first of rows with equal question and answer keys; of pairs the worse answer counts too.
 pub(super) fn exact(rows: Vec<Example>) -> Outcome {
     let mut seen = BTreeSet::new();
     Outcome::filtered(rows, |row| {
-        let is_new = seen.insert((question_key(row), answer_key(row)));
+        let is_new = seen.insert((question_key(row), answer_key(row), row.rejected_answer().map(str::to_owned)));
         (!is_new).then_some("same prompt and answer as an earlier row")
     })
 }

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use trex_domain::{Example, FieldMap, PromptSpec, QuarantinedRow};
+use trex_domain::{Example, FieldMap, PromptSpec, QuarantinedRow, RowForm};
 
 use super::build::{self, Labels, Plan};
 use super::template::Template;
-use super::{SchemaGuess, asked_schema, bare_prompt, guessed_schema};
+use super::{Asked, SchemaGuess, asked_schema, bare_prompt, guessed_schema, paragraphs};
 use crate::reader::file_name;
 use crate::{DataError, RawChunk, RawTable, TableReader};
 
@@ -35,6 +35,8 @@ pub struct ExampleReader {
     labels: Labels,
     first: Option<RawChunk>,
     is_asked: bool,
+    /// Whether lines of plain text are joined to paragraphs.
+    joins_lines: bool,
 }
 
 impl ExampleReader {
@@ -48,12 +50,20 @@ impl ExampleReader {
         Self::open(path, name, None, fields)
     }
 
-    /// Opens a source for a task; ids begin with `name`.
-    pub fn asked(path: &Path, name: String, prompt: &PromptSpec, fields: &FieldMap) -> Result<Self, DataError> {
-        Self::open(path, name, Some(prompt), fields)
+    /// Opens a source for a task, whose rows are to have this form; ids begin with `name`.
+    ///
+    /// A plain text of which raw text is asked is cut where lines are empty; where none is, every line stands alone.
+    pub fn asked(
+        path: &Path,
+        name: String,
+        prompt: &PromptSpec,
+        fields: &FieldMap,
+        form: RowForm,
+    ) -> Result<Self, DataError> {
+        Self::open(path, name, Some(Asked { prompt, form }), fields)
     }
 
-    fn open(path: &Path, name: String, asked: Option<&PromptSpec>, fields: &FieldMap) -> Result<Self, DataError> {
+    fn open(path: &Path, name: String, asked: Option<Asked<'_>>, fields: &FieldMap) -> Result<Self, DataError> {
         let mut reader = TableReader::open(path)?;
         let mut first = RawChunk::default();
         while first.rows.is_empty() {
@@ -63,16 +73,18 @@ impl ExampleReader {
             first.input += chunk.input;
         }
         let mut sample = RawTable { fields: reader.fields(), rows: first.rows, ..RawTable::default() };
-        let (schema, complete) = if let Some(prompt) = asked {
-            let schema = asked_schema(&sample, &name, prompt, fields)?;
+        let (schema, complete) = if let Some(asked) = asked {
+            let schema = asked_schema(&sample, &name, asked, fields)?;
             (schema.clone(), schema)
         } else {
             super::check_columns(&sample, &name, fields)?;
             guessed_schema(&sample, fields)
         };
-        let prompt = asked.cloned().unwrap_or_else(bare_prompt);
+        let prompt = asked.map_or_else(bare_prompt, |asked| asked.prompt_for(&schema));
         let template = Template::parse(&prompt, &sample.fields, &name)?;
         first.rows = std::mem::take(&mut sample.rows);
+        let wants_text = asked.is_some_and(|asked| asked.form == RowForm::Text);
+        let joins_lines = wants_text && reader.format().starts_with("plain text") && paragraphs::has_any(&first);
         Ok(Self {
             reader,
             name,
@@ -84,6 +96,7 @@ impl ExampleReader {
             labels: Labels::default(),
             first: Some(first),
             is_asked: asked.is_some(),
+            joins_lines,
         })
     }
 
@@ -99,6 +112,7 @@ impl ExampleReader {
             }
             return Ok(None);
         };
+        let chunk = if self.joins_lines { paragraphs::joined(chunk) } else { chunk };
         let plan = Plan {
             source_name: &self.name,
             schema: &self.complete,

@@ -9,7 +9,7 @@ use trex_data::{DataError, DataService, count_leaks, profile_file};
 use trex_domain::{
     Budget, DataPort, DataSource, Example, FieldMap, ImportRequest, ImportedData, Message, Metric, ModelRef, Origin,
     PreparedRequest, Problem as _, PromptSpec, Recipe, SearchSettings, SplitSizes, SplitSource, TaskKind, TaskSpec,
-    TrainConfig,
+    TrainConfig, TrainObjective,
 };
 
 fn task(train: PathBuf, dev: SplitSource, test: SplitSource) -> TaskSpec {
@@ -34,6 +34,7 @@ fn task(train: PathBuf, dev: SplitSource, test: SplitSource) -> TaskSpec {
             options: vec!["negative".to_owned(), "positive".to_owned()],
             max_new_tokens: 4,
         },
+        generation: trex_domain::GenerationConfig::default(),
         train: TrainConfig::default(),
         budget: Budget::default(),
         search: SearchSettings::default(),
@@ -216,4 +217,80 @@ fn generated_rows_are_stored_as_they_are_and_prepared() {
     assert_eq!((prepared.rows, prepared.leaked), (30, 0));
     let err = service.import_generated("mini", &pool, &search, &[], &final_).unwrap_err();
     assert_eq!(err.code(), "data.empty_split");
+}
+
+/// A task of one file with pairs or texts, from which evaluation items are held out.
+fn task_of(train: PathBuf, kind: TaskKind, objective: TrainObjective) -> TaskSpec {
+    TaskSpec {
+        kind,
+        data: DataSource::Files {
+            train,
+            dev: SplitSource::HeldOut,
+            test: SplitSource::HeldOut,
+            fields: FieldMap::default(),
+        },
+        splits: SplitSizes::default(),
+        prompt: PromptSpec::default(),
+        train: TrainConfig { objective, ..TrainConfig::default() },
+        ..task(PathBuf::new(), SplitSource::HeldOut, SplitSource::HeldOut)
+    }
+}
+
+#[test]
+fn pairs_become_rows_with_a_better_and_a_worse_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let pair = |number: usize| {
+        format!("{{\"prompt\":\"question {number}\",\"chosen\":\"good {number}\",\"rejected\":\"bad\"}}\n")
+    };
+    let path = dir.path().join("pairs.jsonl");
+    std::fs::write(&path, (0..200).map(pair).collect::<String>()).unwrap();
+    let task = task_of(path.clone(), TaskKind::Preference, TrainObjective::Dpo);
+    let (splits, data) = import(&dir, &task, 1).unwrap();
+    for rows in [&splits.pool, &splits.search, &splits.select, &splits.final_] {
+        assert!(rows.iter().all(|row| row.rejected_answer() == Some("bad") && row.answer.starts_with("good")));
+    }
+    let service = DataService::new(&dir.path().join("workspace"));
+    let evaluation = [data.search, data.select, data.final_];
+    let recipe = Recipe::default();
+    let request = PreparedRequest { pool: data.pool, evaluation: &evaluation, recipe: &recipe, seed: 1 };
+    let prepared = service.prepare(request).unwrap();
+    assert_eq!((prepared.pairs, prepared.texts), (prepared.rows, 0));
+    let rows = write_rows(dir.path(), "rows.tsv", 0..60);
+    let err = import(&dir, &task_of(rows, TaskKind::Preference, TrainObjective::Orpo), 1).err().unwrap();
+    assert_eq!(err.code(), "data.no_pairs");
+}
+
+#[test]
+fn raw_text_is_read_as_paragraphs_files_or_a_column() {
+    let dir = tempfile::tempdir().unwrap();
+    let check = |path: PathBuf, expected: usize, first: &str| {
+        let (splits, _) = import(&dir, &task_of(path, TaskKind::Text, TrainObjective::Pretrain), 1).unwrap();
+        let mut rows = [splits.pool, splits.search, splits.select, splits.final_].concat();
+        assert!(rows.iter().all(Example::is_text));
+        rows.sort_by_key(|row| row.origin.row);
+        assert_eq!((rows.len(), rows[0].raw_text().as_str()), (expected, first));
+    };
+    let book = dir.path().join("book.txt");
+    let paragraph = |n: usize| format!("paragraph {n}\ngoes on\n\n");
+    std::fs::write(&book, (0..80).map(paragraph).collect::<String>()).unwrap();
+    check(book, 80, "paragraph 0\ngoes on");
+    let lines = dir.path().join("lines.txt");
+    let line = |n: usize| format!("line {n}\n");
+    std::fs::write(&lines, (0..80).map(line).collect::<String>()).unwrap();
+    check(lines, 80, "line 0");
+    let folder = dir.path().join("texts");
+    std::fs::create_dir(&folder).unwrap();
+    for n in 100..180 {
+        std::fs::write(folder.join(format!("{n}.txt")), format!("text {n}\n\nwith {{input}} two paragraphs\n"))
+            .unwrap();
+    }
+    check(folder, 80, "text 100\n\nwith {input} two paragraphs");
+    let table = dir.path().join("table.jsonl");
+    let row = |n: usize| format!("{{\"url\":\"u{n}\",\"text\":\"document {n}\",\"label\":1}}\n");
+    std::fs::write(&table, (0..80).map(row).collect::<String>()).unwrap();
+    check(table, 80, "document 0");
+    let bare = dir.path().join("bare.csv");
+    std::fs::write(&bare, "a,b\n1,2\n3,4\n").unwrap();
+    let err = import(&dir, &task_of(bare, TaskKind::Text, TrainObjective::Pretrain), 1).err().unwrap();
+    assert_eq!(err.code(), "data.no_column");
 }

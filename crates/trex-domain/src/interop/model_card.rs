@@ -54,14 +54,16 @@ impl ModelCard {
             };
             let lora = &config.lora;
             let value = |name: &str, value: String| (name.to_owned(), value);
-            vec![
-                value("method", method.to_owned()),
-                value("r", lora.r.to_string()),
-                value("lora_alpha", lora.lora_alpha.to_string()),
-                value("learning_rate", config.learning_rate.to_string()),
-                value("max_steps", config.max_steps.to_string()),
-                value("effective batch size", config.effective_batch_size().to_string()),
-            ]
+            let mut settings =
+                vec![value("method", method.to_owned()), value("objective", config.objective.as_str().to_owned())];
+            if config.method != TrainMethod::Full {
+                settings.push(value("r", lora.r.to_string()));
+                settings.push(value("lora_alpha", lora.lora_alpha.to_string()));
+            }
+            settings.push(value("learning_rate", config.learning_rate.to_string()));
+            settings.push(value("max_steps", config.max_steps.to_string()));
+            settings.push(value("effective batch size", config.effective_batch_size().to_string()));
+            settings
         });
         Self {
             task: task.map_or_else(String::new, |task| task.name.clone()),

@@ -44,6 +44,7 @@ fn task() -> TaskSpec {
             options: vec!["negative".to_owned(), "positive".to_owned()],
             max_new_tokens: 8,
         },
+        generation: trex_domain::GenerationConfig::default(),
         train: TrainConfig::default(),
         budget: Budget { wall_s: Some(3600.0), ..Budget::default() },
         search: SearchSettings::default(),

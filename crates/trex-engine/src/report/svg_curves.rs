@@ -89,17 +89,18 @@ pub(super) fn timeline_svg(report: &Report) -> String {
     chart.draw(&label, &format!("processor time of variants ({name})"), "score on the select split", &lines, &dots)
 }
 
-/// Scores with their intervals on one axis from 0 to 1.
+/// Scores with their intervals on one axis from 0 to 1, or to the next whole number where they are above 1.
 pub(super) fn intervals_svg(rows: &[(&str, &ReportScore)]) -> String {
     let height = 34.0 * rows.len() as f64 + 34.0;
-    let x = |value: f64| 130.0 + 640.0 * value.clamp(0.0, 1.0);
+    let largest = rows.iter().map(|(_, score)| score.score.max(score.ci95[1])).fold(1.0, f64::max).ceil();
+    let x = |value: f64| 130.0 + 640.0 * (value / largest).clamp(0.0, 1.0);
     let summary: Vec<_> = rows.iter().map(|(name, score)| format!("{name} {:.3}", score.score)).collect();
     let mut svg = format!(
         "<svg class=\"chart\" role=\"img\" aria-label=\"Scores with 95 % intervals: {}\" viewBox=\"0 0 790 {height}\">",
         escape(&summary.join(", "))
     );
     for tenth in 0..=5_u32 {
-        let value = f64::from(tenth) / 5.0;
+        let value = largest * f64::from(tenth) / 5.0;
         let (at, bottom) = (x(value), height - 26.0);
         put!(svg, "<path class=\"grid\" d=\"M{at:.1} 4V{bottom}\"/>");
         put!(svg, "<text x=\"{at:.1}\" y=\"{:.0}\" text-anchor=\"middle\">{value:.1}</text>", height - 8.0);

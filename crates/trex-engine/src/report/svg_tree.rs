@@ -110,7 +110,7 @@ fn cards(report: &Report) -> Vec<Card> {
         let parent = if cards.is_empty() { None } else { Some(parent.unwrap_or(0)) };
         let depth = parent.and_then(|parent| cards.get(parent)).map_or(0, |parent| parent.depth + 1);
         let index = cards.len();
-        cards.push(node_card(node, parent, depth, base));
+        cards.push(node_card(report, node, parent, depth, base));
         index_of.insert(node.id.as_str(), index);
         for variant in &node.variants {
             let mut card = variant_card(report, variant, index, depth + 1);
@@ -122,7 +122,7 @@ fn cards(report: &Report) -> Vec<Card> {
     cards
 }
 
-fn node_card(node: &NodeReport, parent: Option<usize>, depth: u32, base: Option<f64>) -> Card {
+fn node_card(report: &Report, node: &NodeReport, parent: Option<usize>, depth: u32, base: Option<f64>) -> Card {
     let mut tooltip = format!("{}: {}", node.id, node.title);
     if let Some(strategy) = &node.strategy {
         put!(tooltip, "\n{}: {}", strategy.kind.as_str(), strategy.hypothesis);
@@ -136,7 +136,7 @@ fn node_card(node: &NodeReport, parent: Option<usize>, depth: u32, base: Option<
         Some(value) => format!("best {value:.3}"),
         None => "no select score".to_owned(),
     };
-    let delta = node.value.zip(base).map(|(value, base)| value - base);
+    let delta = node.value.zip(base).map(|(value, base)| report.merit(value - base));
     Card {
         id: node.id.to_string(),
         parent,
@@ -169,7 +169,7 @@ fn variant_card(report: &Report, variant: &VariantReport, parent: usize, depth: 
         depth,
         title: short_diff(&variant.diff),
         score,
-        delta: known.map(|score| score.score).zip(base).map(|(value, base)| value - base),
+        delta: known.map(|score| score.score).zip(base).map(|(value, base)| report.merit(value - base)),
         state: Some(variant.state),
         best: false,
         on_best_path: false,

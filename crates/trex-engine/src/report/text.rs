@@ -146,11 +146,11 @@ pub fn why_best(report: &Report) -> Option<String> {
     let scored = compared.flat_map(|node| {
         node.variants.iter().filter_map(move |variant| Some((node, &variant.id, variant.select.as_ref()?.score)))
     });
-    let (node, highest, value) = scored.max_by(|a, b| a.2.total_cmp(&b.2))?;
-    let effect =
-        node.comparison.as_ref().filter(|_| value > score).map(|comparison| effect_text(&comparison.effect))?;
+    let (node, highest, value) = scored.max_by(|a, b| report.merit(a.2).total_cmp(&report.merit(b.2)))?;
+    let effect = node.comparison.as_ref().filter(|_| report.merit(value) > report.merit(score));
+    let effect = effect_text(&effect?.effect);
     Some(format!(
-        "{highest} has the highest score on the select split ({value:.3}, {name} has {score:.3}), but it did not become \
+        "{highest} has the best score on the select split ({value:.3}, {name} has {score:.3}), but it did not become \
          the best: only a paired difference whose widened 95 % interval lies above zero counts, and that of {} to the \
          best of its time was {effect}.",
         node.id
@@ -210,6 +210,7 @@ fn answers(score: &ReportScore) -> String {
         "accuracy" | "exact_match" | "numeric_match" => {
             format!("answers {interval} of {items} correctly ({})", score.metric)
         }
+        "bits_per_byte" => format!("needs {interval} bits per byte on {items}, where less is better"),
         metric => format!("scores {interval} in {metric} on {items}"),
     }
 }
@@ -377,13 +378,13 @@ mod tests {
     #[test]
     fn a_higher_score_that_is_not_the_best_is_explained() {
         let mut report = sample_report();
-        assert_eq!(why_best(&report), None, "the best has the highest score");
+        assert_eq!(why_best(&report), None, "the best has the best score");
         let node = report.nodes.iter_mut().find(|node| node.id.as_str() == "s2.e1").unwrap();
         let select = node.variants[0].select.as_mut().unwrap();
         select.score = 0.795;
         let told = why_best(&report).unwrap();
         assert!(
-            told.starts_with("s2.e1.a has the highest score on the select split (0.795, s1.e1.a has 0.790)"),
+            told.starts_with("s2.e1.a has the best score on the select split (0.795, s1.e1.a has 0.790)"),
             "{told}"
         );
         assert!(told.contains("that of s2.e1 to the best of its time was -0.050 [-0.092, -0.008]"), "{told}");

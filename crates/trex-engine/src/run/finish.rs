@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use trex_domain::{
     DataPort, Event, EventLog, Executor, ExportRequest, Exporter, ItemScore, Job, ModelCard, Phase, Researcher,
-    VariantId, Verdict,
+    TrainMethod, VariantId, Verdict,
 };
 
 use super::Driver;
@@ -72,30 +72,43 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
         self.record(vec![Event::RunFinished { verdict, comparison, wall_s }])
     }
 
-    /// Writes the adapter folder and scores it anew; one that is not the adapter that was trained is removed.
+    /// Writes the adapter folder, or the whole model where all of it was trained, and scores it anew; what is not what was
+    /// trained is removed.
     fn export(&mut self, variant: &VariantId, folder: &str) -> Result<(), EngineError> {
         let key = (variant.clone(), self.task()?.top_rung(), 0);
         let adapter = self.blobs.path(&self.trained(&key)?.adapter);
-        let out = self.settings.workspace.join(folder).join("adapter");
+        let config = self.state.variants.get(variant).map(|record| &record.variant.config);
+        let whole_model = config.is_some_and(|config| config.method == TrainMethod::Full);
+        let name = if whole_model { "model" } else { "adapter" };
+        let out = self.settings.workspace.join(folder).join(name);
         let mut card = ModelCard::of_variant(&self.state, &self.run.to_string(), variant);
         card.license.clone_from(&self.settings.model.license);
-        let request = ExportRequest { adapter: &adapter, model: &self.settings.model, card: &card, out: &out };
+        let request =
+            ExportRequest { adapter: &adapter, whole_model, model: &self.settings.model, card: &card, out: &out };
         self.ports.exporter.export(request).map_err(|err| EngineError::Export(err.into()))?;
         let expected = match self.state.trials.get(&key).and_then(|trial| trial.scores.get("select")) {
             Some(score) => self.blobs.get_lines(&score.items)?,
-            None => self.score_export(adapter)?,
+            None => self.score_export(&self.beside_base(adapter))?,
         };
-        let found = self.score_export(out.clone())?;
-        let checked = ExportCheck::new(&expected, &found, ExportPrecision::Adapter).into_result("PEFT");
+        let (weights, precision, form) = if whole_model {
+            (Weights { model_dir: out.clone(), adapter: None }, ExportPrecision::F32, "merged")
+        } else {
+            (self.beside_base(out.clone()), ExportPrecision::Adapter, "PEFT")
+        };
+        let found = self.score_export(&weights)?;
+        let checked = ExportCheck::new(&expected, &found, precision).into_result(form);
         if checked.is_err() {
             trex_fs::remove_dir_all(&out)?;
         }
         checked.map(|_| ())
     }
 
-    fn score_export(&mut self, adapter: PathBuf) -> Result<Vec<ItemScore>, EngineError> {
-        let weights = Weights { model_dir: self.settings.model.dir.clone(), adapter: Some(adapter) };
-        let job = Job::Eval(select_job(&self.state, self.settings, &weights)?);
+    fn beside_base(&self, adapter: PathBuf) -> Weights {
+        Weights { model_dir: self.settings.model.dir.clone(), adapter: Some(adapter) }
+    }
+
+    fn score_export(&mut self, weights: &Weights) -> Result<Vec<ItemScore>, EngineError> {
+        let job = Job::Eval(select_job(&self.state, self.settings, weights)?);
         let done = self.run_scoring("export on select", &job)?;
         Ok(self.blobs.get_lines(&done.items)?)
     }

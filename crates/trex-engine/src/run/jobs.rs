@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use trex_domain::{
-    ContentHash, Cost, DataPort, EvalDone, EvalJob, EvalMode, Event, EventLog, Executor, Exporter, FailureClass,
-    ItemScore, Job, JobControl, JobOutcome, Phase, Researcher, RunState, Score, TaskKind, TrainConfig, TrainDone,
-    TrainJob, TrialKey, TrialStatus, WorkerEvent,
+    ContentHash, Cost, DataPort, EvalDone, EvalJob, Event, EventLog, Executor, Exporter, FailureClass, ItemScore, Job,
+    JobControl, JobOutcome, Phase, Researcher, RunState, Score, TaskKind, TrainConfig, TrainDone, TrainJob, TrialKey,
+    TrialStatus, WorkerEvent,
 };
 
 use trex_fs::BlobStore;
@@ -92,17 +92,13 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
         let task = self.task()?;
         let blob = self.state.data.as_ref().map(|data| data.blobs[scoring.split.place()]);
         let items = blob.map(|blob| self.blobs.path(&blob)).unwrap_or_default();
-        let mode = match task.kind {
-            TaskKind::Choice => EvalMode::Choice,
-            TaskKind::Generate => EvalMode::Generate { max_new_tokens: task.prompt.max_new_tokens },
-        };
         let job = Job::Eval(EvalJob {
             model_dir: self.settings.model.dir.clone(),
             adapter: scoring.adapter.map(|hash| self.blobs.path(&hash)),
             items,
             take: scoring.take,
             metric: task.metric,
-            mode,
+            mode: task.eval_mode(),
             seed: scoring.seed,
             blobs_dir: self.blobs.root().to_owned(),
             threads: self.settings.threads,
@@ -213,7 +209,8 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
     /// Scores the untouched base: search on several seeds, select once; then the spread is known.
     pub(super) fn baseline(&mut self) -> Result<(), EngineError> {
         let task = self.task()?;
-        let seeded = self.state.data.as_ref().is_some_and(|data| data.seeded_prompts);
+        let draws = task.kind == TaskKind::Generate && task.generation.do_sample;
+        let seeded = draws || self.state.data.as_ref().is_some_and(|data| data.seeded_prompts);
         // Where nothing of the evaluation depends on the seed, further seeds would repeat the same numbers.
         let seeds = if seeded { task.search.base_seeds } else { 1 };
         let wanted = (0..seeds as u64).map(|seed| (Split::Search, seed)).chain([(Split::Select, 0)]);

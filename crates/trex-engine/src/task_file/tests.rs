@@ -1,7 +1,7 @@
 //! Tests of the task file: what is accepted, and what every complaint says.
 
 use proptest::prelude::*;
-use trex_domain::{TargetModules, TrainMethod};
+use trex_domain::{EvalMode, TargetModules, TrainMethod, TrainObjective};
 
 use super::*;
 
@@ -98,10 +98,16 @@ fn the_items_of_a_builtin_task_may_bring_their_options() {
 }
 
 #[test]
-fn the_example_of_this_repository_is_a_task() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/sst2.toml");
-    let task = parse_task_file(&path, Some(Path::new("data"))).unwrap();
-    assert_eq!((task.kind, task.metric), (TaskKind::Choice, Metric::Accuracy));
+fn the_examples_of_this_repository_are_tasks() {
+    use TrainObjective::{Dpo, Pretrain, Sft};
+    let check = |name: &str, kind, metric, objective| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name);
+        let task = parse_task_file(&path, Some(Path::new("data"))).unwrap();
+        assert_eq!((task.kind, task.metric, task.train.objective), (kind, metric, objective), "{name}");
+    };
+    check("sst2.toml", TaskKind::Choice, Metric::Accuracy, Sft);
+    check("preference.toml", TaskKind::Preference, Metric::Accuracy, Dpo);
+    check("raw_text.toml", TaskKind::Text, Metric::BitsPerByte, Pretrain);
 }
 
 #[test]
@@ -185,10 +191,39 @@ fn wrong_values_say_what_was_expected() {
         "\"acuracy\"",
         "task.unknown_word",
         "my/task.toml:4:10: metric is \"acuracy\", expected one of accuracy, macro_f1, exact_match, rouge1, rouge2, \
-         rouge_l, token_f1, chrf, numeric_match",
+         rouge_l, token_f1, chrf, numeric_match, bits_per_byte",
     );
     check_hint("\"accuracy\"", "\"acuracy\"", "did you mean \"accuracy\"?");
     check_hint("\"puct\"", "\"putc\"", "did you mean \"puct\"?");
+}
+
+#[test]
+fn kind_metric_and_objective_must_belong_together() {
+    let pairs = TASK.replacen("\"choice\"", "\"preference\"", 1);
+    assert_eq!(parse(&pairs).unwrap().eval_mode(), EvalMode::Preference);
+    check(
+        "\"accuracy\"",
+        "\"bits_per_byte\"",
+        "task.out_of_range",
+        "my/task.toml:4:1: metric is bits_per_byte, allowed is one of the others; bits_per_byte is for kind = \"text\"",
+    );
+    let text = TASK.replacen("\"choice\"", "\"text\"", 1).replacen("\"accuracy\"", "\"bits_per_byte\"", 1);
+    let held_out = parse(&text).unwrap_err().to_string();
+    assert!(held_out.contains("train.objective is sft"), "{held_out}");
+    let files = text.replacen("train = \"train.tsv\"", "train = \"train.tsv\"\ndev = \"dev.txt\"", 1);
+    assert_eq!(parse(&files).unwrap().kind, TaskKind::Text);
+}
+
+#[test]
+fn settings_of_generation_are_read_and_checked() {
+    let with = |keys: &str| parse(&format!("{TASK}\n[generation]\n{keys}\n"));
+    assert!(parse(TASK).unwrap().generation.is_default());
+    let task = with("do_sample = true\ntop_p = 0.9\nseed = 3").unwrap();
+    assert_eq!((task.generation.top_p, task.generation.top_k, task.generation.seed), (0.9, 50, 3));
+    assert_ne!(task.hash().unwrap(), parse(TASK).unwrap().hash().unwrap());
+    let err = with("temperature = 0.7").unwrap_err();
+    assert!(err.to_string().contains("generation.do_sample is false"), "{err}");
+    assert_eq!(with("top_q = 1").unwrap_err().code(), "task.unknown_key");
 }
 
 #[test]
@@ -199,12 +234,8 @@ fn missing_and_empty_keys_are_named() {
         "task.missing_key",
         "my/task.toml:1:1: the key goal is missing",
     );
-    check(
-        "template = \"Review: {input}\\nIs it negative or positive?\"\n",
-        "",
-        "task.missing_key",
-        "my/task.toml:12:1: the key prompt.template is missing",
-    );
+    let bare = TASK.replacen("template = \"Review: {input}\\nIs it negative or positive?\"\n", "", 1);
+    assert_eq!(parse(&bare).unwrap().prompt.template, "{input}");
     check("train = \"train.tsv\"\n", "", "task.missing_key", "my/task.toml:7:2: the key data.train is missing");
     let options = "my/task.toml:14:1: prompt.options is empty, expected at least two answers for a choice task, none of \
                    them empty";

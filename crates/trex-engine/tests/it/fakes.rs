@@ -143,6 +143,8 @@ impl DataPort for FakeData {
             longest_chars: 90,
             mean_chars: 60.0,
             leaked: 0,
+            pairs: 0,
+            texts: 0,
             ledger: trex_testkit::ledger(POOL_ROWS, POOL_ROWS),
         })
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use trex_domain::{
     ContentHash, DataProfile, Effect, Researcher as _, StrategyKind, StrategyRequest, TaskKind, TaskSpec, TrainMethod,
-    VariantId,
+    TrainObjective, VariantId,
 };
 use trex_research::{Playbook, distil, variant_diff};
 
@@ -41,6 +41,34 @@ fn every_task_gets_strategies_of_several_kinds_with_evidence() {
         }
         assert_eq!(list, tree.strategies());
     }
+}
+
+#[test]
+fn no_operator_is_proposed_that_does_not_suit_the_rows() {
+    use TrainObjective::{Dpo, Orpo, Pretrain, Sft};
+    let check = |objective, kind, unfit: &[&str], needed: &[&str]| {
+        let mut task = task(kind);
+        task.train.objective = objective;
+        task.prompt.template = "Examples: {input} {options}".to_owned();
+        let mut tree = Tree::new(task, dirty(), 0);
+        let mut proposed = 0;
+        for strategy in tree.propose_strategies() {
+            for variant in tree.variants(&strategy, 60) {
+                proposed += 1;
+                let named = |names: &[&str]| names.iter().filter(|name| variant.recipe.has(name)).count();
+                assert_eq!((named(unfit), named(needed)), (0, needed.len()), "{:?}", variant.recipe);
+            }
+        }
+        assert!(proposed > 30, "{proposed}");
+    };
+    let of_answers = ["neighbour_agreement", "label_balance", "shuffle_options", "few_shot_pack", "canonical_answer"];
+    let of_prompts = ["near_dedup", "resolve_conflicts"];
+    let for_pairs = [&of_answers[..], &of_prompts].concat();
+    check(Dpo, TaskKind::Preference, &[&for_pairs[..], &["preference_pairs"]].concat(), &["decontaminate"]);
+    check(Orpo, TaskKind::Choice, &for_pairs, &["decontaminate", "preference_pairs"]);
+    let for_text = ["resolve_conflicts", "valid_answer", "normalise", "preference_pairs"];
+    check(Pretrain, TaskKind::Text, &[&of_answers[..], &for_text].concat(), &["decontaminate"]);
+    check(Sft, TaskKind::Choice, &["preference_pairs"], &["decontaminate"]);
 }
 
 #[test]

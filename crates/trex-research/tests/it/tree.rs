@@ -30,6 +30,7 @@ pub(crate) fn task(kind: TaskKind) -> TaskSpec {
         },
         splits: SplitSizes::default(),
         prompt: PromptSpec { system: None, template: "{input}".into(), options, max_new_tokens: 8 },
+        generation: trex_domain::GenerationConfig::default(),
         train: TrainConfig::default(),
         budget: Budget::default(),
         search: SearchSettings { rungs: 1, ..SearchSettings::default() },

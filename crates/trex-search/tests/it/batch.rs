@@ -1,10 +1,12 @@
 //! Batches go up the rungs, whatever happens on the way.
 
 use proptest::prelude::*;
-use trex_domain::{NodeId, NodeState, PruneReason, RunState, SearchSettings, StrategyKind, VariantId};
-use trex_search::{BatchStep, rank};
+use trex_domain::{
+    Metric, NodeId, NodeState, PruneReason, RunState, Score, SearchSettings, StopReason, StrategyKind, VariantId,
+};
+use trex_search::{BatchStep, rank, should_stop, tree_view};
 
-use crate::fake::{Ran, Verified, World, propose_batch, propose_strategy, run_batch, started};
+use crate::fake::{Ran, Verified, World, propose_batch, propose_strategy, run_batch, score, started};
 
 /// Scores by variant, the same at every rung; everything passes.
 struct Fixed(Vec<f64>);
@@ -175,4 +177,22 @@ proptest! {
         let pruned_twice = steps.iter().filter(|step| matches!(step, BatchStep::Prune { .. })).count();
         prop_assert!(pruned_twice <= count);
     }
+}
+
+#[test]
+fn where_less_is_better_the_lowest_score_wins_and_reaches_the_target() {
+    let search = SearchSettings { rungs: 2, eta: 3, target: Some(1.0), ..SearchSettings::default() };
+    let mut state = started(search);
+    state.task.as_mut().unwrap().metric = Metric::BitsPerByte;
+    let base = Score { metric: Metric::BitsPerByte, ..score("select", 1.5) };
+    state.base_scores.insert(("select".to_owned(), 0), base);
+    let strategy = propose_strategy(&mut state, 1, StrategyKind::Baseline, 0.5);
+    let node = propose_batch(&mut state, &strategy, 3);
+    let steps = run_batch(&mut state, &node, &mut Fixed(vec![1.2, 0.9, 1.1]));
+    assert_eq!(steps.last().map(brief).as_deref(), Some("winner Some('b')"));
+    let view = tree_view(&state, &std::collections::BTreeSet::new());
+    assert_eq!((view.base, view.strategies[0].best), (-1.5, Some(-0.9)));
+    assert_eq!(should_stop(&state, &view), None, "the base is above the target and no best variant was named");
+    state.incumbent = Some(VariantId::new(&node, 1));
+    assert_eq!(should_stop(&state, &view), Some(StopReason::TargetReached));
 }

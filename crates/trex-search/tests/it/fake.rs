@@ -33,6 +33,7 @@ pub(crate) fn task(search: SearchSettings) -> TaskSpec {
             options: vec!["a".into(), "b".into()],
             max_new_tokens: 8,
         },
+        generation: trex_domain::GenerationConfig::default(),
         train: TrainConfig { max_steps: 90, ..TrainConfig::default() },
         budget: Budget::default(),
         search,
@@ -63,6 +64,11 @@ pub(crate) fn score(split: &str, value: f64) -> Score {
         split: split.into(),
         items: hash("items"),
     }
+}
+
+/// A score in the metric of the task.
+fn score_of(state: &RunState, split: &str, value: f64) -> Score {
+    Score { metric: state.task.as_ref().unwrap().metric, ..score(split, value) }
 }
 
 pub(crate) fn propose_strategy(state: &mut RunState, number: usize, kind: StrategyKind, prior: f64) -> NodeId {
@@ -135,7 +141,7 @@ pub(crate) fn run_batch(state: &mut RunState, node: &NodeId, world: &mut dyn Wor
             BatchStep::Prune { variant, reason } => apply(state, &Event::VariantPruned { variant, reason }),
             BatchStep::ScoreSelect { variant } => {
                 let rung = state.task.as_ref().unwrap().top_rung();
-                let score = score("select", world.select(&variant));
+                let score = score_of(state, "select", world.select(&variant));
                 let cost = Cost::default();
                 apply(state, &Event::TrialScored { variant, rung, seed: 0, score, reused: false, cost });
             }
@@ -186,7 +192,7 @@ fn run(state: &mut RunState, variant: &VariantId, rung: usize, seed: u64, world:
         apply(state, &Event::TrialTrained { variant: variant.clone(), rung, seed, done });
     }
     if let Ran::Scored(value) = outcome {
-        let (score, cost) = (score("search", value), Cost::default());
+        let (score, cost) = (score_of(state, "search", value), Cost::default());
         apply(state, &Event::TrialScored { variant: variant.clone(), rung, seed, score, reused: false, cost });
     }
 }

@@ -149,11 +149,13 @@ pub(super) fn log_probs(
     for (index, x) in x.chunks(ROWS * hidden).enumerate() {
         let rows = x.len() / hidden;
         logits(setting, head, x, &vec![0; rows], buffers);
+        // Behind them lie those of a larger chunk before this one.
+        let stats = &buffers.stats[..head.vocabulary.div_ceil(GROUP) * rows];
         for (place, (row, class)) in wanted.iter().enumerate() {
             let Some(row) = row.checked_sub(index * ROWS).filter(|row| *row < rows) else { continue };
             let (group, column) = (*class as usize / GROUP, *class as usize % GROUP);
             let logit = buffers.logits[(group * rows + row) * GROUP + column];
-            found[place] = f64::from(logit) - log_z(&buffers.stats, rows, row);
+            found[place] = f64::from(logit) - log_z(stats, rows, row);
         }
     }
     found
@@ -178,6 +180,31 @@ pub(super) fn argmax(setting: &Setting<'_>, head: &Head<'_>, x: &[f32], buffers:
         }));
     }
     best
+}
+
+/// The logits of every row, (rows, vocabulary).
+pub(super) fn logit_rows(
+    setting: &Setting<'_>,
+    head: &Head<'_>,
+    x: &[f32],
+    buffers: &mut HeadBuffers,
+) -> Vec<Vec<f32>> {
+    let hidden = setting.hidden;
+    let mut found = Vec::with_capacity(x.len() / hidden);
+    for x in x.chunks(ROWS * hidden) {
+        let rows = x.len() / hidden;
+        logits(setting, head, x, &vec![0; rows], buffers);
+        let groups = &buffers.logits;
+        found.par_extend((0..rows).into_par_iter().map(|row| {
+            let mut all = Vec::with_capacity(head.vocabulary);
+            for first in (0..head.vocabulary).step_by(GROUP) {
+                let at = (first / GROUP * rows + row) * GROUP;
+                all.extend_from_slice(&groups[at..at + GROUP.min(head.vocabulary - first)]);
+            }
+            all
+        }));
+    }
+    found
 }
 
 /// Fills the groups of logits, (groups, rows, [`GROUP`]), and their statistics.

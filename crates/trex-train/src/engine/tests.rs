@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use candle_core::Device;
-use trex_domain::{LoraConfig, TargetModules};
+use trex_domain::{GenerationConfig, LoraConfig, TargetModules};
 
 use super::*;
 use crate::autograd::{Autograd, adapter_parameters};
 use crate::decoder::{Decoder, initial_weights};
+use crate::generate::{generate, greedy};
 use crate::layout::TokenTree;
 use crate::lora::Adapter;
 use crate::ops::testing::random;
 use crate::optimizer::AdamW;
+use crate::sampling::Choice;
 
 fn config() -> ModelConfig {
     ModelConfig {
@@ -156,8 +158,8 @@ fn generation_and_scores_are_those_of_candle() {
     let mut engine = engine(&config, &lora, &parameters, false);
     let prompts = vec![vec![1, 2, 3, 4, 5, 6], vec![1, 2, 3, 4, 5, 9, 10, 11], vec![1, 2, 3, 4, 5, 7, 8]];
     let expected = crate::generate::greedy(&model, &prompts, 12, &[0]).unwrap();
-    assert_eq!(greedy(&mut engine, &prompts, 12, &[0]), expected);
-    let lens: Vec<usize> = greedy(&mut engine, &prompts, 3, &[0]).iter().map(Vec::len).collect();
+    assert_eq!(greedy(&mut engine, &prompts, 12, &[0]).unwrap(), expected);
+    let lens: Vec<usize> = greedy(&mut engine, &prompts, 3, &[0]).unwrap().iter().map(Vec::len).collect();
     assert!(lens.iter().all(|len| *len <= 3), "{lens:?}");
 
     let batch = &batches(config.vocab_size)[1];
@@ -170,6 +172,68 @@ fn generation_and_scores_are_those_of_candle() {
         let z = logits.iter().map(|x| f64::from(*x).exp()).sum::<f64>().ln();
         let expected = f64::from(logits[token as usize]) - z;
         assert!((ours - expected).abs() < 1e-4, "{ours} against {expected}");
+    }
+}
+
+#[test]
+fn what_is_drawn_depends_on_neither_batch_nor_threads_nor_implementation() {
+    let (config, lora) = (config(), LoraConfig { r: 2, ..LoraConfig::default() });
+    let adapter = adapter(&config, &lora);
+    let mut model = Decoder::frozen(config.clone(), weights(&config), &Device::Cpu).unwrap();
+    model.attach(&adapter);
+    let mut engine = engine(&config, &lora, &adapter_parameters(&adapter).unwrap(), false);
+    let prompts = [vec![1, 2, 3, 4, 5, 6], vec![1, 2, 3, 4, 5, 9, 10, 11], vec![7, 8]];
+    let sampling = GenerationConfig {
+        do_sample: true,
+        temperature: 1.3,
+        top_k: 0,
+        repetition_penalty: 1.2,
+        ..GenerationConfig::default()
+    };
+    let picked = |of: &[usize]| of.iter().map(|index| prompts[*index].clone()).collect::<Vec<_>>();
+    let choice = |of: &[usize], seed, settings| {
+        let ids = ["a", "b", "c"];
+        Choice::new(settings, seed, of.iter().map(|index| (ids[*index], prompts[*index].as_slice())))
+    };
+    let all = [0, 1, 2];
+    let expected = generate(&mut engine, &picked(&all), 16, &[0], choice(&all, 5, sampling)).unwrap();
+    for index in all {
+        let alone = generate(&mut engine, &picked(&[index]), 16, &[0], choice(&[index], 5, sampling)).unwrap();
+        assert_eq!(alone[0], expected[index]);
+    }
+    for threads in [1, 5] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let found = pool.install(|| generate(&mut engine, &picked(&all), 16, &[0], choice(&all, 5, sampling)).unwrap());
+        assert_eq!(found, expected, "{threads} threads");
+    }
+    assert_eq!(generate(&model, &picked(&all), 16, &[0], choice(&all, 5, sampling)).unwrap(), expected);
+    assert_ne!(generate(&mut engine, &picked(&all), 16, &[0], choice(&all, 6, sampling)).unwrap(), expected);
+    let top = GenerationConfig { do_sample: true, top_k: 1, ..GenerationConfig::default() };
+    let most_likely = greedy(&mut engine, &picked(&all), 16, &[0]).unwrap();
+    assert_eq!(generate(&mut engine, &picked(&all), 16, &[0], choice(&all, 5, top)).unwrap(), most_likely);
+}
+
+#[test]
+fn every_token_of_several_long_texts_has_the_likelihood_of_candle() {
+    let (config, lora) = (config(), LoraConfig { r: 2, ..LoraConfig::default() });
+    let adapter = adapter(&config, &lora);
+    let mut model = Decoder::frozen(config.clone(), weights(&config), &Device::Cpu).unwrap();
+    model.attach(&adapter);
+    let mut engine = engine(&config, &lora, &adapter_parameters(&adapter).unwrap(), false);
+    let mut tree = TokenTree::default();
+    for (text, len) in [96u32, 96, 70].into_iter().enumerate() {
+        let tokens: Vec<u32> = (0..len).map(|at| (at * 37 + 11 * crate::batch::row(text)) % 290).collect();
+        tree.push(None, &tokens);
+    }
+    let rows: Vec<u32> = (0..tree.tokens().len()).map(crate::batch::row).collect();
+    let needed: Vec<(usize, u32)> = rows.iter().map(|row| (*row as usize, row * 7 % 290)).collect();
+    let ours = engine.log_probs(&tree, &rows, &needed);
+    let hidden = model.hidden(&tree, None).unwrap();
+    let logits: Vec<Vec<f32>> = model.logits(&hidden, &rows).unwrap().to_vec2().unwrap();
+    for ((row, token), ours) in needed.into_iter().zip(ours) {
+        let z = logits[row].iter().map(|x| f64::from(*x).exp()).sum::<f64>().ln();
+        let expected = f64::from(logits[row][token as usize]) - z;
+        assert!((ours - expected).abs() < 1e-4, "row {row}: {ours} against {expected}");
     }
 }
 

@@ -20,6 +20,7 @@ use super::ExportSource;
 use super::merge::MergedModel;
 use super::safetensors_file::PlannedTensor;
 use crate::lora::Adapter;
+use crate::trained::TrainedFile;
 use crate::{ModelConfig, TrainError};
 use layout::Layout;
 use metadata::{general, hyper_parameters};
@@ -42,6 +43,10 @@ pub enum GgufEncoding {
     Q8_0,
     /// Four and six bits in blocks of 256, mixed as llama.cpp mixes them.
     Q4KM,
+    /// Five and six bits, mixed likewise.
+    Q5KM,
+    /// Six bits in blocks of 256.
+    Q6K,
 }
 
 impl GgufEncoding {
@@ -53,6 +58,8 @@ impl GgufEncoding {
             Self::Bf16 => "BF16",
             Self::Q8_0 => "Q8_0",
             Self::Q4KM => "Q4_K_M",
+            Self::Q5KM => "Q5_K_M",
+            Self::Q6K => "Q6_K",
         }
     }
 
@@ -63,6 +70,8 @@ impl GgufEncoding {
             Self::F16 => 1,
             Self::Q8_0 => 7,
             Self::Q4KM => 15,
+            Self::Q5KM => 17,
+            Self::Q6K => 18,
             Self::Bf16 => 32,
         }
     }
@@ -76,7 +85,9 @@ impl GgufEncoding {
             Self::F16 => return GgmlDType::F16,
             Self::Bf16 => return GgmlDType::BF16,
             Self::Q8_0 => GgmlDType::Q8_0,
-            Self::Q4KM => q4_k_m_type(name, model),
+            Self::Q4KM => k_m_type(name, model, [GgmlDType::Q4K, GgmlDType::Q5K]),
+            Self::Q5KM => k_m_type(name, model, [GgmlDType::Q5K, GgmlDType::Q6K]),
+            Self::Q6K => GgmlDType::Q6K,
         };
         let mut found = wanted;
         while !columns.is_multiple_of(found.block_size()) {
@@ -98,15 +109,17 @@ struct ModelShape {
     is_tied: bool,
 }
 
-/// Six bits for the output and for half of the values and down projections, four for the rest.
-fn q4_k_m_type(name: &str, model: ModelShape) -> GgmlDType {
+/// Six bits for the output and for half of the values and down projections; for joined projections of attention the
+/// second of `types`, for the rest the first.
+fn k_m_type(name: &str, model: ModelShape, types: [GgmlDType; 2]) -> GgmlDType {
+    let [usual, joined] = types;
     let layer = name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
     let is_sensitive = name.contains("attn_v.") || name.contains("ffn_down.");
     match layer {
         Some(layer) if is_sensitive && gets_more_bits(layer, model.num_layers) => GgmlDType::Q6K,
-        Some(_) if name.contains("attn_qkv.") => GgmlDType::Q5K,
+        Some(_) if name.contains("attn_qkv.") => joined,
         None if name == "output.weight" || model.is_tied => GgmlDType::Q6K,
-        Some(_) | None => GgmlDType::Q4K,
+        Some(_) | None => usual,
     }
 }
 
@@ -123,8 +136,8 @@ pub(crate) fn write_merged(
     out: &Path,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<PathBuf, TrainError> {
-    let (config, adapter) = source.load()?;
-    let mut model = MergedModel::open(source.model_dir, &config, &adapter)?;
+    let (config, trained) = source.load()?;
+    let mut model = MergedModel::open(source.model_dir, &config, &trained)?;
     let path = write_model(&mut model, &config, source.model_dir, source.card, encoding, out, progress)?;
     model.check_effect(source.adapter)?;
     Ok(path)
@@ -139,7 +152,7 @@ pub fn write_base_gguf(
 ) -> Result<PathBuf, TrainError> {
     trex_fs::create_dir_all(out)?;
     let config = ModelConfig::load(&model_dir.join("config.json"))?;
-    let nothing = Adapter { config: LoraConfig::default(), pairs: BTreeMap::new() };
+    let nothing = TrainedFile::Adapter(Adapter { config: LoraConfig::default(), pairs: BTreeMap::new() });
     let mut model = MergedModel::open(model_dir, &config, &nothing)?;
     write_model(&mut model, &config, model_dir, card, encoding, out, &mut |_, _| ())
 }
@@ -184,7 +197,7 @@ fn write_model(
 /// llama.cpp scales by alpha / rank with one alpha for all, and takes an alpha of 0 for a scale of 1: the alpha that is
 /// written is the one that gives our scale, and 0 is refused.
 pub(crate) fn write_adapter(source: &ExportSource<'_>, out: &Path) -> Result<PathBuf, TrainError> {
-    let (config, adapter) = source.load()?;
+    let (config, adapter) = source.load_adapter("a GGUF adapter")?;
     let layout = Layout::of_folder(source.model_dir)?;
     let alpha = adapter.config.scale() * adapter.config.r as f64;
     if alpha <= 0.0 || adapter.pairs.is_empty() {
@@ -249,6 +262,23 @@ mod tests {
         check("output.weight", &[64, 512], GgmlDType::Q6K);
         check("token_embd.weight", &[64, 512], GgmlDType::Q4K);
         check("blk.0.attn_norm.weight", &[512], GgmlDType::F32);
+    }
+
+    #[test]
+    fn wider_mixes_have_more_bits_in_the_same_places() {
+        let model = ModelShape { num_layers: 32, is_tied: false };
+        let check = |encoding: GgufEncoding, name: &str, expected| {
+            assert_eq!(encoding.tensor_type(name, &[64, 512], model), expected, "{name}");
+        };
+        check(GgufEncoding::Q5KM, "blk.0.attn_v.weight", GgmlDType::Q6K);
+        check(GgufEncoding::Q5KM, "blk.4.attn_v.weight", GgmlDType::Q5K);
+        check(GgufEncoding::Q5KM, "blk.4.attn_qkv.weight", GgmlDType::Q6K);
+        check(GgufEncoding::Q5KM, "output.weight", GgmlDType::Q6K);
+        check(GgufEncoding::Q5KM, "token_embd.weight", GgmlDType::Q5K);
+        check(GgufEncoding::Q6K, "blk.4.attn_q.weight", GgmlDType::Q6K);
+        check(GgufEncoding::Q6K, "token_embd.weight", GgmlDType::Q6K);
+        assert_eq!(GgufEncoding::Q5KM.tensor_type("blk.4.attn_q.weight", &[64, 96], model), GgmlDType::Q5_1);
+        assert_eq!(GgufEncoding::Q6K.tensor_type("blk.4.attn_q.weight", &[64, 96], model), GgmlDType::Q8_0);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The weights of a base model, one at a time, with an adapter added: W + scale · B · A, computed in `f32`.
+//! The weights of a base model, one at a time, with an adapter added, W + scale · B · A, computed in `f32`, or with the
+//! weights of a full training in their place.
 //!
 //! Works from tensor names alone, so it merges whatever the adapter names; a name that the base does not have is an
 //! error. A quantised base is dequantised first: the sum is that of the weights that were trained against.
@@ -12,7 +13,7 @@ use candle_core::{Device, Tensor};
 
 use super::gguf::layout::Layout;
 use super::safetensors_file::{FloatType, PlannedTensor, SafetensorsFile};
-use crate::lora::Adapter;
+use crate::trained::TrainedFile;
 use crate::weights::WeightFiles;
 use crate::{ModelConfig, TrainError};
 
@@ -25,11 +26,11 @@ enum Source {
     Gguf { reader: BufReader<std::fs::File>, content: Box<gguf_file::Content>, layout: Layout },
 }
 
-/// A base model with an adapter.
+/// A base model with what was trained.
 #[derive(Debug)]
 pub(crate) struct MergedModel<'a> {
     dir: PathBuf,
-    adapter: &'a Adapter,
+    trained: &'a TrainedFile,
     source: Source,
     tensors: Vec<PlannedTensor>,
     float_type: FloatType,
@@ -37,18 +38,21 @@ pub(crate) struct MergedModel<'a> {
 }
 
 impl<'a> MergedModel<'a> {
-    /// Opens the weights of a folder; every module of the adapter must have its weight there.
-    pub(crate) fn open(dir: &Path, config: &ModelConfig, adapter: &'a Adapter) -> Result<Self, TrainError> {
+    /// Opens the weights of a folder; everything that was trained must have its weight there.
+    pub(crate) fn open(dir: &Path, config: &ModelConfig, trained: &'a TrainedFile) -> Result<Self, TrainError> {
         let (source, tensors, float_type) = match WeightFiles::find(dir)? {
             WeightFiles::Safetensors(paths) => open_safetensors(&paths, config)?,
             WeightFiles::Gguf(path) => open_gguf(&path, dir, config)?,
         };
         let names: BTreeSet<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
-        let wanted = adapter.pairs.keys().map(|module| format!("{module}.weight"));
+        let wanted: Vec<String> = match trained {
+            TrainedFile::Adapter(adapter) => adapter.pairs.keys().map(|module| format!("{module}.weight")).collect(),
+            TrainedFile::Weights(weights) => weights.keys().cloned().collect(),
+        };
         if let Some(name) = wanted.into_iter().find(|name| !names.contains(name.as_str())) {
             return Err(TrainError::MissingTensor { path: dir.to_owned(), name });
         }
-        Ok(Self { dir: dir.to_owned(), adapter, source, tensors, float_type, changed: 0 })
+        Ok(Self { dir: dir.to_owned(), trained, source, tensors, float_type, changed: 0 })
     }
 
     /// All tensors under Hugging Face names, sorted.
@@ -69,24 +73,34 @@ impl<'a> MergedModel<'a> {
         }
     }
 
-    /// A tensor with the adapter added, as `encode` writes it; notes whether that differs from the base.
+    /// A tensor as it was trained, as `encode` writes it; notes whether that differs from the base.
     pub(crate) fn encoded<T: PartialEq>(
         &mut self,
         name: &str,
         encode: impl Fn(&Tensor) -> Result<T, TrainError>,
     ) -> Result<T, TrainError> {
         let base = self.base(name)?;
-        let Some(pair) = name.strip_suffix(".weight").and_then(|module| self.adapter.pairs.get(module)) else {
-            return encode(&base);
-        };
-        let (a, b) = (pair.a.to_device(&Device::Cpu)?, pair.b.to_device(&Device::Cpu)?);
-        let delta = (b.matmul(&a)? * self.adapter.config.scale())?;
-        let merged = encode(&(&base + delta)?)?;
+        let Some(merged) = self.merged(name, &base)? else { return encode(&base) };
+        let merged = encode(&merged)?;
         // One difference is enough: the rest need not be encoded twice.
         if self.changed == 0 && merged != encode(&base)? {
             self.changed += 1;
         }
         Ok(merged)
+    }
+
+    /// What became of a weight; nothing where it was not trained.
+    fn merged(&self, name: &str, base: &Tensor) -> Result<Option<Tensor>, TrainError> {
+        let adapter = match self.trained {
+            TrainedFile::Adapter(adapter) => adapter,
+            TrainedFile::Weights(weights) => return Ok(weights.get(name).cloned()),
+        };
+        let Some(pair) = name.strip_suffix(".weight").and_then(|module| adapter.pairs.get(module)) else {
+            return Ok(None);
+        };
+        let (a, b) = (pair.a.to_device(&Device::Cpu)?, pair.b.to_device(&Device::Cpu)?);
+        let delta = (b.matmul(&a)? * adapter.config.scale())?;
+        Ok(Some((base + delta)?))
     }
 
     /// Refuses a merge after which every weight is what it was.

@@ -9,6 +9,7 @@ use super::merge::MergedModel;
 use super::safetensors_file::{FloatType, PlannedTensor, shards, write_file};
 use super::{ExportSource, Exported, copy_tokenizer};
 use crate::TrainError;
+use crate::trained::TrainedFile;
 
 /// Writes the folder. Sums are computed in `f32` and rounded once.
 pub(super) fn write(
@@ -18,8 +19,8 @@ pub(super) fn write(
     out: &Path,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Exported, TrainError> {
-    let (config, adapter) = source.load()?;
-    let mut model = MergedModel::open(source.model_dir, &config, &adapter)?;
+    let (config, trained) = source.load()?;
+    let mut model = MergedModel::open(source.model_dir, &config, &trained)?;
     let dtype = dtype.unwrap_or_else(|| model.float_type());
     let tensors: Vec<PlannedTensor> = model.tensors().to_vec();
     let total = tensors.len();
@@ -46,12 +47,13 @@ pub(super) fn write(
     let mut card = source.card.clone();
     if model.is_quantised() {
         card.notes.push(
-            "The base was quantised: its weights were dequantised, the adapter was added to those, and the sum is what \
-             this folder holds."
+            "The base was quantised: its weights were dequantised, what was trained came on top of those, and that is \
+             what this folder holds."
                 .to_owned(),
         );
     }
-    trex_fs::write_atomic(&out.join("README.md"), card.markdown("transformers", &["lora", "merged"]).as_bytes())?;
+    let tags: &[&str] = if matches!(trained, TrainedFile::Weights(_)) { &["full"] } else { &["lora", "merged"] };
+    trex_fs::write_atomic(&out.join("README.md"), card.markdown("transformers", tags).as_bytes())?;
     Ok(Exported { weights: out.to_owned(), encoding: dtype.torch_name().to_owned(), warnings: Vec::new() })
 }
 

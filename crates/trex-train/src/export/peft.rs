@@ -14,7 +14,7 @@ use crate::lora::serialize;
 ///
 /// The configuration has few keys on purpose: older PEFT versions refuse unknown ones.
 pub(super) fn write(source: &ExportSource<'_>, out: &Path) -> Result<Exported, TrainError> {
-    let (config, adapter) = source.load()?;
+    let (config, adapter) = source.load_adapter("a PEFT folder")?;
     let weights = serialize(&adapter.named_tensors(), ("format", "pt"))?;
     trex_fs::write_atomic(&out.join("adapter_model.safetensors"), &weights)?;
     let lora = &adapter.config;

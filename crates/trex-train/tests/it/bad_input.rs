@@ -122,7 +122,13 @@ fn rows_that_the_objective_cannot_use_are_named() {
         let lines: Vec<String> = rows.iter().map(|row| serde_json::to_string(row).unwrap()).collect();
         trex_fs::write_atomic(&job.data, lines.join("\n").as_bytes()).unwrap();
     };
-    check_job(|job| job.config.objective = TrainObjective::Dpo, "train.no_rejected");
+    check_job(
+        |job| {
+            job.config.objective = TrainObjective::Dpo;
+            put(job, &|row| row.options.push("huge".to_owned()));
+        },
+        "train.no_rejected",
+    );
     check_job(
         |job| {
             job.config.objective = TrainObjective::Orpo;

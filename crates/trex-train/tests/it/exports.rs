@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use trex_domain::{ModelCard, Problem as _, TargetModules, TrainJob};
+use trex_domain::{ModelCard, Problem as _, TargetModules, TrainJob, TrainMethod};
 use trex_train::{
     ExportForm, ExportSource, Exported, FloatType, GgufEncoding, ModelRegistry, Probe, ProbeAnswer, TrainError,
     export_model, peft_lora_config, probe, train,
@@ -80,6 +80,31 @@ fn json(path: &Path) -> Value {
 }
 
 const MERGED_F32: ExportForm = ExportForm::Merged { dtype: Some(FloatType::F32), max_shard_bytes: u64::MAX };
+
+#[test]
+fn weights_of_a_full_training_are_exported_as_whole_models_only() {
+    let trained = Trained::new(|job| (job.config.method, job.config.learning_rate) = (TrainMethod::Full, 1e-3));
+    let expected = trained.expected();
+    let base = answers(&trained.fixture.model_dir(), None);
+    assert!(expected[0].logits != base[0].logits);
+    let merged = trained.export(MERGED_F32, "merged").weights;
+    check_close(&answers(&merged, None), &expected, 0.0);
+    let card = trex_fs::read_to_string(&merged.join("README.md")).unwrap();
+    assert!(card.contains("- full") && !card.contains("- lora"), "{card}");
+    for (encoding, tolerance) in [(GgufEncoding::F32, 1e-5), (GgufEncoding::Q8_0, 0.2)] {
+        let file = trained.export(ExportForm::Gguf(encoding), encoding.label()).weights;
+        check_close(
+            &answers(&trained.unpacked(&file, &format!("{}-in", encoding.label())), None),
+            &expected,
+            tolerance,
+        );
+    }
+    for form in [ExportForm::Peft, ExportForm::GgufLora] {
+        let err = trained.try_export(form, "refused").unwrap_err();
+        assert_eq!(err.code(), "export.unsupported");
+        assert!(err.to_string().contains("every weight was trained"), "{err}");
+    }
+}
 
 #[test]
 fn a_peft_folder_is_the_adapter() {

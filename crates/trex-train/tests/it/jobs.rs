@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 
-use trex_domain::{Backend, EvalJob, EvalMode, Job, JobOutcome, Metric, TrainDone, TrainJob, WorkerEvent};
+use trex_domain::{
+    Backend, EvalJob, EvalMode, Job, JobOutcome, Metric, Problem as _, TrainDone, TrainJob, WorkerEvent,
+};
 use trex_train::{evaluate, train};
 
 use crate::fixture::{Fixture, Sink, animals};
@@ -48,10 +50,77 @@ fn training_learns_and_both_ways_of_scoring_see_it() {
     let base = accuracy(&fixture, &eval_job(&fixture, None, EvalMode::Choice));
     let chosen = accuracy(&fixture, &eval_job(&fixture, Some(&done), EvalMode::Choice));
     assert!(chosen > base && chosen > 0.8, "choice: {base} before, {chosen} after");
-    let generate = EvalMode::Generate { max_new_tokens: 8 };
+    let generate = EvalMode::Generate { max_new_tokens: 8, generation: trex_domain::GenerationConfig::default() };
     let before = accuracy(&fixture, &eval_job(&fixture, None, generate));
     let after = accuracy(&fixture, &eval_job(&fixture, Some(&done), generate));
     assert!(after > before, "generation: {before} before, {after} after");
+}
+
+/// Item scores of a job.
+fn scores(fixture: &Fixture, job: &EvalJob) -> Vec<trex_domain::ItemScore> {
+    let done = evaluate(job, &mut Sink::default()).unwrap();
+    fixture.blobs().get_lines(&done.items).unwrap()
+}
+
+#[test]
+fn drawn_answers_repeat_with_the_seed_and_change_with_it() {
+    let fixture = Fixture::new();
+    let generation = trex_domain::GenerationConfig { do_sample: true, ..Default::default() };
+    let mode = |generation| EvalMode::Generate { max_new_tokens: 8, generation };
+    let job = eval_job(&fixture, None, mode(generation));
+    let texts = |job: &EvalJob| scores(&fixture, job).into_iter().map(|item| item.predicted).collect::<Vec<_>>();
+    let drawn = texts(&job);
+    assert_eq!(texts(&EvalJob { threads: 1, ..job.clone() }), drawn);
+    // An item alone gets what it gets among others.
+    assert_eq!(texts(&EvalJob { take: 1, ..job.clone() })[0], drawn[0]);
+    assert_ne!(texts(&EvalJob { seed: 1, ..job.clone() }), drawn);
+    let other = trex_domain::GenerationConfig { seed: 1, ..generation };
+    assert_ne!(texts(&EvalJob { mode: mode(other), ..job.clone() }), drawn);
+    let bad = trex_domain::GenerationConfig { temperature: 0.0, ..generation };
+    assert_eq!(
+        evaluate(&EvalJob { mode: mode(bad), ..job }, &mut Sink::default()).unwrap_err().code(),
+        "config.out_of_range"
+    );
+}
+
+#[test]
+fn a_pair_is_right_where_the_better_answer_is_likelier_per_token() {
+    let fixture = Fixture::pretrained();
+    let job = eval_job(&fixture, None, EvalMode::Preference);
+    let forward = scores(&fixture, &job);
+    assert!(forward.iter().all(|item| (item.predicted == item.gold) == (item.score > 0.5)));
+    // Each pair the other way round is right exactly where it was wrong.
+    let turned: Vec<_> = animals()
+        .into_iter()
+        .map(|row| trex_domain::Example { answer: row.rejected_answer().unwrap().to_owned(), ..row })
+        .collect();
+    let items = fixture.blobs().put_lines(&turned).unwrap();
+    let backward = scores(&fixture, &EvalJob { items: fixture.blobs().path(&items), ..job });
+    for (forward, backward) in forward.iter().zip(&backward) {
+        assert!((forward.score + backward.score - 1.0).abs() < 1e-12, "{forward:?} {backward:?}");
+    }
+}
+
+#[test]
+fn bits_per_byte_are_the_likelihood_of_the_text_over_its_bytes() {
+    let fixture = Fixture::new();
+    let text = "how large is the whale? big or small. ".repeat(16);
+    let row = trex_domain::Example { options: Vec::new(), ..crate::fixture::example(0, text.trim(), "", &[]) };
+    let items = fixture.blobs().put_lines(std::slice::from_ref(&row)).unwrap();
+    let job = EvalJob {
+        items: fixture.blobs().path(&items),
+        metric: Metric::BitsPerByte,
+        ..eval_job(&fixture, None, EvalMode::Text)
+    };
+    let found = scores(&fixture, &job).remove(0);
+    let bits = -found.gold_logprob.unwrap() / std::f64::consts::LN_2;
+    assert!((found.score - bits / row.raw_text().len() as f64).abs() < 1e-9);
+    // The text is longer than the model reads at once, so there are several windows.
+    let chat = trex_chat::ChatModel::load(&fixture.model_dir()).unwrap();
+    let tokens: Vec<u32> = chat.eos_ids()[..1].iter().copied().chain(chat.encode(&row.raw_text()).unwrap()).collect();
+    assert!(tokens.len() > 2 * 96 && chat.bos_id().is_none(), "{}", tokens.len());
+    let autograd = scores(&fixture, &EvalJob { backend: Backend::Autograd, ..job }).remove(0);
+    assert!((autograd.score - found.score).abs() < 1e-5, "{} and {}", autograd.score, found.score);
 }
 
 #[test]

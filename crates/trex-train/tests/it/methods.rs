@@ -135,7 +135,7 @@ fn full_training_learns_and_scoring_loads_its_weights() {
     let out = fixture.dir.path().join("export");
     let path = fixture.blobs().path(&done.adapter);
     let err = trex_train::write_peft_folder(&path, &fixture.model_dir(), "base", &out).unwrap_err();
-    assert_eq!(err.code(), "train.mismatch", "{err}");
+    assert_eq!(err.code(), "export.unsupported", "{err}");
 }
 
 #[test]
