@@ -383,6 +383,9 @@ impl RunState {
             Event::VariantPromoted { variant, rung } => {
                 self.move_variant(event, variant, NodeState::Promoted)?.rung = *rung;
             }
+            // Older versions pruned what had failed, which hid the failure.
+            Event::VariantPruned { variant, reason: PruneReason::Failed }
+                if self.variants.get(variant).is_some_and(|record| record.state == NodeState::Failed) => {}
             Event::VariantPruned { variant, reason } => {
                 let record = self.move_variant(event, variant, NodeState::Pruned)?;
                 if record.note.is_none() {

@@ -1,7 +1,7 @@
 //! Batches go up the rungs, whatever happens on the way.
 
 use proptest::prelude::*;
-use trex_domain::{NodeId, NodeState, PruneReason, RunState, SearchSettings, StrategyKind, VariantId};
+use trex_domain::{NodeId, NodeState, PruneReason, RunState, SearchSettings, StrategyKind, TrialStatus, VariantId};
 use trex_search::{BatchStep, rank};
 
 use crate::fake::{Ran, Verified, World, propose_batch, propose_strategy, run_batch, started};
@@ -44,7 +44,7 @@ fn brief(step: &BatchStep) -> String {
         BatchStep::Prune { variant, reason: PruneReason::Halving { place, of } } => {
             format!("prune {} {place}/{of}", letter(variant))
         }
-        BatchStep::Prune { variant, .. } => format!("drop {}", letter(variant)),
+        BatchStep::Prune { variant, reason } => format!("drop {}: {reason:?}", letter(variant)),
         BatchStep::ScoreSelect { variant } => format!("select {}", letter(variant)),
         BatchStep::Finished { winner } => format!("winner {:?}", winner.as_ref().map(letter)),
     }
@@ -166,8 +166,11 @@ proptest! {
         }
         for id in &record.variants {
             let variant = &state.variants[id];
-            let expected = [NodeState::Rejected, NodeState::Cached, NodeState::Pruned, NodeState::Evaluated];
+            let expected =
+                [NodeState::Rejected, NodeState::Cached, NodeState::Pruned, NodeState::Evaluated, NodeState::Failed];
             prop_assert!(expected.contains(&variant.state), "{:?}", variant.state);
+            let has_failed = state.trials.iter().any(|(key, trial)| key.0 == *id && trial.status == TrialStatus::Failed);
+            prop_assert_eq!(variant.state == NodeState::Failed, has_failed);
             if variant.duplicate_of.is_some() {
                 prop_assert!(state.trials.keys().all(|key| key.0 != *id), "a duplicate was run");
             }
