@@ -139,6 +139,14 @@ pub(crate) enum CommandError {
         /// The folder.
         path: PathBuf,
     },
+    /// A place for an export where nothing can be made.
+    #[error("nothing can be written at {}", path.display())]
+    OutputUnwritable {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// A task whose adapter settings are not those of the adapter that it goes on from.
     #[error("[train.lora] differs from the adapter {}", path.display())]
     OtherAdapterShape {
@@ -188,6 +196,7 @@ impl Problem for CommandError {
             Self::UnknownFormat { .. } => "data.unknown_format",
             Self::NoCacheFolder => "cli.no_cache_folder",
             Self::OutputExists { .. } => "export.exists",
+            Self::OutputUnwritable { .. } => "export.unwritable",
             Self::OtherAdapterShape { .. } => "adapter.other_shape",
             Self::BadJson { .. } | Self::BadYaml { .. } => "config.unreadable",
             Self::NoToml(_) | Self::NoYaml(_) => "config.not_written",
@@ -226,6 +235,9 @@ impl Problem for CommandError {
             ),
             Self::NoCacheFolder => "set TREX_CACHE to a folder that you may write to".to_owned(),
             Self::OutputExists { .. } => "give a folder that is absent or empty with --out".to_owned(),
+            Self::OutputUnwritable { .. } => {
+                "give a folder with --out that can be made, below one that you may write to".to_owned()
+            }
             Self::OtherAdapterShape { .. } => {
                 "leave r, lora_alpha, target_modules and use_rslora out: they are the adapter's".to_owned()
             }

@@ -44,6 +44,10 @@ fn check_refusals(program: &Program, node: &str) {
     let before = files_below(&program.path("out"));
     program.refused(&["export", node, "--workspace", "w", "--out", "out"], 3, "export.exists");
     assert_eq!(files_below(&program.path("out")), before);
+    let refusal =
+        program.refused(&["export", node, "--workspace", "w", "--out", "tiny.toml/out"], 3, "export.unwritable");
+    assert!(refusal.message.contains("tiny.toml/out") && refusal.hint.contains("--out"), "{refusal:?}");
+    assert!(!refusal.hint.contains("workspace"), "{refusal:?}");
     program.refused(&["export", "s9.e9.z", "--workspace", "w"], 3, "export.nothing");
     program.refused(&["export", "base", "--workspace", "w"], 3, "export.nothing");
 }
