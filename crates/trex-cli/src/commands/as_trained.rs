@@ -6,8 +6,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 use trex_chat::{ChatError, ChatModel};
-use trex_data::escape;
-use trex_domain::Example;
+use trex_domain::{Example, escape_html as escape};
 
 use crate::error::{CliError, CommandError};
 
