@@ -47,6 +47,17 @@ impl CliError {
         text
     }
 
+    /// What happened and why, in one line.
+    pub(crate) fn told(&self) -> String {
+        let causes: String = self.causes().iter().map(|cause| format!(": {cause}")).collect();
+        format!("error[{}]: {}{causes}", self.0.code(), self.0)
+    }
+
+    /// What to do.
+    pub(crate) fn hint(&self) -> Option<String> {
+        self.0.hint()
+    }
+
     /// For scripts.
     pub(crate) fn json(&self) -> Value {
         json!({

@@ -55,7 +55,7 @@ pub use measure::{StepPlan, StepTimes, measure_products, measure_steps};
 pub use model_config::{
     Activation, Architecture, LocalLayers, ModelConfig, Rope, RopeFrequencies, RopeScaling, Variant,
 };
-pub use models::{ModelEntry, ModelRegistry, model_facts};
+pub use models::{ModelEntry, ModelRegistry, check_model_files, model_facts};
 pub use pretrain::{PretrainProgress, PretrainSettings, pretrain, write_hf_model};
 pub use probe::{Probe, ProbeAnswer, probe};
 pub use trainer::{EventSink, train};

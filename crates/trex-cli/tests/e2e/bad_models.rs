@@ -81,6 +81,32 @@ fn unknown_models_are_refused_with_a_suggestion() {
     }
 }
 
+fn model_dir(program: &Program) -> String {
+    program.path("model").canonicalize().unwrap().display().to_string()
+}
+
+/// A folder is used where it lies, so it can go missing.
+#[test]
+fn a_doctor_notices_a_model_that_is_gone() {
+    let program = Program::new();
+    copy_of_bundled(&program);
+    program.succeed(&["model", "add", "model", "--name", "mine"]);
+    let finding = |program: &Program| {
+        let findings = program.json(&["doctor"]);
+        findings.as_array().unwrap().iter().find(|finding| finding["what"] == "models").unwrap().clone()
+    };
+    let found = finding(&program);
+    assert_eq!((&found["ok"], &found["detail"], &found["hint"]), (&true.into(), &"bundled, mine".into(), &Value::Null));
+    let dir = model_dir(&program);
+    fs::remove_dir_all(program.path("model")).unwrap();
+    let found = finding(&program);
+    assert_eq!(found["ok"], false);
+    let (detail, hint) = (found["detail"].as_str().unwrap(), found["hint"].as_str().unwrap());
+    assert!(detail.contains("mine cannot be used") && detail.contains(&dir), "{detail}");
+    assert!(hint.contains("trex model add SOURCE --name mine"), "{hint}");
+    assert!(program.succeed(&["doctor"]).stdout.contains("note models: "));
+}
+
 #[test]
 fn an_added_folder_is_listed_under_its_name() {
     let program = Program::new();
