@@ -113,6 +113,9 @@ fn an_added_folder_is_listed_under_its_name() {
     copy_of_bundled(&program);
     let facts = program.json(&["model", "add", "model", "--name", "mine"]);
     assert_eq!((&facts["name"], &facts["license"]), (&"mine".into(), &"mit".into()));
+    assert_eq!((&facts["in_place"], facts["dir"].as_str().unwrap()), (&true.into(), model_dir(&program).as_str()));
+    let text = program.succeed(&["model", "add", "model", "--name", "mine"]).stdout;
+    assert!(text.contains("used where it lies") && text.contains(&model_dir(&program)), "{text}");
     let names = |program: &Program| -> Vec<String> {
         let models = program.json(&["model", "list"]);
         models.as_array().unwrap().iter().map(|model| model["name"].as_str().unwrap().to_owned()).collect()
@@ -128,7 +131,8 @@ fn spoiled_gguf_files_are_refused_and_replace_nothing() {
     let program = Program::new();
     let whole = gguf();
     program.write("mine.gguf", &whole);
-    program.succeed(&["model", "add", "mine.gguf"]);
+    let text = program.succeed(&["model", "add", "mine.gguf"]).stdout;
+    assert!(text.contains("cache/models/mine") && text.contains("not needed any more"), "{text}");
     let before = files_below(&program.path("cache"));
     assert!(before.iter().any(|(path, content)| path.ends_with("models/mine/model.gguf") && *content == whole));
     fs::remove_file(program.path("mine.gguf")).unwrap();
