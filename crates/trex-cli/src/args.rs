@@ -255,7 +255,9 @@ pub(crate) struct ModelArgs {
 pub(crate) enum ModelCommand {
     /// Take in a GGUF file, a Hugging Face folder, or hub:OWNER/NAME.
     #[command(after_long_help = "\
-A hub id is fetched into the normal Hugging Face cache (HF_HUB_CACHE, HF_HOME); HF_HUB_OFFLINE=1 keeps off the network
+A folder is used where it lies and must stay there. A GGUF file enters once: its tokenizer, template and shape are
+written out as Hugging Face files in the model cache (TREX_CACHE), the weights are linked or copied to them, and the file
+itself may go. A hub id is fetched into the normal Hugging Face cache (HF_HUB_CACHE, HF_HOME); HF_HUB_OFFLINE=1 keeps off the network
 and uses what the cache holds. hub:OWNER/NAME/FILE.gguf takes one GGUF file of a repository.")]
     Add {
         /// A path, or hub:ID.

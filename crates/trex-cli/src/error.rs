@@ -47,6 +47,17 @@ impl CliError {
         text
     }
 
+    /// What happened and why, in one line.
+    pub(crate) fn told(&self) -> String {
+        let causes: String = self.causes().iter().map(|cause| format!(": {cause}")).collect();
+        format!("error[{}]: {}{causes}", self.0.code(), self.0)
+    }
+
+    /// What to do.
+    pub(crate) fn hint(&self) -> Option<String> {
+        self.0.hint()
+    }
+
     /// For scripts.
     pub(crate) fn json(&self) -> Value {
         json!({
@@ -147,6 +158,14 @@ pub(crate) enum CommandError {
         /// The folder.
         path: PathBuf,
     },
+    /// A place for an export where nothing can be made.
+    #[error("nothing can be written at {}", path.display())]
+    OutputUnwritable {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// A task whose adapter settings are not those of the adapter that it goes on from.
     #[error("[train.lora] differs from the adapter {}", path.display())]
     OtherAdapterShape {
@@ -197,6 +216,7 @@ impl Problem for CommandError {
             Self::NoCacheFolder => "cli.no_cache_folder",
             Self::OutputExists { .. } => "export.exists",
             Self::NoAdapter { .. } => "export.no_adapter",
+            Self::OutputUnwritable { .. } => "export.unwritable",
             Self::OtherAdapterShape { .. } => "adapter.other_shape",
             Self::BadJson { .. } | Self::BadYaml { .. } => "config.unreadable",
             Self::NoToml(_) | Self::NoYaml(_) => "config.not_written",
@@ -236,6 +256,9 @@ impl Problem for CommandError {
             Self::NoCacheFolder => "set TREX_CACHE to a folder that you may write to".to_owned(),
             Self::NoAdapter { .. } => "use --format merged or --format gguf, which hold all weights".to_owned(),
             Self::OutputExists { .. } => "give a folder that is absent or empty with --out".to_owned(),
+            Self::OutputUnwritable { .. } => {
+                "give a folder with --out that can be made, below one that you may write to".to_owned()
+            }
             Self::OtherAdapterShape { .. } => {
                 "leave r, lora_alpha, target_modules and use_rslora out: they are the adapter's".to_owned()
             }

@@ -29,7 +29,7 @@ pub use import::DataService;
 pub use minhash::{NearDedupCurve, near_dedup_curve};
 pub use operators::{Aids, StepTrace, TouchedRow, run_recipe};
 pub use pii::{PiiKind, pii_kinds, pii_spans};
-pub use profile::{ProfileOptions, TableFacts, escape, profile_examples, profile_file, profile_html, profile_source};
+pub use profile::{ProfileOptions, TableFacts, profile_examples, profile_file, profile_html, profile_source};
 pub use reader::{RawChunk, RawRow, RawTable, TableReader, read_table};
 pub use recipe_file::{
     Mixture, OperatorDoc, ParameterDoc, RecipeBudget, RecipeChange, RecipeFile, RecipePlace, RecipeSource, RecipeSplit,

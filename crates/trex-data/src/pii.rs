@@ -6,6 +6,7 @@
 
 mod checks;
 mod ids;
+mod numbering;
 mod secrets;
 
 use std::collections::BTreeSet;
@@ -16,6 +17,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use checks::{is_card, is_iban_start};
+use numbering::is_other_number;
 
 /// A kind of personal data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -193,16 +195,13 @@ fn phones(text: &str) -> Vec<Range<usize>> {
     all.map(|found| found.range()).filter(|range| stands_alone(text, range)).collect()
 }
 
-/// Addresses but those that name no machine: unspecified, loopback and versions of programs.
+/// Addresses but those that name no machine: unspecified, loopback, and what is numbered in the same form.
 fn ip_addresses(text: &str) -> Vec<Range<usize>> {
-    let is_version = |start: usize| {
-        let before = text[..start].trim_end().to_ascii_lowercase();
-        before.ends_with('v') || before.ends_with("version") || before.ends_with("section")
-    };
+    let mut last_enzyme = None;
     let version_four = IPV4.find_iter(text).filter(|found| {
         let address = found.as_str().parse::<Ipv4Addr>();
         let names_machine = address.is_ok_and(|address| !address.is_unspecified() && !address.is_loopback());
-        names_machine && stands_alone(text, &found.range()) && !is_version(found.start())
+        names_machine && stands_alone(text, &found.range()) && !is_other_number(text, &found.range(), &mut last_enzyme)
     });
     let version_six = IPV6.find_iter(text).filter(|found| {
         let address = found.as_str().parse::<Ipv6Addr>();

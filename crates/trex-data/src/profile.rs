@@ -17,7 +17,7 @@ use crate::minhash::near_duplicate_rows;
 use crate::pii::{PiiKind, pii_kinds};
 use crate::text::{hash_of, normalise_key};
 use crate::{DataError, ExampleReader, RawTable, SchemaGuess};
-pub use html::{escape, profile_html};
+pub use html::profile_html;
 
 use counters::{DuplicateCounter, Histogram, LabelCounter, SampledCounts};
 

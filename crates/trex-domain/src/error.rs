@@ -73,6 +73,21 @@ pub enum DomainError {
         /// What is allowed.
         allowed: &'static str,
     },
+    /// A budget that does not reach for one variant.
+    #[error(
+        "budget.trials is {trials}, this task needs at least {needed}: {rungs} for one variant on all rungs (search.rungs) and \
+         twice {finalist_seeds} for repeats on further seeds (search.finalist_seeds)"
+    )]
+    TooFewTrials {
+        /// As given.
+        trials: usize,
+        /// The fewest that make sense.
+        needed: usize,
+        /// Rungs of the task.
+        rungs: usize,
+        /// Further seeds of the task.
+        finalist_seeds: usize,
+    },
     /// A setting of another program's file that has no usable value.
     #[error("{key} is {value}, expected {expected}")]
     BadSetting {
@@ -117,6 +132,7 @@ impl Problem for DomainError {
             Self::BadHash { .. } => "domain.bad_hash",
             Self::NotJson(_) => "domain.not_json",
             Self::OutOfRange { .. } => "config.out_of_range",
+            Self::TooFewTrials { .. } => "budget.too_few_trials",
             Self::BadSetting { .. } => "config.bad_setting",
             Self::UnknownTargetModule { .. } => "config.unknown_target_module",
             Self::IllegalEvent { .. } => "domain.illegal_event",
@@ -130,6 +146,9 @@ impl Problem for DomainError {
                 Some("nodes are named like base, s2, s2.e1, variants like s2.e1.a; see `trex tree`".to_owned())
             }
             Self::OutOfRange { field, allowed, .. } => Some(format!("set {field} to a value {allowed}")),
+            Self::TooFewTrials { needed, .. } => Some(format!(
+                "allow at least {needed} trials (`trials` in [budget], or --trials), or lower rungs or finalist_seeds in [search]"
+            )),
             Self::BadSetting { key, expected, .. } => Some(format!("set {key} to {expected}")),
             Self::UnknownTargetModule { .. } => {
                 let known = [&crate::TargetModules::ALL_LINEAR[..], &crate::TargetModules::FUSED].concat().join(", ");

@@ -54,7 +54,7 @@ pub enum PruneReason {
         /// Variants at the rung.
         of: usize,
     },
-    /// It failed.
+    /// It failed. Found in older logs only: a variant that failed stays so and is not pruned on top of it.
     Failed,
     /// The budget ended.
     Budget,

@@ -14,6 +14,7 @@ mod hash;
 mod ids;
 mod interop;
 mod job;
+mod markup;
 mod memory;
 mod ports;
 mod profile;
@@ -42,6 +43,7 @@ pub use job::{
     Backend, EvalDone, EvalJob, EvalMode, FailureClass, ItemScore, Job, JobOutcome, MetricPoint, TrainDone, TrainJob,
     WorkerEvent,
 };
+pub use markup::escape_html;
 pub use memory::{MemoryBackend, MemoryEstimate, MicroBatch, estimate_memory};
 pub use ports::{
     Clock, DataPort, EventLog, Executor, ExportRequest, Exporter, ImportRequest, ImportedData, JobControl, ModelFacts,

@@ -119,7 +119,7 @@ pub struct NodeReport {
     pub variants: Vec<VariantReport>,
     /// Comparison of its winner with the incumbent of that time.
     pub comparison: Option<Comparison>,
-    /// Cost of everything below.
+    /// Cost of everything below; of the root, what scoring the untouched base cost.
     pub cost: Cost,
 }
 

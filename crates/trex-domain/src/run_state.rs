@@ -153,6 +153,8 @@ pub struct RunState {
     pub duplicates_run: usize,
     /// Sum of costs.
     pub cost: Cost,
+    /// The part of it that scoring the untouched base cost, on all splits and seeds.
+    pub base_cost: Cost,
     /// Warnings.
     pub warnings: Vec<String>,
     /// Folder of the deliverables.
@@ -383,6 +385,9 @@ impl RunState {
             Event::VariantPromoted { variant, rung } => {
                 self.move_variant(event, variant, NodeState::Promoted)?.rung = *rung;
             }
+            // Older versions pruned what had failed, which hid the failure.
+            Event::VariantPruned { variant, reason: PruneReason::Failed }
+                if self.variants.get(variant).is_some_and(|record| record.state == NodeState::Failed) => {}
             Event::VariantPruned { variant, reason } => {
                 let record = self.move_variant(event, variant, NodeState::Pruned)?;
                 if record.note.is_none() {
@@ -510,7 +515,11 @@ impl RunState {
     fn spend(&mut self, variant: Option<&VariantId>, cost: &Cost) {
         // Wall time of the run is counted from event to event; here it would count twice.
         self.cost += Cost { wall_s: 0.0, ..*cost };
-        if let Some(record) = variant.and_then(|id| self.variants.get_mut(id)) {
+        let Some(id) = variant else {
+            self.base_cost += *cost;
+            return;
+        };
+        if let Some(record) = self.variants.get_mut(id) {
             record.cost += *cost;
         }
     }

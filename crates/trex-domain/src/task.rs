@@ -346,6 +346,23 @@ impl TaskSpec {
         }
     }
 
+    /// The fewest trials that carry one variant to the top rung, with its repeats on further seeds for the noise floor and as
+    /// finalist. Scoring the base is no trial.
+    pub fn min_trials(&self) -> usize {
+        self.search.rungs + 2 * self.search.finalist_seeds
+    }
+
+    /// Refuses a budget with which no variant could be measured as the task asks for. Not a part of [`Self::validate`]: a
+    /// command may replace the number that a task file states.
+    pub fn check_trials(&self) -> Result<(), DomainError> {
+        let (trials, needed) = (self.budget.trials, self.min_trials());
+        if trials >= needed {
+            return Ok(());
+        }
+        let SearchSettings { rungs, finalist_seeds, .. } = self.search;
+        Err(DomainError::TooFewTrials { trials, needed, rungs, finalist_seeds })
+    }
+
     /// Optimiser steps of a trial at `rung` (0 = cheapest): `max_steps · η^-(rungs-1-rung)`, at least 1.
     pub fn rung_steps(&self, max_steps: usize, rung: usize) -> usize {
         self.rung_share(max_steps, rung)

@@ -53,8 +53,7 @@ impl NodeState {
             // A killed worker leaves the state at running; the next attempt starts from there.
             Self::Running => &[Self::Running, Self::Evaluated, Self::Failed],
             Self::Evaluated => &[Self::Running, Self::Promoted, Self::Pruned],
-            Self::Failed => &[Self::Pruned],
-            Self::Rejected | Self::Cached | Self::Pruned => &[],
+            Self::Rejected | Self::Cached | Self::Pruned | Self::Failed => &[],
         }
     }
 }
@@ -87,5 +86,7 @@ mod tests {
         check(NodeState::Pruned, NodeState::Running, false);
         check(NodeState::Cached, NodeState::Running, false);
         check(NodeState::Evaluated, NodeState::Verified, false);
+        check(NodeState::Running, NodeState::Failed, true);
+        check(NodeState::Failed, NodeState::Pruned, false);
     }
 }

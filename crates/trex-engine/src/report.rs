@@ -127,7 +127,7 @@ fn root_node(state: &RunState) -> NodeReport {
         value: state.select_score(None).map(|score| score.value),
         variants: Vec::new(),
         comparison: None,
-        cost: state.cost,
+        cost: state.base_cost,
     }
 }
 
@@ -300,6 +300,18 @@ mod tests {
         let sum: f64 = report.nodes[3].variants.iter().map(|variant| variant.cost.cpu_s).sum();
         assert!((report.nodes[3].cost.cpu_s - sum).abs() < 1e-9);
         assert!((report.nodes[1].cost.cpu_s - sum).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_root_costs_what_scoring_the_base_cost() {
+        let mut state = sample_state();
+        let root = |state: &RunState| build_report(state, run_id(), BTreeMap::new()).nodes[0].cost;
+        assert_eq!(root(&state), state.base_cost);
+        let below: f64 = state.variants.values().map(|variant| variant.cost.cpu_s).sum();
+        let base = root(&state).cpu_s;
+        assert!(base > 0.0 && below > 0.0 && (base + below - state.cost.cpu_s).abs() < 1e-9, "{base} and {below}");
+        state.variants.clear();
+        assert!((root(&state).cpu_s - base).abs() < 1e-9, "it does not depend on the tree");
     }
 
     #[test]

@@ -70,6 +70,7 @@ pub fn start_run<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Export
     observer: &mut dyn Observer,
 ) -> Result<RunState, EngineError> {
     start.task.validate()?;
+    start.task.check_trials()?;
     let event = Event::RunStarted {
         task: Box::new(start.task),
         seed: start.seed,

@@ -89,13 +89,8 @@ impl std::fmt::Display for FilePlace {
 #[non_exhaustive]
 pub enum TaskFileError {
     /// It cannot be read.
-    #[error("cannot read the task file {}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: FsError,
-    },
+    #[error(transparent)]
+    Unreadable(FsError),
     /// It is not TOML.
     #[error("{place}: not valid TOML: {}", detail.message())]
     Syntax {
@@ -207,7 +202,7 @@ pub enum TaskFileError {
 impl Problem for TaskFileError {
     fn code(&self) -> &'static str {
         match self {
-            Self::Unreadable { .. } => "task.unreadable",
+            Self::Unreadable(_) => "task.unreadable",
             Self::Syntax { .. } => "task.syntax",
             Self::UnknownKey { .. } => "task.unknown_key",
             Self::KeyTwice { .. } => "task.key_twice",
@@ -235,7 +230,7 @@ impl Problem for TaskFileError {
                 Some("write {input} where the input column belongs, or {COLUMN} for any column".to_owned())
             }
             Self::OutOfRange { source, .. } => source.hint(),
-            Self::Unreadable { source, .. } => source.hint(),
+            Self::Unreadable(err) => err.hint(),
             Self::WrongType { key, expected, .. } => Some(format!("set {key} to {expected}")),
             Self::Empty { key, expected, .. } => Some(format!("set {key} to {expected}")),
             Self::Syntax { .. } | Self::Refused { .. } => {
@@ -269,8 +264,7 @@ fn inside(table: &str) -> String {
 ///
 /// Relative paths of data files are taken from `data_dir`, or from the folder of the task file where that is absent.
 pub fn parse_task_file(path: &Path, data_dir: Option<&Path>) -> Result<TaskSpec, TaskFileError> {
-    let text =
-        trex_fs::read_to_string(path).map_err(|source| TaskFileError::Unreadable { path: path.to_owned(), source })?;
+    let text = trex_fs::read_to_string(path).map_err(TaskFileError::Unreadable)?;
     let folder = data_dir.or_else(|| path.parent()).unwrap_or_else(|| Path::new(""));
     parse_task_text(&text, path, folder)
 }

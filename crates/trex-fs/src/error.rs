@@ -60,6 +60,11 @@ impl FsError {
         }
     }
 
+    /// Whether nothing was to be changed.
+    fn is_look(&self) -> bool {
+        matches!(self, Self::Io { action: "read" | "open" | "list" | "find" | "map", .. })
+    }
+
     /// Whether the disk (or the quota) is full.
     pub fn is_disk_full(&self) -> bool {
         matches!(self.io_kind(), Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
@@ -88,7 +93,10 @@ impl Problem for FsError {
                 "free some space or move the workspace, then `trex resume`; nothing that was finished is lost"
             }
             "fs.not_found" => "check the path",
-            "fs.permission_denied" | "fs.read_only" => "choose a workspace folder that you may write to",
+            "fs.permission_denied" if self.is_look() => {
+                "change the rights of the file, or choose one that you may read"
+            }
+            "fs.permission_denied" | "fs.read_only" => "choose a place that you may write to",
             "fs.io" if self.io_kind() == Some(io::ErrorKind::NotADirectory) => {
                 "a part of the path is a file and no folder; choose another path"
             }
@@ -100,5 +108,18 @@ impl Problem for FsError {
 
     fn class(&self) -> ErrorClass {
         if self.is_disk_full() { ErrorClass::Resource } else { ErrorClass::Permanent }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_not_read_is_not_told_where_to_write() {
+        let hint = |action| FsError::io(action, "x", io::ErrorKind::PermissionDenied.into()).hint().unwrap();
+        assert!(hint("read").contains("read") && !hint("read").contains("write"));
+        // The file may be an export as well as a part of a workspace.
+        assert!(hint("write").contains("write") && !hint("write").contains("workspace"));
     }
 }

@@ -7,7 +7,7 @@
 //!
 //! The places of step 3 are taken over all variants that have a score at the rung, also those that were moved on already,
 //! so that a run killed between two promotions goes on with the same places. Duplicates are never run; the variant they
-//! equal stands for them in the report.
+//! equal stands for them in the report. A variant that failed stays failed: it is out of the batch without a step.
 
 use trex_domain::{NodeId, NodeState, PruneReason, RunState, TrialKey, VariantId, VariantRecord};
 
@@ -62,9 +62,6 @@ pub fn next_in_batch(state: &RunState, node: &NodeId) -> BatchStep {
     let batch: Vec<_> = record.variants.iter().filter_map(|id| Some((id, state.variants.get(id)?))).collect();
     if let Some((id, _)) = batch.iter().find(|(_, variant)| variant.state == NodeState::Proposed) {
         return BatchStep::Verify((*id).clone());
-    }
-    if let Some((id, _)) = batch.iter().find(|(_, variant)| variant.state == NodeState::Failed) {
-        return BatchStep::Prune { variant: (*id).clone(), reason: PruneReason::Failed };
     }
     let Some(rung) = batch.iter().filter(|(_, variant)| is_live(variant.state)).map(|(_, one)| one.rung).min() else {
         return BatchStep::Finished { winner: None };

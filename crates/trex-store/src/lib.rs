@@ -21,6 +21,6 @@ pub use database::{RunStatus, RunSummary};
 pub use error::{DamageCause, StoreError};
 pub use lease::LeaseOwner;
 pub use reader::Reader;
-pub use space::{free_bytes, require_free_bytes};
+pub use space::{check_writable, free_bytes, require_free_bytes};
 pub use workspace::Workspace;
 pub use writer::Writer;

@@ -1,10 +1,10 @@
-//! Free space on the disk, for the check before work begins. Reserves nothing.
+//! What may be written and how much, for the check before work begins. Reserves and writes nothing.
 
 use std::path::Path;
 
 use trex_fs::FsError;
 
-use crate::StoreError;
+use crate::{StoreError, Workspace};
 
 /// Bytes that this user may still write on the file system of `path` (or of its nearest parent that exists).
 #[cfg(unix)]
@@ -28,6 +28,31 @@ pub fn require_free_bytes(path: &Path, needed_bytes: u64) -> Result<u64, StoreEr
         return Err(StoreError::TooLittleSpace { path: path.to_owned(), needed_bytes, free_bytes });
     }
     Ok(free_bytes)
+}
+
+/// Whether this user may begin or go on with a run in a workspace folder that is there: [`StoreError::ReadOnly`] names what
+/// may not be written.
+#[cfg(unix)]
+pub fn check_writable(dir: &Path) -> Result<(), StoreError> {
+    use rustix::fs::{Access, access};
+
+    let workspace = Workspace::at(dir);
+    let parts = [dir.to_owned(), workspace.database(), workspace.blobs(), workspace.scratch(), workspace.exports()];
+    for part in parts.iter().filter(|part| part.exists()) {
+        access(part, Access::WRITE_OK).map_err(|err| FsError::io("write to", part, err.into()))?;
+    }
+    Ok(())
+}
+
+/// Whether this user may begin or go on with a run in a workspace folder that is there.
+#[cfg(not(unix))]
+pub fn check_writable(dir: &Path) -> Result<(), StoreError> {
+    let database = Workspace::at(dir).database();
+    let metadata = database.metadata().map_err(|err| FsError::io("find", &database, err))?;
+    if metadata.permissions().readonly() {
+        return Err(FsError::io("write to", database, std::io::ErrorKind::PermissionDenied.into()).into());
+    }
+    Ok(())
 }
 
 #[cfg(all(test, unix))]

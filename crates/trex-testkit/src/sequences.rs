@@ -221,6 +221,7 @@ fn variant_event(state: &RunState, id: VariantId, choice: u64) -> Option<Event> 
         NodeState::Evaluated => {
             Some(Event::VariantPruned { variant: id, reason: PruneReason::Halving { place: 2, of: 3 } })
         }
+        // As older versions recorded it; changes nothing.
         NodeState::Failed => Some(Event::VariantPruned { variant: id, reason: PruneReason::Failed }),
         NodeState::Rejected | NodeState::Cached | NodeState::Pruned => None,
     }

@@ -57,7 +57,7 @@ pub use measure::{EvalPlan, EvalTimes, StepPlan, StepTimes, measure_eval, measur
 pub use model_config::{
     Activation, Architecture, LocalLayers, ModelConfig, Rope, RopeFrequencies, RopeScaling, Variant,
 };
-pub use models::{ModelEntry, ModelRegistry, model_facts};
+pub use models::{ModelEntry, ModelRegistry, check_model_files, model_facts};
 pub use pretrain::{PretrainProgress, PretrainSettings, pretrain, write_hf_model};
 pub use preview::{TrainedRow, TrainedSequence, rows_as_trained};
 pub use probe::{Probe, ProbeAnswer, probe};

@@ -92,17 +92,31 @@ fn canonical(path: &Path) -> Result<PathBuf, TrainError> {
     Ok(path.canonicalize().map_err(|err| FsError::io("find", path, err))?)
 }
 
-/// Reads shape, tokenizer and names of a model folder; an error says what is missing or does not fit.
-pub fn model_facts(name: &str, dir: &Path) -> Result<ModelFacts, TrainError> {
+/// Looks whether the files of a model folder are there, without reading what a large model would take time to read.
+pub fn check_model_files(dir: &Path) -> Result<(), TrainError> {
+    find_files(dir).map(drop)
+}
+
+fn find_files(dir: &Path) -> Result<WeightFiles, TrainError> {
     for missing in ["config.json", "tokenizer.json"] {
         if !dir.join(missing).is_file() {
             return Err(TrainError::NotAModel { path: dir.to_owned(), missing });
         }
     }
+    let files = WeightFiles::find(dir)?;
+    for path in files.paths() {
+        // A link may be there whose target is not.
+        path.metadata().map_err(|err| FsError::io("find", path, err))?;
+    }
+    Ok(files)
+}
+
+/// Reads shape, tokenizer and names of a model folder; an error says what is missing or does not fit.
+pub fn model_facts(name: &str, dir: &Path) -> Result<ModelFacts, TrainError> {
+    let files = find_files(dir)?;
     let config = ModelConfig::load(&dir.join("config.json"))?;
     let tokenizer = ChatModel::load(dir)?;
     tokenizer.check_fits(config.vocab_size)?;
-    let files = WeightFiles::find(dir)?;
     check_complete(&files)?;
     Ok(ModelFacts {
         name: name.to_owned(),

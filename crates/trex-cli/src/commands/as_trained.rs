@@ -7,8 +7,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 use trex_chat::{ChatError, ChatModel};
-use trex_data::escape;
-use trex_domain::{Example, Problem as _, TrainObjective};
+use trex_domain::{Example, Problem as _, TrainObjective, escape_html as escape};
 use trex_train::{TrainedRow, TrainedSequence, rows_as_trained};
 
 use crate::error::{CliError, CommandError};

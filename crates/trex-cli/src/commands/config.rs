@@ -47,8 +47,8 @@ fn import_text(file: &Path, imported: &ImportedConfig) -> Result<String, CliErro
     if let Some(model) = &imported.base_model {
         lines.push(format!("# Base model: {model}; take it in with `trex model add` and name it as `model`."));
     }
-    let assumed = imported.assumed.iter().map(|(name, value)| format!("# default of that tool: {name} = {value}"));
-    lines.extend(assumed);
+    let assumed = imported.assumed.iter();
+    lines.extend(assumed.map(|(name, value)| format!("# assumed, since the file leaves it out: {name} = {value}")));
     lines.extend(imported.warnings.iter().map(|warning| format!("# warning: {warning}")));
     lines.push(String::new());
     lines.push(toml::to_string(&TrainTable { train: &imported.config }).map_err(CommandError::NoToml)?);

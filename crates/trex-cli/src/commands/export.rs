@@ -1,6 +1,6 @@
 //! `trex export`: a trained node in the forms that other tools load, scored anew before it appears.
 
-use std::io::IsTerminal as _;
+use std::io::{ErrorKind, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -111,8 +111,8 @@ impl Place {
         };
         let name = format!(".{}.unfinished-{}", name.to_string_lossy(), std::process::id());
         let unfinished = out.with_file_name(name);
-        trex_fs::remove_dir_all(&unfinished)?;
-        trex_fs::create_dir_all(&unfinished)?;
+        let made = trex_fs::remove_dir_all(&unfinished).and_then(|()| trex_fs::create_dir_all(&unfinished));
+        made.map_err(|err| unwritable(out, err))?;
         Ok(Self { out: out.to_owned(), unfinished })
     }
 
@@ -120,12 +120,27 @@ impl Place {
         trex_fs::remove_dir_all(&self.scratch())?;
         // An empty folder may stand there.
         trex_fs::remove_dir_all(&self.out)?;
-        Ok(std::fs::rename(&self.unfinished, &self.out).map_err(|err| FsError::io("rename to", &self.out, err))?)
+        let renamed = std::fs::rename(&self.unfinished, &self.out);
+        renamed.map_err(|err| unwritable(&self.out, FsError::io("rename to", &self.out, err)))
     }
 
     /// For what only the check needs.
     fn scratch(&self) -> PathBuf {
         self.unfinished.join(".check")
+    }
+}
+
+fn is_full(err: &std::io::Error) -> bool {
+    matches!(err.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+}
+
+/// What is wrong with the place, where it is the place: a disk that is full is told as that.
+fn unwritable(out: &Path, err: FsError) -> CliError {
+    match err {
+        FsError::Io { source, .. } if !is_full(&source) => {
+            CommandError::OutputUnwritable { path: out.to_owned(), source }.into()
+        }
+        err => err.into(),
     }
 }
 

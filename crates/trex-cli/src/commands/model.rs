@@ -30,14 +30,22 @@ fn add(source: &str, name: Option<&str>, output: &mut Output) -> Result<(), CliE
         None => PathBuf::from(source),
     };
     let facts = wiring::registry()?.add(&name, &path, source)?;
-    output.result(&facts_json(&facts), || {
-        format!(
-            "{} is ready: {:.1} M parameters in {}",
-            facts.name,
-            facts.num_parameters as f64 / 1e6,
-            facts.dir.display()
-        )
-    })
+    let in_place = path.is_dir();
+    let mut value = facts_json(&facts);
+    value["in_place"] = json!(in_place);
+    output.result(&value, || added_text(&facts, in_place))
+}
+
+/// A folder is not copied, so that a large model takes its room once; then it must stay where it is.
+fn added_text(facts: &ModelFacts, in_place: bool) -> String {
+    let millions = facts.num_parameters as f64 / 1e6;
+    let place = facts.dir.display();
+    let kept = if in_place {
+        format!("used where it lies, {place}; tasks need it to stay there")
+    } else {
+        format!("kept in {place}; the file itself is not needed any more")
+    };
+    format!("{} is ready: {millions:.1} M parameters, {kept}", facts.name)
 }
 
 /// `OWNER/NAME` fetches a Hugging Face folder, `OWNER/NAME/FILE.gguf` one file.

@@ -20,6 +20,7 @@ use crate::wiring::{self, DataPorts, PeftExporter};
 pub(crate) fn run(args: &RunArgs, output: &mut Output) -> Result<(), CliError> {
     let task = resolve_task(args)?;
     task.validate()?;
+    task.check_trials()?;
     let model = wiring::find_model(&task.model.0)?;
     let dir = args.workspace.workspace.as_path();
     Workspace::init(dir, &SystemClock)?;

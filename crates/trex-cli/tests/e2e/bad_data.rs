@@ -41,6 +41,8 @@ base_seeds = 2
 finalist_seeds = 0
 "#;
 
+const TOO_FEW: &str = "budget.too_few_trials";
+
 /// So many rows with two labels.
 fn rows(count: usize) -> String {
     let row = |number: usize| format!("the {number} is {},{}\n", ["low", "high"][number % 2], number % 2);
@@ -160,4 +162,16 @@ fn a_mended_task_runs_in_the_same_workspace() {
     program.succeed(&["run", "rows.toml", "--workspace", "w"]);
     let report = program.json(&["report", "--workspace", "w"]);
     assert_eq!((&report["status"], &report["trials"]), (&"finished".into(), &1.into()));
+}
+
+#[test]
+fn a_budget_that_reaches_for_no_variant_is_refused_before_the_baseline() {
+    let program = program();
+    let refusal = program.refused(&["run", "ftbench/mini-3", "--trials", "4", "--workspace", "w"], 3, TOO_FEW);
+    assert!(refusal.message.contains("at least 5") && refusal.hint.contains("--trials"), "{refusal:?}");
+    program.write("rows.toml", ROWS.replacen("rungs = 1", "rungs = 2", 1));
+    let refusal = program.refused(&["run", "rows.toml", "--workspace", "w"], 3, TOO_FEW);
+    assert!(refusal.message.contains("budget.trials is 1") && refusal.message.contains("at least 2"), "{refusal:?}");
+    assert!(!program.path("w").exists(), "nothing is begun");
+    program.succeed(&["run", "rows.toml", "--trials", "2", "--workspace", "w"]);
 }

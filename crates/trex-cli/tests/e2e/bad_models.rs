@@ -81,12 +81,41 @@ fn unknown_models_are_refused_with_a_suggestion() {
     }
 }
 
+fn model_dir(program: &Program) -> String {
+    program.path("model").canonicalize().unwrap().display().to_string()
+}
+
+/// A folder is used where it lies, so it can go missing.
+#[test]
+fn a_doctor_notices_a_model_that_is_gone() {
+    let program = Program::new();
+    copy_of_bundled(&program);
+    program.succeed(&["model", "add", "model", "--name", "mine"]);
+    let finding = |program: &Program| {
+        let findings = program.json(&["doctor"]);
+        findings.as_array().unwrap().iter().find(|finding| finding["what"] == "models").unwrap().clone()
+    };
+    let found = finding(&program);
+    assert_eq!((&found["ok"], &found["detail"], &found["hint"]), (&true.into(), &"bundled, mine".into(), &Value::Null));
+    let dir = model_dir(&program);
+    fs::remove_dir_all(program.path("model")).unwrap();
+    let found = finding(&program);
+    assert_eq!(found["ok"], false);
+    let (detail, hint) = (found["detail"].as_str().unwrap(), found["hint"].as_str().unwrap());
+    assert!(detail.contains("mine cannot be used") && detail.contains(&dir), "{detail}");
+    assert!(hint.contains("trex model add SOURCE --name mine"), "{hint}");
+    assert!(program.succeed(&["doctor"]).stdout.contains("note models: "));
+}
+
 #[test]
 fn an_added_folder_is_listed_under_its_name() {
     let program = Program::new();
     copy_of_bundled(&program);
     let facts = program.json(&["model", "add", "model", "--name", "mine"]);
     assert_eq!((&facts["name"], &facts["license"]), (&"mine".into(), &"mit".into()));
+    assert_eq!((&facts["in_place"], facts["dir"].as_str().unwrap()), (&true.into(), model_dir(&program).as_str()));
+    let text = program.succeed(&["model", "add", "model", "--name", "mine"]).stdout;
+    assert!(text.contains("used where it lies") && text.contains(&model_dir(&program)), "{text}");
     let names = |program: &Program| -> Vec<String> {
         let models = program.json(&["model", "list"]);
         models.as_array().unwrap().iter().map(|model| model["name"].as_str().unwrap().to_owned()).collect()
@@ -102,7 +131,8 @@ fn spoiled_gguf_files_are_refused_and_replace_nothing() {
     let program = Program::new();
     let whole = gguf();
     program.write("mine.gguf", &whole);
-    program.succeed(&["model", "add", "mine.gguf"]);
+    let text = program.succeed(&["model", "add", "mine.gguf"]).stdout;
+    assert!(text.contains("cache/models/mine") && text.contains("not needed any more"), "{text}");
     let before = files_below(&program.path("cache"));
     assert!(before.iter().any(|(path, content)| path.ends_with("models/mine/model.gguf") && *content == whole));
     fs::remove_file(program.path("mine.gguf")).unwrap();

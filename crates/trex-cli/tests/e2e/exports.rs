@@ -44,6 +44,10 @@ fn check_refusals(program: &Program, node: &str) {
     let before = files_below(&program.path("out"));
     program.refused(&["export", node, "--workspace", "w", "--out", "out"], 3, "export.exists");
     assert_eq!(files_below(&program.path("out")), before);
+    let refusal =
+        program.refused(&["export", node, "--workspace", "w", "--out", "tiny.toml/out"], 3, "export.unwritable");
+    assert!(refusal.message.contains("tiny.toml/out") && refusal.hint.contains("--out"), "{refusal:?}");
+    assert!(!refusal.hint.contains("workspace"), "{refusal:?}");
     program.refused(&["export", "s9.e9.z", "--workspace", "w"], 3, "export.nothing");
     program.refused(&["export", "base", "--workspace", "w"], 3, "export.nothing");
 }
@@ -68,6 +72,7 @@ fn an_imported_configuration_is_a_table_of_a_task_file() {
         .write("ax.yml", "micro_batch_size: 2\nlearning_rate: 2e-4\nadapter: lora\nlora_r: 4\nflash_attention: true\n");
     let text = program.succeed(&["config", "import", "ax.yml"]).stdout;
     assert!(text.contains("# warning: flash_attention = true"), "{text}");
+    assert!(text.contains("# assumed, since the file leaves it out: max_steps = 120"), "{text}");
     let (head, _) = crate::program::TINY.split_once("[train]").unwrap();
     program.write("task.toml", format!("{head}\n{text}"));
     let exported = program.json(&["config", "export", "task.toml", "--to", "trl"]);

@@ -41,6 +41,25 @@ fn addresses_are_found_and_versions_are_not() {
 }
 
 #[test]
+fn enzyme_and_ring_numbers_are_no_addresses() {
+    check("an EC 3.1.1.3 (triacylglycerol lipase) inhibitor", &[]);
+    check("EC 1.2.3.4 and ec:1.1.1.1, E.C. 2.7.11.22, EC number 5.99.1.2, EC No. 4.1.1.1, (EC=6.1.1.12)", &[]);
+    check("EC 1.1.1.1, 1.1.1.2, and 2.3.1.48; 3.4.21.1/3.4.21.4", &[]);
+    check("alcohol dehydrogenase (1.1.1.1) and the kinase 2.7.1.1", &[]);
+    check("inhibits 1.1.1.21 [aldehyde reductase] and 3.6.3.10 (H+/K+-exchanging ATPase)", &[]);
+    check("9-thiatricyclo[3.3.1.0(2,4)]nonane, pentacyclo[8.7.2.0(1,11)]docosane", &[]);
+    // Addresses stay addresses, whatever stands near.
+    check("the resolver 1.1.1.1 answers", &[PiiKind::IpAddress]);
+    check("EC2 3.4.5.6 is up, SPEC 3.4.5.6 too", &[PiiKind::IpAddress]);
+    check("EC 203.0.113.77 is no enzyme", &[PiiKind::IpAddress]);
+    check("the lease 3.4.5.6, the database (3.4.5.6), the release: 5.6.7.8", &[PiiKind::IpAddress]);
+    check("1.2.3.4 (office) and 2.3.4.5 [in this phase]", &[PiiKind::IpAddress]);
+    let text = "EC 1.1.1.1 is cut by 4.4.4.4 and EC 2.7.1.1, 203.0.113.9";
+    let found: Vec<&str> = pii_spans(text).into_iter().map(|(_, range)| &text[range]).collect();
+    assert_eq!(found, ["4.4.4.4", "203.0.113.9"]);
+}
+
+#[test]
 fn national_ids_need_their_check_digits() {
     // Examples that the issuing offices and the standards publish.
     check("ssn 078-05-1120", &[PiiKind::NationalId]);

@@ -1,9 +1,9 @@
 //! The profile as one page that needs nothing else: inline style, inline SVG, no script, no address of any network.
-//! Every text that comes from data passes [`escape`].
+//! Every text that comes from data passes [`trex_domain::escape_html`].
 
 use std::fmt::Write as _;
 
-use trex_domain::{DataProfile, LengthBucket};
+use trex_domain::{DataProfile, LengthBucket, escape_html as escape};
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--ink:#1c2126;--soft:#5b6670;--line:#d7dde2;--bar:#2f6f9f;--warn:#b4540a;--page:#fff}
@@ -46,24 +46,6 @@ pub fn profile_html(profile: &DataProfile) -> String {
     samples(profile, &mut page);
     page.push_str("</main>\n</body>\n</html>\n");
     page
-}
-
-/// Text that may stand between tags or inside a quoted attribute. Characters that XML forbids become spaces.
-pub fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            '\n' | '\t' => out.push(character),
-            character if character.is_control() => out.push(' '),
-            character => out.push(character),
-        }
-    }
-    out
 }
 
 fn head(profile: &DataProfile, page: &mut String) {

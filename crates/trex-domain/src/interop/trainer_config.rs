@@ -4,10 +4,13 @@
 //! are read (transformers 5: `warmup_steps` may be a fraction, `eval_strategy`, …). What a file leaves out has the default
 //! of its tool, not ours, because that is what the file means there; those defaults are listed too.
 
+mod values;
+
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::{DomainError, LoraConfig, SchedulerType, TargetModules, TrainConfig, TrainMethod};
+use values::{bad, checkpointing, count, number, plain_case, plain_text, precision, shortened, targets, truth};
 
 /// Whose configuration file it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -34,9 +37,10 @@ pub struct ImportedConfig {
     pub config: TrainConfig,
     /// The base model that the file names.
     pub base_model: Option<String>,
-    /// Keys that were applied, with what they set.
+    /// Keys that were applied, with what they set. No key is applied and warned about as not taken over.
     pub applied: Vec<(String, String)>,
-    /// Settings that the file leaves out and whose default is the tool's: ours and value.
+    /// Settings that the file leaves out, by our names, and the value that was taken: the default of the tool, or ours where
+    /// the tool has none.
     pub assumed: Vec<(String, String)>,
     /// What was not taken over, and why; one line each.
     pub warnings: Vec<String>,
@@ -66,6 +70,11 @@ enum Setting {
     Targets,
     TargetLinear,
     RsLora,
+    Packing,
+    GradientCheckpointing,
+    GroupByLength,
+    NeftuneNoise,
+    Precision,
     Method,
     UsePeft,
     BaseModel,
@@ -119,6 +128,13 @@ const KEYS: &[(&str, Setting)] = &[
     ("lora_target_linear", Setting::TargetLinear),
     ("use_rslora", Setting::RsLora),
     ("peft_use_rslora", Setting::RsLora),
+    ("packing", Setting::Packing),
+    ("sample_packing", Setting::Packing),
+    ("gradient_checkpointing", Setting::GradientCheckpointing),
+    ("use_gradient_checkpointing", Setting::GradientCheckpointing),
+    ("group_by_length", Setting::GroupByLength),
+    ("neftune_noise_alpha", Setting::NeftuneNoise),
+    ("bf16", Setting::Precision),
     ("finetuning_type", Setting::Method),
     ("training_type", Setting::Method),
     ("adapter", Setting::Method),
@@ -135,9 +151,8 @@ const KEYS: &[(&str, Setting)] = &[
     ("use_dora", Setting::Only(&["false"], "DoRA is not implemented")),
     ("optim", Setting::Only(ADAMW, "the optimiser is AdamW in 32 bits")),
     ("optimizer", Setting::Only(ADAMW, "the optimiser is AdamW in 32 bits")),
-    ("bf16", Setting::Only(&["false", "auto"], "training is in 32-bit floats")),
-    ("fp16", Setting::Only(&["false", "auto"], "training is in 32-bit floats")),
-    ("tf32", Setting::Only(&["false", "auto"], "training is in 32-bit floats")),
+    ("fp16", Setting::Only(&["false", "auto"], "training is in 32-bit floats, or with frozen weights in bfloat16")),
+    ("tf32", Setting::Only(&["false", "auto"], "training is in 32-bit floats, or with frozen weights in bfloat16")),
     ("load_in_4bit", NOT_4BIT),
     ("load_in_8bit", NOT_4BIT),
     ("quantization_bit", NOT_4BIT),
@@ -256,6 +271,7 @@ fn defaults(format: TrainerFormat) -> TrainConfig {
         TrainerFormat::LlamaFactory => TrainConfig { max_length: 2048, lora: lora(8, 16, all), ..plain },
         TrainerFormat::Axolotl => TrainConfig {
             lr_scheduler_type: SchedulerType::Cosine,
+            warmup_ratio: 0.03,
             per_device_train_batch_size: 1,
             lora: lora(8, 16, all),
             ..plain
@@ -279,8 +295,10 @@ struct Reader {
     applied: Vec<(String, String)>,
     seen: Vec<Setting>,
     warnings: Vec<String>,
-    warmup_steps: Option<f64>,
-    epochs: Option<f64>,
+    /// The key that says so, and how many or which share.
+    warmup_steps: Option<(String, f64)>,
+    /// The key that says so, and how many.
+    epochs: Option<(String, f64)>,
     method: Option<TrainMethod>,
 }
 
@@ -313,9 +331,10 @@ impl Reader {
             // A setting that is there but empty has its default; minus one step means "by epochs" in transformers.
             Some(setting) if value.is_null() || setting == Setting::MaxSteps && value.as_i64() == Some(-1) => {}
             Some(setting) => {
-                self.set(setting, path, value)?;
-                self.seen.push(setting);
-                self.applied.push((path.to_owned(), shortened(value)));
+                if self.set(setting, path, value)? {
+                    self.seen.push(setting);
+                    self.applied.push((path.to_owned(), shortened(value)));
+                }
             }
         }
         Ok(())
@@ -329,14 +348,21 @@ impl Reader {
         self.warnings.push(format!("{path} = {} is not taken over: nothing here does that{near}", shortened(value)));
     }
 
-    fn set(&mut self, setting: Setting, path: &str, value: &Value) -> Result<(), DomainError> {
+    /// Sets what a key says; `false` where it is only kept for the end, or cannot be taken over.
+    fn set(&mut self, setting: Setting, path: &str, value: &Value) -> Result<bool, DomainError> {
         let config = &mut self.config;
         let lora = &mut config.lora;
         match setting {
             Setting::LearningRate => config.learning_rate = number(path, value)?,
             Setting::WarmupRatio => config.warmup_ratio = number(path, value)?,
-            Setting::WarmupSteps => self.warmup_steps = Some(number(path, value)?),
-            Setting::Epochs => self.epochs = Some(number(path, value)?),
+            Setting::WarmupSteps => {
+                self.warmup_steps = Some((path.to_owned(), number(path, value)?));
+                return Ok(false);
+            }
+            Setting::Epochs => {
+                self.epochs = Some((path.to_owned(), number(path, value)?));
+                return Ok(false);
+            }
             Setting::WeightDecay => config.weight_decay = number(path, value)?,
             Setting::MaxGradNorm => config.max_grad_norm = number(path, value)?,
             Setting::Beta1 => config.adam_beta1 = number(path, value)?,
@@ -357,7 +383,12 @@ impl Reader {
                     lora.target_modules = TargetModules::Keyword("all-linear".to_owned());
                 }
             }
-            Setting::Scheduler => self.set_scheduler(path, value),
+            Setting::Packing => config.packing = truth(path, value)?,
+            Setting::GradientCheckpointing => config.gradient_checkpointing = checkpointing(path, value)?,
+            Setting::GroupByLength => config.group_by_length = truth(path, value)?,
+            Setting::NeftuneNoise => config.neftune_noise_alpha = number(path, value)?,
+            Setting::Precision => config.precision = precision(path, value)?,
+            Setting::Scheduler => return Ok(self.set_scheduler(path, value)),
             Setting::Method => self.method = Some(self.method_of(path, value)?),
             Setting::UsePeft => {
                 let adapters = truth(path, value)?;
@@ -366,16 +397,20 @@ impl Reader {
             Setting::BaseModel => self.base_model = Some(plain_case(value)),
             Setting::Only(..) | Setting::Elsewhere(_) => {}
         }
-        Ok(())
+        Ok(true)
     }
 
-    fn set_scheduler(&mut self, path: &str, value: &Value) {
+    fn set_scheduler(&mut self, path: &str, value: &Value) -> bool {
         match serde_json::from_value::<SchedulerType>(value.clone()) {
-            Ok(kind) => self.config.lr_scheduler_type = kind,
+            Ok(kind) => {
+                self.config.lr_scheduler_type = kind;
+                true
+            }
             Err(_unknown) => {
                 let kept = self.config.lr_scheduler_type;
                 let kept = serde_json::to_value(kept).map_or_else(|_| String::new(), |kept| plain_text(&kept));
                 self.warnings.push(format!("{path} = {} is not available: {kept} is used", shortened(value)));
+                false
             }
         }
     }
@@ -423,21 +458,21 @@ impl Reader {
     }
 
     fn resolve_epochs(&mut self) {
-        if self.seen.contains(&Setting::MaxSteps) {
-            return;
-        }
-        let Some(epochs) = self.epochs else {
-            if self.format != TrainerFormat::Peft {
-                let kept = self.config.max_steps;
+        let kept = self.config.max_steps;
+        let Some((path, epochs)) = self.epochs.take() else {
+            if self.format != TrainerFormat::Peft && !self.seen.contains(&Setting::MaxSteps) {
                 self.warnings.push(format!("the file says nothing of the length of the training; max_steps is {kept}"));
             }
             return;
         };
+        if self.seen.contains(&Setting::MaxSteps) {
+            self.warnings.push(format!("{path} = {epochs} is not taken over: max_steps is there too, and decides"));
+            return;
+        }
         let Some(rows) = self.rows else {
-            let kept = self.config.max_steps;
             self.warnings.push(format!(
-                "{epochs} epochs are not taken over: trials are counted in steps, and the number of rows is not known; \
-                 max_steps stays {kept}"
+                "{path} = {epochs} is not taken over: trials are counted in steps, and the number of rows is not known \
+                 (--rows); max_steps stays {kept}"
             ));
             return;
         };
@@ -446,118 +481,68 @@ impl Reader {
         let steps = steps.max(1.0) as usize;
         self.config.max_steps = steps;
         self.seen.push(Setting::MaxSteps);
-        self.applied.push((format!("{epochs} epochs of {rows} rows"), format!("max_steps = {steps}")));
+        self.applied.push((path, format!("{epochs} epochs of {rows} rows: max_steps = {steps}")));
     }
 
     /// A fraction is a share of all steps (transformers 5), a larger number counts steps.
     fn resolve_warmup(&mut self) {
-        let Some(warmup) = self.warmup_steps else { return };
-        if warmup < 1.0 {
-            // The share given by its own name wins over the 0 that transformers 4 writes beside it.
-            if warmup > 0.0 || !self.seen.contains(&Setting::WarmupRatio) {
-                self.config.warmup_ratio = warmup;
-            }
-        } else if warmup < self.config.max_steps as f64 {
-            self.config.warmup_ratio = warmup / self.config.max_steps as f64;
-        } else {
-            let steps = self.config.max_steps;
-            self.warnings.push(format!("{warmup} warm-up steps are not taken over: a trial has {steps} steps"));
+        let Some((path, warmup)) = self.warmup_steps.take() else { return };
+        let steps = self.config.max_steps;
+        if warmup >= 1.0 && warmup >= steps as f64 {
+            self.warnings.push(format!("{path} = {warmup} is not taken over: a trial has {steps} steps"));
+            return;
         }
+        let share = if warmup < 1.0 { warmup } else { warmup / steps as f64 };
+        // The share given by its own name wins over the 0 that transformers 4 writes beside it.
+        if warmup > 0.0 || !self.seen.contains(&Setting::WarmupRatio) {
+            self.config.warmup_ratio = share;
+        }
+        self.seen.push(Setting::WarmupSteps);
+        self.applied.push((path, format!("{warmup}")));
     }
 
-    /// Settings that the file leaves out and whose value is not our default.
+    /// What the file leaves out, in the order of our configuration.
     fn assumed(&self) -> Vec<(String, String)> {
-        let (found, ours) = (&self.config, TrainConfig::default());
-        let scheduler =
-            |kind: SchedulerType| serde_json::to_value(kind).map_or_else(|_| String::new(), |v| plain_text(&v));
-        let rows = [
-            (Setting::LearningRate, "learning_rate", found.learning_rate.to_string(), ours.learning_rate.to_string()),
-            (
-                Setting::Scheduler,
-                "lr_scheduler_type",
-                scheduler(found.lr_scheduler_type),
-                scheduler(ours.lr_scheduler_type),
-            ),
-            (Setting::WarmupRatio, "warmup_ratio", found.warmup_ratio.to_string(), ours.warmup_ratio.to_string()),
-            (
-                Setting::BatchSize,
-                "per_device_train_batch_size",
-                found.per_device_train_batch_size.to_string(),
-                ours.per_device_train_batch_size.to_string(),
-            ),
-            (Setting::MaxLength, "max_length", found.max_length.to_string(), ours.max_length.to_string()),
-            (Setting::Rank, "lora.r", found.lora.r.to_string(), ours.lora.r.to_string()),
-            (Setting::Alpha, "lora.lora_alpha", found.lora.lora_alpha.to_string(), ours.lora.lora_alpha.to_string()),
+        let config = &self.config;
+        let lora = &config.lora;
+        let word =
+            |value: Result<Value, serde_json::Error>| value.map_or_else(|_| String::new(), |value| plain_text(&value));
+        let mut rows = vec![
+            (Setting::LearningRate, "learning_rate", config.learning_rate.to_string()),
+            (Setting::Scheduler, "lr_scheduler_type", word(serde_json::to_value(config.lr_scheduler_type))),
+            (Setting::WarmupRatio, "warmup_ratio", config.warmup_ratio.to_string()),
+            (Setting::MaxSteps, "max_steps", config.max_steps.to_string()),
+            (Setting::BatchSize, "per_device_train_batch_size", config.per_device_train_batch_size.to_string()),
+            (Setting::Accumulation, "gradient_accumulation_steps", config.gradient_accumulation_steps.to_string()),
+            (Setting::WeightDecay, "weight_decay", config.weight_decay.to_string()),
+            (Setting::MaxGradNorm, "max_grad_norm", config.max_grad_norm.to_string()),
+            (Setting::MaxLength, "max_length", config.max_length.to_string()),
         ];
-        let is_given = |setting: Setting| {
-            self.seen.contains(&setting) || setting == Setting::WarmupRatio && self.warmup_steps.is_some()
-        };
-        let assumed = rows.into_iter().filter(|(setting, _, found, ours)| !is_given(*setting) && found != ours);
-        assumed.map(|(_, name, found, _)| (name.to_owned(), found)).collect()
-    }
-}
-
-fn bad(path: &str, value: &Value, expected: &'static str) -> DomainError {
-    DomainError::BadSetting { key: path.to_owned(), value: shortened(value), expected }
-}
-
-/// A number, also one in quotes: YAML takes `2e-4` for a text.
-fn number(path: &str, value: &Value) -> Result<f64, DomainError> {
-    let number = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok());
-    number.filter(|number: &f64| number.is_finite()).ok_or_else(|| bad(path, value, "a number"))
-}
-
-fn count(path: &str, value: &Value) -> Result<usize, DomainError> {
-    let number = number(path, value)?;
-    if number < 0.0 || number.fract() != 0.0 || number > 1e15 {
-        return Err(bad(path, value, "a whole number of at least 0"));
-    }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked above")]
-    let count = number as usize;
-    Ok(count)
-}
-
-fn truth(path: &str, value: &Value) -> Result<bool, DomainError> {
-    match plain_text(value).as_str() {
-        "true" | "yes" | "on" => Ok(true),
-        "false" | "no" | "off" => Ok(false),
-        _ => Err(bad(path, value, "true or false")),
-    }
-}
-
-/// A list, `all-linear` (`all` in LLaMA-Factory), or names separated by commas.
-fn targets(path: &str, value: &Value) -> Result<TargetModules, DomainError> {
-    let names: Vec<String> = match value {
-        Value::String(word) if matches!(word.as_str(), "all-linear" | "all") => {
-            return Ok(TargetModules::Keyword("all-linear".to_owned()));
+        if config.method == TrainMethod::Lora {
+            rows.extend([
+                (Setting::Rank, "lora.r", lora.r.to_string()),
+                (Setting::Alpha, "lora.lora_alpha", lora.lora_alpha.to_string()),
+                (Setting::Dropout, "lora.lora_dropout", lora.lora_dropout.to_string()),
+                (Setting::Targets, "lora.target_modules", word(serde_json::to_value(&lora.target_modules))),
+            ]);
         }
-        Value::String(list) => list.split(',').map(|name| name.trim().to_owned()).collect(),
-        Value::Array(names) => names.iter().map(plain_case).collect(),
-        _ => return Err(bad(path, value, "a list of names or all-linear")),
-    };
-    if names == ["all"] || names == ["all-linear"] {
-        return Ok(TargetModules::Keyword("all-linear".to_owned()));
+        // The adapter's file has no place for the rest.
+        if self.format == TrainerFormat::Peft {
+            rows.retain(|(_, name, _)| name.starts_with("lora."));
+        }
+        rows.into_iter()
+            .filter(|(setting, ..)| !self.is_given(*setting))
+            .map(|(_, name, value)| (name.to_owned(), value))
+            .collect()
     }
-    Ok(TargetModules::List(names))
-}
 
-/// A value as its text in lower case.
-fn plain_text(value: &Value) -> String {
-    plain_case(value).to_lowercase()
-}
-
-fn plain_case(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-/// A value for a message.
-fn shortened(value: &Value) -> String {
-    const LONGEST: usize = 80;
-    let text = value.to_string();
-    if text.chars().count() <= LONGEST {
-        text
-    } else {
-        format!("{}…", text.chars().take(LONGEST).collect::<String>())
+    fn is_given(&self, setting: Setting) -> bool {
+        let other = match setting {
+            Setting::WarmupRatio => Setting::WarmupSteps,
+            Setting::Targets => Setting::TargetLinear,
+            setting => setting,
+        };
+        self.seen.contains(&setting) || self.seen.contains(&other)
     }
 }
 

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::{SchedulerType, TargetModules, TrainConfig, TrainMethod, TrainerFormat};
+use crate::{Precision, SchedulerType, TargetModules, TrainConfig, TrainMethod, TrainerFormat};
 
 /// The settings of a file for this tool, and what could not be said there, one line each.
 pub fn export_trainer_config(config: &TrainConfig, format: TrainerFormat, base_model: &str) -> (Value, Vec<String>) {
@@ -32,14 +32,18 @@ fn training_arguments(config: &TrainConfig) -> Map<String, Value> {
         "adam_beta1": config.adam_beta1,
         "adam_beta2": config.adam_beta2,
         "adam_epsilon": config.adam_epsilon,
-        "bf16": false,
+        "bf16": config.precision == Precision::Bf16,
         "gradient_accumulation_steps": config.gradient_accumulation_steps,
+        "gradient_checkpointing": config.gradient_checkpointing,
+        "group_by_length": config.group_by_length,
         "label_smoothing_factor": config.label_smoothing_factor,
         "learning_rate": config.learning_rate,
         "lr_scheduler_type": scheduler(config.lr_scheduler_type),
         "max_grad_norm": config.max_grad_norm,
         "max_steps": config.max_steps,
+        "neftune_noise_alpha": config.neftune_noise_alpha,
         "optim": "adamw_torch",
+        "packing": config.packing,
         "per_device_train_batch_size": config.per_device_train_batch_size,
         "weight_decay": config.weight_decay,
     }))
@@ -111,14 +115,18 @@ fn axolotl(config: &TrainConfig, base_model: &str, warnings: &mut Vec<String>) -
         "adam_beta2": config.adam_beta2,
         "adam_epsilon": config.adam_epsilon,
         "base_model": base_model,
-        "bf16": false,
+        "bf16": config.precision == Precision::Bf16,
         "gradient_accumulation_steps": config.gradient_accumulation_steps,
+        "gradient_checkpointing": config.gradient_checkpointing,
+        "group_by_length": config.group_by_length,
         "learning_rate": config.learning_rate,
         "lr_scheduler": scheduler(config.lr_scheduler_type),
         "max_grad_norm": config.max_grad_norm,
         "max_steps": config.max_steps,
         "micro_batch_size": config.per_device_train_batch_size,
+        "neftune_noise_alpha": config.neftune_noise_alpha,
         "optimizer": "adamw_torch",
+        "sample_packing": config.packing,
         "sequence_len": config.max_length,
         "train_on_inputs": false,
         "warmup_ratio": config.warmup_ratio,

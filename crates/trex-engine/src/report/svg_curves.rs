@@ -1,9 +1,8 @@
 //! Line charts of the report as SVG: training curves, best score against cost, base and tuned side by side. Draws what it
 //! is given; smooths and extrapolates nothing.
 
-use trex_domain::{Report, ReportScore, VariantReport};
+use trex_domain::{Report, ReportScore, VariantReport, escape_html as escape};
 
-use super::html::escape;
 use super::text::{put, short_diff, variants, work_secs};
 
 const WIDTH: f64 = 920.0;

@@ -3,9 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use trex_domain::{NodeReport, NodeState, Report, VariantReport};
+use trex_domain::{NodeReport, NodeState, Report, VariantReport, escape_html as escape};
 
-use super::html::escape;
 use super::text::{
     diff_text, effect_text, effect_word, known_score, put, score_interval, short_diff, state_text, state_word,
 };

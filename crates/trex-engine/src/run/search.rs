@@ -32,8 +32,8 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
             let limit = self.state.broken_limit(&self.cheapest_trial()?).unwrap_or(BudgetLimit::Trials);
             let mut events = vec![Event::SearchStopped { reason: StopReason::Budget { limit } }];
             if self.state.trials.is_empty() {
-                let message = "nothing was tried: the trials of the budget do not reach for one variant on all rungs and its repeats on further seeds";
-                events.push(Event::Warned { code: "run.nothing_tried".to_owned(), message: message.to_owned() });
+                let message = format!("nothing was tried: the first trial would break the budget's limit ({limit:?})");
+                events.push(Event::Warned { code: "run.nothing_tried".to_owned(), message: message.to_lowercase() });
             }
             return self.record(events);
         }

@@ -1,6 +1,8 @@
-use trex_domain::{ErrorClass, Event, FailureClass, NodeState, Problem as _, RunState, TrialStatus, Verdict};
-use trex_engine::EngineError;
-use trex_testkit::{Dies, variant_id};
+use trex_domain::{
+    ErrorClass, Event, FailureClass, NodeState, Problem as _, PruneReason, RunState, TrialStatus, Verdict,
+};
+use trex_engine::{EngineError, TreeLook, tree_text};
+use trex_testkit::{Dies, START, run_id, stored, variant_id};
 
 use crate::fakes::{DIVERGES, Fate, Surface};
 use crate::researcher::{FakeResearcher, plan, rates};
@@ -74,7 +76,11 @@ fn check_given_up(mut world: World, num_trainings: usize) {
     assert_eq!(world.trainings()[UNLUCKY], num_trainings);
     assert_eq!(state.trials[&(variant.clone(), 0, 0)].status, TrialStatus::Failed);
     let record = &state.variants[&variant];
-    assert_eq!(record.state, NodeState::Pruned);
+    assert_eq!(record.state, NodeState::Failed, "a failure is not shown as something that was merely worse");
+    let pruned = |event: &Event| matches!(event, Event::VariantPruned { variant: id, .. } if *id == variant);
+    assert!(!world.events().iter().any(pruned));
+    let drawn = tree_text(&state, TreeLook { width: 200, colour: false, at_work: true });
+    assert!(drawn.contains("! s1.e1.c failed"), "{drawn}");
     assert!(record.note.as_deref().is_some_and(|note| note.contains("in a fake")), "{:?}", record.note);
     assert!(state.verdict.is_some() && state.incumbent != Some(variant));
     let failed = |event: &&Event| matches!(event, Event::TrialFailed { .. });
@@ -103,6 +109,21 @@ fn a_variant_that_diverges_is_not_tried_again() {
     let mut world = self::world();
     world.executor.fate = fate(UNLUCKY, FailureClass::Config, usize::MAX);
     check_given_up(world, 1);
+}
+
+/// Older versions recorded that what had failed was pruned; such a run is shown, and goes on, as one of today.
+#[test]
+fn a_failure_that_an_older_version_pruned_is_a_failure() {
+    let mut world = world();
+    world.researcher.0[0].batches = vec![rates(&[3e-4, 6e-4, DIVERGES])];
+    let state = world.start().unwrap();
+    let mut events = world.events();
+    let at = events.iter().position(|event| matches!(event, Event::TrialFailed { .. })).unwrap();
+    let variant = variant_id("s1.e1.c");
+    events.insert(at + 1, Event::VariantPruned { variant: variant.clone(), reason: PruneReason::Failed });
+    let folded = RunState::from_events(&stored(run_id(1), START, events)).unwrap();
+    assert_eq!(settled(&folded), settled(&state));
+    assert_eq!(folded.variants[&variant].state, NodeState::Failed);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 use std::collections::BTreeSet;
 
-use trex_domain::{EvalJob, Event, Job, NodeState, Phase, Problem as _, RunState, StopReason, StrategyKind, Verdict};
+use trex_domain::{
+    ErrorClass, EvalJob, Event, Job, NodeState, Phase, Problem as _, RunState, StopReason, StrategyKind, Verdict,
+};
 use trex_engine::EngineError;
 use trex_testkit::{hash, run_id, variant_id};
 
@@ -141,12 +143,31 @@ fn check_budget(world: &mut World, trials: usize, rungs: usize, finalist_seeds: 
 fn no_budget_is_ever_exceeded() {
     let mut world = World::new(STRONG);
     let mut most = 0;
-    for trials in 3..=20 {
-        for (rungs, finalist_seeds) in [(1, 1), (2, 1), (3, 1), (2, 3), (2, 0)] {
+    for (rungs, finalist_seeds) in [(1, 1), (2, 1), (3, 1), (2, 3), (2, 0)] {
+        for trials in rungs + 2 * finalist_seeds..=20 {
             most = most.max(check_budget(&mut world, trials, rungs, finalist_seeds).trials.len());
         }
     }
     assert_eq!(most, 20, "the largest budget is used up by some run");
+}
+
+/// The smallest budget that is taken tries something; one trial less is refused before anything is done.
+#[test]
+fn a_budget_that_reaches_for_no_variant_is_refused_at_once() {
+    let mut world = World::new(STRONG);
+    for (rungs, finalist_seeds, needed) in [(1, 0, 1), (1, 1, 3), (3, 1, 5), (2, 3, 8)] {
+        let state = check_budget(&mut world, needed, rungs, finalist_seeds);
+        assert!(state.trials.len() >= rungs, "{rungs} rungs: {}", state.trials.len());
+        if needed == 1 {
+            continue;
+        }
+        world.begin_anew();
+        world.task.budget.trials = needed - 1;
+        let err = world.start().unwrap_err();
+        assert_eq!((err.code(), err.class()), ("budget.too_few_trials", ErrorClass::Permanent));
+        assert!(err.to_string().contains(&format!("at least {needed}")) && err.hint().is_some(), "{err}");
+        assert!(world.events().is_empty() && world.executor.jobs.borrow().is_empty());
+    }
 }
 
 #[test]

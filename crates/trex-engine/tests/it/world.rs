@@ -132,7 +132,7 @@ pub(crate) fn task() -> TaskSpec {
 /// The state without what an interruption may change: counts of resumes and attempts, costs and times.
 pub(crate) fn settled(state: &RunState) -> RunState {
     let mut state = state.clone();
-    (state.seq, state.resumed, state.cost) = (0, 0, Cost::default());
+    (state.seq, state.resumed, state.cost, state.base_cost) = (0, 0, Cost::default(), Cost::default());
     (state.started, state.updated) = (Millis(0), Millis(0));
     for variant in state.variants.values_mut() {
         variant.cost = Cost::default();

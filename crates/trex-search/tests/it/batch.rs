@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 use trex_domain::{
-    Metric, NodeId, NodeState, PruneReason, RunState, Score, SearchSettings, StopReason, StrategyKind, VariantId,
+    Metric, NodeId, NodeState, PruneReason, RunState, Score, SearchSettings, StopReason, StrategyKind, TrialStatus,
+    VariantId,
 };
 use trex_search::{BatchStep, rank, should_stop, tree_view};
 
@@ -46,7 +47,7 @@ fn brief(step: &BatchStep) -> String {
         BatchStep::Prune { variant, reason: PruneReason::Halving { place, of } } => {
             format!("prune {} {place}/{of}", letter(variant))
         }
-        BatchStep::Prune { variant, .. } => format!("drop {}", letter(variant)),
+        BatchStep::Prune { variant, reason } => format!("drop {}: {reason:?}", letter(variant)),
         BatchStep::ScoreSelect { variant } => format!("select {}", letter(variant)),
         BatchStep::Finished { winner } => format!("winner {:?}", winner.as_ref().map(letter)),
     }
@@ -168,8 +169,11 @@ proptest! {
         }
         for id in &record.variants {
             let variant = &state.variants[id];
-            let expected = [NodeState::Rejected, NodeState::Cached, NodeState::Pruned, NodeState::Evaluated];
+            let expected =
+                [NodeState::Rejected, NodeState::Cached, NodeState::Pruned, NodeState::Evaluated, NodeState::Failed];
             prop_assert!(expected.contains(&variant.state), "{:?}", variant.state);
+            let has_failed = state.trials.iter().any(|(key, trial)| key.0 == *id && trial.status == TrialStatus::Failed);
+            prop_assert_eq!(variant.state == NodeState::Failed, has_failed);
             if variant.duplicate_of.is_some() {
                 prop_assert!(state.trials.keys().all(|key| key.0 != *id), "a duplicate was run");
             }

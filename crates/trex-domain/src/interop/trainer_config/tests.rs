@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::export_trainer_config;
+use crate::{Precision, export_trainer_config};
 
 #[track_caller]
 fn read(file: &Value) -> ImportedConfig {
@@ -34,10 +34,62 @@ fn an_axolotl_file_is_understood() {
     assert_eq!((config.per_device_train_batch_size, config.gradient_accumulation_steps), (2, 4));
     assert!((config.learning_rate - 2e-4).abs() < 1e-12 && (config.warmup_ratio - 0.05).abs() < 1e-12);
     assert_eq!(config.lora.target_modules, TargetModules::Keyword("all-linear".to_owned()));
-    for part in ["sample_packing = true", "optimizer = \"adamw_bnb_8bit\"", "load_in_4bit", "qlora", "datasets"] {
+    assert!(config.packing);
+    for part in ["optimizer = \"adamw_bnb_8bit\"", "load_in_4bit", "qlora", "datasets"] {
         check_warned(&file, part);
     }
-    assert!(!found.warnings.iter().any(|warning| warning.starts_with("bf16")));
+    let silent = |key: &str| !found.warnings.iter().any(|warning| warning.starts_with(key));
+    assert!(silent("bf16") && silent("sample_packing"), "{:?}", found.warnings);
+    assert_consistent(&found);
+}
+
+/// What is warned about as not taken over was not applied, and what was applied is not assumed.
+#[track_caller]
+fn assert_consistent(found: &ImportedConfig) {
+    for (key, _) in &found.applied {
+        let refused = format!("{key} = ");
+        let warns = |warning: &String| warning.starts_with(&refused) && warning.contains("not taken over");
+        assert!(!found.warnings.iter().any(warns), "{key} is applied and refused: {:?}", found.warnings);
+        assert!(found.assumed.iter().all(|(assumed, _)| assumed != key), "{key} is applied and assumed");
+    }
+}
+
+#[test]
+fn what_a_file_leaves_out_is_told_with_the_value_that_was_taken() {
+    let file = json!({
+        "base_model": "m", "adapter": "lora", "lora_r": 32, "lora_target_linear": true, "micro_batch_size": 2,
+        "learning_rate": 2e-4, "num_epochs": 3, "sample_packing": true, "gradient_checkpointing": "unsloth",
+        "warmup_steps": 500, "lr_scheduler": "rex",
+    });
+    let found = read(&file);
+    assert_consistent(&found);
+    let assumed: std::collections::BTreeMap<_, _> = found.assumed.iter().cloned().collect();
+    let expected = [
+        ("gradient_accumulation_steps", "1"),
+        ("lora.lora_alpha", "16"),
+        ("lora.lora_dropout", "0"),
+        ("lr_scheduler_type", "cosine"),
+        ("max_grad_norm", "1"),
+        ("max_length", "512"),
+        ("max_steps", "120"),
+        ("warmup_ratio", "0.03"),
+        ("weight_decay", "0"),
+    ];
+    assert_eq!(assumed.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect::<Vec<_>>(), expected);
+    for part in ["num_epochs = 3 is not taken over", "warmup_steps = 500 is not taken over", "lr_scheduler = "] {
+        check_warned(&file, part);
+    }
+    assert!(found.config.packing && found.config.gradient_checkpointing);
+
+    let with_rows = import_trainer_config(&file, None, Some(200)).unwrap();
+    assert_consistent(&with_rows);
+    assert!(with_rows.applied.contains(&("num_epochs".to_owned(), "3 epochs of 200 rows: max_steps = 300".to_owned())));
+    assert!(with_rows.assumed.iter().all(|(name, _)| name != "max_steps"), "{:?}", with_rows.assumed);
+    let both = json!({"micro_batch_size": 2, "learning_rate": 1e-4, "num_epochs": 3, "max_steps": 50, "bf16": true});
+    let found = import_trainer_config(&both, None, Some(200)).unwrap();
+    assert_consistent(&found);
+    assert_eq!((found.config.max_steps, found.config.precision), (50, Precision::Bf16));
+    check_warned(&both, "num_epochs = 3 is not taken over");
 }
 
 #[test]
@@ -54,7 +106,7 @@ fn a_llama_factory_file_is_understood() {
     assert_eq!(found.config.lora.target_modules, TargetModules::List(vec!["q_proj".into(), "v_proj".into()]));
     assert!((found.config.learning_rate - 5e-5).abs() < 1e-12);
     assert!(found.assumed.contains(&("learning_rate".to_owned(), "0.00005".to_owned())), "{:?}", found.assumed);
-    check_warned(&file, "3 epochs");
+    check_warned(&file, "num_train_epochs = 3 is not taken over");
 }
 
 #[test]
@@ -105,7 +157,10 @@ fn wrong_values_are_errors_with_their_key() {
 fn configs() -> impl Strategy<Value = TrainConfig> {
     let lora = (1usize..64, 1usize..128, 0.0f64..0.9, proptest::bool::ANY, 0usize..3);
     let numbers = (1e-6f64..0.1, 0.0f64..0.9, 1usize..500, 1usize..32, 1usize..16, 0.0f64..0.5, 8usize..4096);
-    (lora, numbers, 0usize..5).prop_map(|((r, lora_alpha, lora_dropout, use_rslora, targets), numbers, scheduler)| {
+    let switches = (proptest::bool::ANY, proptest::bool::ANY, proptest::bool::ANY, 0usize..2);
+    (lora, numbers, 0usize..5, switches).prop_map(|(lora, numbers, scheduler, switches)| {
+        let (r, lora_alpha, lora_dropout, use_rslora, targets) = lora;
+        let (packing, gradient_checkpointing, group_by_length, precision) = switches;
         let (learning_rate, warmup_ratio, max_steps, batch, accumulation, weight_decay, max_length) = numbers;
         let target_modules = match targets {
             0 => TargetModules::Keyword("all-linear".to_owned()),
@@ -129,6 +184,11 @@ fn configs() -> impl Strategy<Value = TrainConfig> {
             weight_decay,
             max_length,
             lr_scheduler_type: schedulers[scheduler],
+            packing,
+            gradient_checkpointing,
+            group_by_length,
+            precision: [Precision::F32, Precision::Bf16][precision],
+            neftune_noise_alpha: if packing { 5.0 } else { 0.0 },
             ..TrainConfig::default()
         }
     })
