@@ -133,6 +133,12 @@ pub(crate) enum CommandError {
     /// No folder for models and caches can be found.
     #[error("no cache folder: neither TREX_CACHE, XDG_CACHE_HOME nor HOME is set")]
     NoCacheFolder,
+    /// A worker program that is not there.
+    #[error("TREX_WORKER names {}, which is no file", path.display())]
+    NoWorker {
+        /// The path.
+        path: PathBuf,
+    },
     /// A folder that an export would have to mix with.
     #[error("{} is there and not empty", path.display())]
     OutputExists {
@@ -187,6 +193,7 @@ impl Problem for CommandError {
             Self::NothingTrained { .. } => "data.nothing_trained",
             Self::UnknownFormat { .. } => "data.unknown_format",
             Self::NoCacheFolder => "cli.no_cache_folder",
+            Self::NoWorker { .. } => "worker.missing",
             Self::OutputExists { .. } => "export.exists",
             Self::OtherAdapterShape { .. } => "adapter.other_shape",
             Self::BadJson { .. } | Self::BadYaml { .. } => "config.unreadable",
@@ -225,6 +232,7 @@ impl Problem for CommandError {
                 "known are messages, prompt-completion, preference, sharegpt, csv, parquet, hf",
             ),
             Self::NoCacheFolder => "set TREX_CACHE to a folder that you may write to".to_owned(),
+            Self::NoWorker { .. } => "give the path of a build of trex, or unset TREX_WORKER".to_owned(),
             Self::OutputExists { .. } => "give a folder that is absent or empty with --out".to_owned(),
             Self::OtherAdapterShape { .. } => {
                 "leave r, lora_alpha, target_modules and use_rslora out: they are the adapter's".to_owned()

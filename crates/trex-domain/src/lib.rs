@@ -6,9 +6,11 @@
 
 mod config;
 mod cost;
+mod device;
 mod error;
 mod event;
 mod example;
+mod hardware;
 mod hash;
 mod ids;
 mod interop;
@@ -30,9 +32,11 @@ mod transition;
 
 pub use config::{LoraConfig, Precision, TargetModules, TrainConfig, TrainMethod, TrainObjective};
 pub use cost::{Budget, BudgetLimit, Cost};
+pub use device::DeviceChoice;
 pub use error::{DomainError, ErrorClass, Problem};
 pub use event::{CandidateNumbers, Comparison, Event, Phase, PruneReason, StopReason, StoredEvent, Verdict};
 pub use example::{Example, Message, Origin, Role};
+pub use hardware::{Hardware, Nvidia, NvidiaCard, Processor};
 pub use hash::{ContentHash, canonical_json};
 pub use ids::{NodeId, RunId, VariantId};
 pub use interop::{ImportedConfig, ModelCard, TrainerFormat, export_trainer_config, import_trainer_config};

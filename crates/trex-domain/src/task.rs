@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Budget, ContentHash, DomainError, Metric, TrainConfig, TrainMethod};
+use crate::{Budget, ContentHash, DeviceChoice, DomainError, Metric, TrainConfig, TrainMethod};
 
 /// Whether the answer space is closed or open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -180,6 +180,9 @@ pub struct TaskSpec {
     pub budget: Budget,
     /// Exploration.
     pub search: SearchSettings,
+    /// What jobs are computed on.
+    #[serde(default, skip_serializing_if = "DeviceChoice::is_auto")]
+    pub device: DeviceChoice,
 }
 
 impl TaskSpec {
