@@ -102,9 +102,7 @@ fn dispatch(task: Task) -> anyhow::Result<()> {
         }
         Task::Interop { python } => steps::run("interop", |steps| interop::interop(&project, steps, python)),
         Task::CheckCuda => steps::run("check-cuda", |steps| check_cuda::check_cuda(&project, steps)),
-        Task::GpuSuite { device } => {
-            steps::run("gpu-suite", |steps| gpu_suite::gpu_suite(&project, steps, &device))
-        }
+        Task::GpuSuite { device } => steps::run("gpu-suite", |steps| gpu_suite::gpu_suite(&project, steps, &device)),
         Task::Bench { benchmark } => steps::run("bench", |steps| bench::bench(&project, steps, &benchmark)),
     }
 }

@@ -86,8 +86,9 @@ mod tests {
         }
     }
 
+    /// Whether this program was built with CUDA, whether the other lies beside it, whether the machine has a card.
     #[track_caller]
-    fn check(choice: &str, cuda: bool, is_beside: bool, has_card: bool, expected: &Path) {
+    fn check(choice: &str, [cuda, is_beside, has_card]: [bool; 3], expected: &Path) {
         let found = choose(&Circumstances {
             choice: choice.parse().unwrap(),
             named: None,
@@ -102,15 +103,15 @@ mod tests {
     #[test]
     fn the_build_for_cards_is_taken_where_it_is_there_and_helps() {
         let this = Path::new(HERE);
-        check("auto", false, true, true, &beside());
-        check("auto", false, true, false, this);
-        check("auto", false, false, true, this);
-        check("auto", true, true, true, this);
-        check("cpu", false, true, true, this);
-        check("metal", false, true, true, this);
+        check("auto", [false, true, true], &beside());
+        check("auto", [false, true, false], this);
+        check("auto", [false, false, true], this);
+        check("auto", [true, true, true], this);
+        check("cpu", [false, true, true], this);
+        check("metal", [false, true, true], this);
         // Who asks for a card gets the program that says what is wrong with it.
-        check("cuda:1", false, true, false, &beside());
-        check("cuda", false, false, true, this);
+        check("cuda:1", [false, true, false], &beside());
+        check("cuda", [false, false, true], this);
     }
 
     #[test]

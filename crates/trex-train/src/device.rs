@@ -129,7 +129,7 @@ impl DeviceFault {
 }
 
 /// A device that a job will be computed on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlannedDevice {
     /// The processor.
     Cpu,
