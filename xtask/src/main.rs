@@ -4,9 +4,11 @@
 //! ours: the application is driven through its binary, as a person would.
 
 mod bench;
+mod check_cuda;
 mod checks;
 mod command;
 mod demo;
+mod gpu_suite;
 mod interop;
 mod outcome;
 mod project;
@@ -61,6 +63,14 @@ enum Task {
         #[arg(long, value_name = "FILE")]
         python: Option<PathBuf>,
     },
+    /// Type-checks the build for NVIDIA cards with a CUDA compiler out of Python wheels; needs no card
+    CheckCuda,
+    /// Runs the tests of numbers on a device and makes a table of how far they are off
+    GpuSuite {
+        /// cuda, cuda:N, metal, or cpu for the same code on the processor
+        #[arg(long, default_value = "cuda")]
+        device: String,
+    },
     /// Measures and writes target/bench
     Bench {
         #[command(subcommand)]
@@ -91,6 +101,8 @@ fn dispatch(task: Task) -> anyhow::Result<()> {
             steps::run("make-model", |steps| demo::make_model(&project, steps, &arguments))
         }
         Task::Interop { python } => steps::run("interop", |steps| interop::interop(&project, steps, python)),
+        Task::CheckCuda => steps::run("check-cuda", |steps| check_cuda::check_cuda(&project, steps)),
+        Task::GpuSuite { device } => steps::run("gpu-suite", |steps| gpu_suite::gpu_suite(&project, steps, &device)),
         Task::Bench { benchmark } => steps::run("bench", |steps| bench::bench(&project, steps, &benchmark)),
     }
 }

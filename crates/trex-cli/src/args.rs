@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use trex_domain::TrainObjective;
+use trex_domain::{DeviceChoice, TrainObjective};
 
 use crate::args::export::{BaseGgufArgs, ConfigArgs, EXPORT_HELP, ExportArgs, ProbeArgs};
 
@@ -200,6 +200,9 @@ pub(crate) struct MachineArgs {
     /// Threads of a worker; all processors where absent.
     #[arg(long)]
     pub(crate) threads: Option<usize>,
+    /// auto, cpu, cuda, cuda:N or metal, instead of the task's; the fastest that can be had where neither says.
+    #[arg(long, env = "TREX_DEVICE")]
+    pub(crate) device: Option<DeviceChoice>,
     /// Refuse to start with fewer free bytes on the workspace's disk.
     #[arg(long, default_value_t = 256 << 20)]
     pub(crate) reserve_bytes: u64,
@@ -449,6 +452,9 @@ pub(crate) struct RecipeRunArgs {
 pub(crate) struct DoctorArgs {
     #[command(flatten)]
     pub(crate) workspace: WorkspaceArgs,
+    /// Device that jobs would ask for.
+    #[arg(long, env = "TREX_DEVICE")]
+    pub(crate) device: Option<DeviceChoice>,
 }
 
 #[derive(Debug, Args)]

@@ -152,6 +152,12 @@ pub(crate) enum CommandError {
         /// The form.
         form: &'static str,
     },
+    /// A worker program that is not there.
+    #[error("TREX_WORKER names {}, which is no file", path.display())]
+    NoWorker {
+        /// The path.
+        path: PathBuf,
+    },
     /// A folder that an export would have to mix with.
     #[error("{} is there and not empty", path.display())]
     OutputExists {
@@ -214,6 +220,7 @@ impl Problem for CommandError {
             Self::NothingTrained { .. } => "data.nothing_trained",
             Self::UnknownFormat { .. } => "data.unknown_format",
             Self::NoCacheFolder => "cli.no_cache_folder",
+            Self::NoWorker { .. } => "worker.missing",
             Self::OutputExists { .. } => "export.exists",
             Self::NoAdapter { .. } => "export.no_adapter",
             Self::OutputUnwritable { .. } => "export.unwritable",
@@ -255,6 +262,7 @@ impl Problem for CommandError {
             ),
             Self::NoCacheFolder => "set TREX_CACHE to a folder that you may write to".to_owned(),
             Self::NoAdapter { .. } => "use --format merged or --format gguf, which hold all weights".to_owned(),
+            Self::NoWorker { .. } => "give the path of a build of trex, or unset TREX_WORKER".to_owned(),
             Self::OutputExists { .. } => "give a folder that is absent or empty with --out".to_owned(),
             Self::OutputUnwritable { .. } => {
                 "give a folder with --out that can be made, below one that you may write to".to_owned()

@@ -9,6 +9,7 @@ mod observer;
 mod output;
 mod system;
 mod wiring;
+mod worker_program;
 
 use std::process::ExitCode;
 

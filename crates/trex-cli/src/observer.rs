@@ -21,11 +21,13 @@ pub(crate) struct LiveObserver<'a> {
     last_progress: Option<Instant>,
     last_tree: String,
     status_shown: bool,
+    /// Devices that were spoken of.
+    devices: Vec<String>,
 }
 
 impl<'a> LiveObserver<'a> {
     pub(crate) fn new(output: &'a mut Output) -> Self {
-        Self { output, last_progress: None, last_tree: String::new(), status_shown: false }
+        Self { output, last_progress: None, last_tree: String::new(), status_shown: false, devices: Vec::new() }
     }
 
     /// Prints a line, in place of the status line where one is shown.
@@ -33,6 +35,22 @@ impl<'a> LiveObserver<'a> {
         const UP_AND_CLEAR: &str = "\x1b[1A\x1b[2K";
         let before = if std::mem::take(&mut self.status_shown) { UP_AND_CLEAR } else { "" };
         self.output.line(&format!("{before}{text}")).ok();
+    }
+
+    /// Says once what every worker of a run says: what is computed on, where that is not as one would think.
+    fn show_device(&mut self, device: &str, why: &str, card_unused: bool) {
+        let is_news = device != "cpu" || card_unused;
+        if !is_news || self.devices.iter().any(|known| known == device) {
+            return;
+        }
+        self.devices.push(device.to_owned());
+        if self.output.is_json() {
+            let line = json!({"type": "device", "device": device, "why": why, "card_unused": card_unused});
+            self.output.line(&line.to_string()).ok();
+            return;
+        }
+        let note = if card_unused { "a graphics card is left unused: " } else { "" };
+        self.say(&format!("  computing on {device}: {note}{why}"));
     }
 
     fn show_tree(&mut self, state: &RunState) {
@@ -94,6 +112,7 @@ impl LiveObserver<'_> {
                 self.status_shown = redraws;
             }
             WorkerEvent::Warning { message } if !self.output.is_json() => self.say(&format!("  warning: {message}")),
+            WorkerEvent::Device { device, why, card_unused } => self.show_device(device, why, *card_unused),
             _ => {}
         }
     }

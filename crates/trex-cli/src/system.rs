@@ -40,6 +40,11 @@ pub(crate) fn cache_dir() -> Result<PathBuf, CliError> {
     dir.ok_or_else(|| CommandError::NoCacheFolder.into())
 }
 
+/// The program that `TREX_WORKER` names for running jobs.
+pub(crate) fn named_worker() -> Option<PathBuf> {
+    std::env::var_os("TREX_WORKER").filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
 /// Set when the person presses Ctrl-C or the system asks the process to end.
 static STOP: AtomicBool = AtomicBool::new(false);
 

@@ -5,16 +5,20 @@ use std::path::{Path, PathBuf};
 
 use trex_data::{DataError, DataService};
 use trex_domain::{
-    ContentHash, DataPort, DataSource, ErrorClass, ExportRequest, Exporter, ImportRequest, ImportedData, ModelCard,
-    ModelFacts, PreparedData, PreparedRequest, Problem, SplitSource,
+    ContentHash, DataPort, DataSource, DeviceChoice, ErrorClass, ExportRequest, Exporter, ImportRequest, ImportedData,
+    ModelCard, ModelFacts, Precision, PreparedData, PreparedRequest, Problem, SplitSource, TaskSpec,
 };
 use trex_engine::{RunSettings, WorkerProcesses};
 use trex_ftbench::{FtBenchError, mini_task};
-use trex_train::{ExportForm, ExportSource, FloatType, MAX_SHARD_BYTES, ModelRegistry, export_model, model_facts};
+use trex_train::{
+    DeviceBuild, ExportForm, ExportSource, FloatType, MAX_SHARD_BYTES, ModelRegistry, ThisMachine, TrainError,
+    export_model, inspect_hardware, model_facts, plan_device,
+};
 
 use crate::args::MachineArgs;
 use crate::error::{CliError, CommandError};
 use crate::system;
+use crate::worker_program::{self, Circumstances, WorkerProgram};
 
 /// The name of the model that comes with the program.
 pub(crate) const BUNDLED: &str = "bundled";
@@ -236,14 +240,34 @@ pub(crate) fn run_settings(workspace: &Path, model: ModelFacts, machine: &Machin
         workspace: workspace.to_owned(),
         model,
         threads: machine.threads.unwrap_or_else(system::num_processors),
+        device: machine.device,
         machine_bytes: system::machine_bytes(),
         checkpoint_every: CHECKPOINT_EVERY,
         final_openings_before: 0,
     }
 }
 
-/// Workers are this program, started again.
-pub(crate) fn workers(threads: usize) -> Result<WorkerProcesses, CliError> {
-    let program = std::env::current_exe().map_err(|err| trex_fs::FsError::io("find", "this program", err))?;
-    Ok(WorkerProcesses { program, args: vec!["worker".to_owned()], threads })
+/// Workers are this program, started again, or a build for cards.
+pub(crate) fn workers(settings: &RunSettings, task: &TaskSpec) -> Result<WorkerProcesses, CliError> {
+    let program = worker_program(settings.device.unwrap_or(task.device), task.train.precision)?.path;
+    Ok(WorkerProcesses { program, args: vec!["worker".to_owned()], threads: settings.threads })
+}
+
+/// The program that runs jobs for a device; an error where it is this one, and this one cannot have the device.
+pub(crate) fn worker_program(choice: DeviceChoice, precision: Precision) -> Result<WorkerProgram, CliError> {
+    let this = std::env::current_exe().map_err(|err| trex_fs::FsError::io("find", "this program", err))?;
+    let program = worker_program::choose(&Circumstances {
+        choice,
+        named: system::named_worker(),
+        this: &this,
+        build: DeviceBuild::THIS,
+        is_file: &Path::is_file,
+        hardware: &|| inspect_hardware(&ThisMachine),
+    })?;
+    let may_fail = !matches!(choice, DeviceChoice::Auto | DeviceChoice::Cpu);
+    if may_fail && program.path == this {
+        let plan = plan_device(choice, DeviceBuild::THIS, &inspect_hardware(&ThisMachine), precision);
+        plan.map_err(|fault| TrainError::Device { choice, fault })?;
+    }
+    Ok(program)
 }

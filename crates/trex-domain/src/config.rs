@@ -68,6 +68,9 @@ pub enum Precision {
     F32,
     /// Frozen weights, and what is multiplied with them, in bfloat16; sums, adapters and all else in 32-bit floats.
     Bf16,
+    /// The same in half precision, for cards without bfloat16. The processor rounds the weights to it and multiplies in
+    /// 32-bit floats.
+    F16,
 }
 
 /// The linear layers that get an adapter.

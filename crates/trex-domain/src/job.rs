@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{ContentHash, Cost, GenerationConfig, Metric, Precision, TrainConfig};
+use crate::{ContentHash, Cost, DeviceChoice, GenerationConfig, Metric, Precision, TrainConfig};
 
 /// What a worker process is asked to do; written to its standard input as one line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,6 +49,9 @@ pub struct TrainJob {
     /// Which implementation computes the steps.
     #[serde(default)]
     pub backend: Backend,
+    /// What they are computed on.
+    #[serde(default, skip_serializing_if = "DeviceChoice::is_auto")]
+    pub device: DeviceChoice,
     /// Rows whose loss is computed every `eval_steps` steps, for early stopping: one [`crate::Example`] per line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dev: Option<PathBuf>,
@@ -113,6 +116,9 @@ pub struct EvalJob {
     /// Which implementation computes the scores.
     #[serde(default)]
     pub backend: Backend,
+    /// What they are computed on.
+    #[serde(default, skip_serializing_if = "DeviceChoice::is_auto")]
+    pub device: DeviceChoice,
     /// Number format of the frozen weights.
     #[serde(default)]
     pub precision: Precision,
@@ -230,6 +236,16 @@ impl Job {
 pub enum WorkerEvent {
     /// The process is alive. Sent every two seconds by a thread of its own.
     Heartbeat,
+    /// What the job is computed on; said once, before anything is computed.
+    Device {
+        /// The device, such as `cpu` or `cuda:0 NVIDIA L4`.
+        device: String,
+        /// Why this one.
+        why: String,
+        /// Whether the machine has a graphics card that is left unused.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        card_unused: bool,
+    },
     /// How far the job is.
     Progress {
         /// What it is doing, such as `train`.

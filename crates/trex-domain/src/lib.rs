@@ -6,10 +6,12 @@
 
 mod config;
 mod cost;
+mod device;
 mod error;
 mod event;
 mod example;
 mod generation;
+mod hardware;
 mod hash;
 mod ids;
 mod interop;
@@ -32,10 +34,12 @@ mod transition;
 
 pub use config::{LoraConfig, Precision, TargetModules, TrainConfig, TrainMethod, TrainObjective};
 pub use cost::{Budget, BudgetLimit, Cost};
+pub use device::DeviceChoice;
 pub use error::{DomainError, ErrorClass, Problem};
 pub use event::{CandidateNumbers, Comparison, Event, Phase, PruneReason, StopReason, StoredEvent, Verdict};
 pub use example::{Example, Message, Origin, Role};
 pub use generation::GenerationConfig;
+pub use hardware::{Hardware, Nvidia, NvidiaCard, Processor};
 pub use hash::{ContentHash, canonical_json};
 pub use ids::{NodeId, RunId, VariantId};
 pub use interop::{ImportedConfig, ModelCard, TrainerFormat, export_trainer_config, import_trainer_config};

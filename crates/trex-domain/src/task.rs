@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Budget, ContentHash, DomainError, EvalMode, GenerationConfig, Metric, TrainConfig, TrainMethod};
+use crate::{
+    Budget, ContentHash, DeviceChoice, DomainError, EvalMode, GenerationConfig, Metric, TrainConfig, TrainMethod,
+};
 
 /// What a row holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,6 +238,9 @@ pub struct TaskSpec {
     pub budget: Budget,
     /// Exploration.
     pub search: SearchSettings,
+    /// What jobs are computed on.
+    #[serde(default, skip_serializing_if = "DeviceChoice::is_auto")]
+    pub device: DeviceChoice,
 }
 
 impl TaskSpec {

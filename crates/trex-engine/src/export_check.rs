@@ -169,6 +169,7 @@ pub(crate) fn select_job(state: &RunState, settings: &RunSettings, weights: &Wei
         blobs_dir: blobs.root().to_owned(),
         threads: settings.threads,
         backend: trex_domain::Backend::Auto,
+        device: settings.device_for(task),
         precision: task.train.precision,
     })
 }

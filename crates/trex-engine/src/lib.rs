@@ -17,7 +17,7 @@ pub use error::{EngineError, PortError};
 pub use export_check::{ExportCheck, ExportPrecision, ExportTolerance, Weights, score_on_select, trained_weights};
 pub use live::{BudgetUse, TreeLook, progress_line, tree_text};
 pub use report::{
-    REPORT_SCHEMA, build_report, mark_interrupted, report_html, report_markdown, report_schema, why_best,
+    REPORT_SCHEMA, build_report, mark_interrupted, report_html, report_markdown, report_schema, schema_text, why_best,
 };
 pub use repro::{Reproduction, reproduce};
 pub use run::{NewRun, Observer, Ports, RunSettings, resume_run, start_run};

@@ -23,8 +23,7 @@ pub use html::report_html;
 pub use markdown::report_markdown;
 #[cfg(test)]
 pub(crate) use schema::check_committed;
-pub use schema::report_schema;
-pub(crate) use schema::schema_text;
+pub use schema::{report_schema, schema_text};
 pub(crate) use text::duration;
 pub use text::why_best;
 

@@ -11,8 +11,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use trex_domain::{
-    Clock, DataPort, Event, EventLog, Executor, Exporter, ImportRequest, Millis, ModelFacts, NodeId, Phase, Researcher,
-    RunId, RunState, StoredEvent, StrategyRequest, TaskSpec, WorkerEvent,
+    Clock, DataPort, DeviceChoice, Event, EventLog, Executor, Exporter, ImportRequest, Millis, ModelFacts, NodeId,
+    Phase, Researcher, RunId, RunState, StoredEvent, StrategyRequest, TaskSpec, WorkerEvent,
 };
 use trex_fs::BlobStore;
 
@@ -53,12 +53,21 @@ pub struct RunSettings {
     pub model: ModelFacts,
     /// Threads of a worker.
     pub threads: usize,
+    /// What jobs are computed on, where that is not left to the task.
+    pub device: Option<DeviceChoice>,
     /// Memory of the machine in bytes; 0 where unknown.
     pub machine_bytes: u64,
     /// Optimiser steps between two checkpoints of a trial.
     pub checkpoint_every: usize,
     /// How often other runs of this workspace opened the sealed split of the same task.
     pub final_openings_before: usize,
+}
+
+impl RunSettings {
+    /// What the jobs of a task are computed on.
+    pub(crate) fn device_for(&self, task: &TaskSpec) -> DeviceChoice {
+        self.device.unwrap_or(task.device)
+    }
 }
 
 /// Begins a run of an approved task and carries it to its end.

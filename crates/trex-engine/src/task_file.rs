@@ -12,8 +12,8 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use trex_domain::{
-    Budget, DataSource, DomainError, FieldMap, GenerationConfig, LoraConfig, Metric, ModelRef, Problem, PromptSpec,
-    SearchSettings, SplitSizes, SplitSource, TaskKind, TaskSpec, TrainConfig, nearest,
+    Budget, DataSource, DeviceChoice, DomainError, FieldMap, GenerationConfig, LoraConfig, Metric, ModelRef, Problem,
+    PromptSpec, SearchSettings, SplitSizes, SplitSource, TaskKind, TaskSpec, TrainConfig, nearest,
 };
 use trex_fs::FsError;
 
@@ -310,6 +310,9 @@ struct RawTask {
     /// How the tree is explored.
     #[serde(default)]
     search: SearchSettings,
+    /// What jobs are computed on: auto, cpu, cuda, cuda:N or metal.
+    #[serde(default)]
+    device: DeviceChoice,
 }
 
 /// Either `builtin`, or `train` with optional `dev` and `test`.
@@ -486,6 +489,7 @@ fn resolve(raw: RawTask, folder: &Path, place: &dyn Fn(&str) -> FilePlace) -> Re
         train: TrainConfig { adapter: raw.train.adapter.map(|path| folder.join(path)), ..raw.train },
         budget: raw.budget,
         search: raw.search,
+        device: raw.device,
     })
 }
 

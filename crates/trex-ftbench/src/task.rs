@@ -100,6 +100,7 @@ impl MiniTask {
     pub fn spec(&self) -> TaskSpec {
         let info = self.entry.generator.info();
         TaskSpec {
+            device: trex_domain::DeviceChoice::Auto,
             name: self.name(),
             goal: info.goal.to_owned(),
             kind: info.kind,

@@ -31,6 +31,7 @@ pub fn variant_id(name: &str) -> VariantId {
 /// A valid task of sentiment classification with two rungs.
 pub fn task() -> TaskSpec {
     TaskSpec {
+        device: trex_domain::DeviceChoice::Auto,
         name: "sentiment".to_owned(),
         goal: "tell positive from negative reviews".to_owned(),
         kind: TaskKind::Choice,

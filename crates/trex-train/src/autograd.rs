@@ -11,9 +11,8 @@ use candle_core::{Tensor, Var};
 use crate::TrainError;
 use crate::batch::TrainBatch;
 use crate::decoder::{Decoder, Dropout, Tables};
-use crate::layout::Segment;
 use crate::lora::{Adapter, LoraPair};
-use crate::ops;
+use crate::ops::{self, Sight};
 use crate::optimizer::{Gradients, Parameter};
 use crate::step::{Objective, TrainStep, Weigh};
 
@@ -36,14 +35,14 @@ type LossOf<'a> = &'a dyn Fn(&Decoder, &Tensor) -> Result<(Tensor, f64), TrainEr
 /// What a layer is run with.
 struct Scene {
     tables: Tables,
-    segments: Arc<Vec<Segment>>,
+    sight: Sight,
 }
 
 impl Autograd {
     /// Trains adapters on a frozen model; the parameters are those of [`adapter_parameters`].
     pub(crate) fn with_adapter(mut model: Decoder, adapter: &Adapter) -> Result<Self, TrainError> {
         let mut vars = Vec::with_capacity(2 * adapter.pairs.len());
-        let mut tracked = Adapter { config: adapter.config.clone(), pairs: adapter.pairs.clone() };
+        let mut tracked = adapter.on(model.device())?;
         for pair in tracked.pairs.values_mut() {
             let (a, b) = (Var::from_tensor(&pair.a)?, Var::from_tensor(&pair.b)?);
             *pair = LoraPair { a: a.as_tensor().clone(), b: b.as_tensor().clone() };
@@ -92,7 +91,7 @@ impl Autograd {
         loss_of: LossOf<'_>,
     ) -> Result<f64, TrainError> {
         let tokens = batch.tree.tokens();
-        let scene = Scene { tables: self.model.rotations(batch.tree.positions()), segments: batch.tree.segments() };
+        let scene = Scene { tables: self.model.rotations(batch.tree.positions()), sight: Sight::of(&batch.tree) };
         let num_layers = self.model.config().num_layers;
         let mut kept: Vec<(Tensor, Option<Dropout>)> = Vec::with_capacity(num_layers);
         let start = dropout.clone();
@@ -130,7 +129,7 @@ impl Autograd {
         dropout: Option<&mut Dropout>,
     ) -> Result<Tensor, TrainError> {
         let mut attend = |layer: usize, q: &Tensor, k: &Tensor, v: &Tensor| {
-            ops::attention(q, k, v, &scene.segments, self.model.layer_shape(layer))
+            ops::attention(q, k, v, &scene.sight, self.model.layer_shape(layer))
         };
         self.model.layer(number, x, &scene.tables, &mut attend, dropout)
     }

@@ -8,6 +8,7 @@ use trex_domain::{Backend, Precision, TrainJob, WorkerEvent};
 
 use crate::autograd::Autograd;
 use crate::decoder::Decoder;
+use crate::device::{Placement, is_projection};
 use crate::engine::{CpuEngine, Level};
 use crate::optimizer::Parameter;
 use crate::step::{Needs, TrainStep};
@@ -15,15 +16,26 @@ use crate::trained::Trained;
 use crate::trainer::EventSink;
 use crate::{ModelConfig, TrainError, weights};
 
+/// The weights of a base, and where they lie.
+#[derive(Debug)]
+pub(crate) struct Base {
+    pub(crate) tensors: BTreeMap<String, Tensor>,
+    pub(crate) placement: Placement,
+}
+
 /// Makes the model of a job ready for steps, with the adapters that are trained on it where not all of it is trained.
 pub(crate) fn open(
     job: &TrainJob,
     trained: &Trained<'_>,
-    tensors: BTreeMap<String, Tensor>,
+    base: Base,
     parameters: &[Parameter],
     sink: &mut dyn EventSink,
 ) -> Result<Box<dyn TrainStep>, TrainError> {
     let config = trained.model;
+    let Base { tensors, placement } = base;
+    if placement.is_card() {
+        return Ok(Box::new(autograd(job, trained, tensors, parameters, &placement)?));
+    }
     let Some(why) = refusal(config, Needs::of(&job.config), job.backend) else {
         if trained.is_full() {
             return Ok(Box::new(CpuEngine::with_all_weights(config.clone(), tensors, parameters)?));
@@ -33,14 +45,25 @@ pub(crate) fn open(
         return Ok(Box::new(CpuEngine::new(config.clone(), tensors, parameters, scale, bf16)?));
     };
     say(sink, job.backend, &why);
+    Ok(Box::new(autograd(job, trained, tensors, parameters, &placement)?))
+}
+
+fn autograd(
+    job: &TrainJob,
+    trained: &Trained<'_>,
+    tensors: BTreeMap<String, Tensor>,
+    parameters: &[Parameter],
+    placement: &Placement,
+) -> Result<Autograd, TrainError> {
+    let (config, device) = (trained.model.clone(), placement.device());
     let backend = if trained.is_full() {
-        let (model, vars) = Decoder::trainable(config.clone(), tensors, &Device::Cpu)?;
+        let (model, vars) = Decoder::trainable(config, tensors, device)?;
         Autograd::with_all_weights(model, vars.into_iter().map(|(_, var)| var).collect())
     } else {
-        let model = Decoder::frozen(config.clone(), tensors, &Device::Cpu)?;
+        let model = Decoder::frozen(config, tensors, device)?;
         Autograd::with_adapter(model, &trained.adapter(parameters)?)?
     };
-    Ok(Box::new(backend.with_gradient_checkpointing(job.config.gradient_checkpointing)))
+    Ok(backend.with_gradient_checkpointing(job.config.gradient_checkpointing))
 }
 
 /// Puts all weights of a model in training.
@@ -71,27 +94,51 @@ pub(crate) fn say(sink: &mut dyn EventSink, backend: Backend, why: &str) {
     }
 }
 
-/// Reads the weights of a model as single precision, rounded to bfloat16 where that is asked for and not done later.
+/// Reads the weights of a model to where they are used, in the number format that is asked for.
 pub(crate) fn load_weights(
     dir: &Path,
     config: &ModelConfig,
-    bf16: bool,
+    precision: Precision,
     backend: Backend,
+    placement: &Placement,
 ) -> Result<BTreeMap<String, Tensor>, TrainError> {
-    round_weights(weights::load(dir, config, &Device::Cpu)?, bf16, backend)
+    if placement.is_card() {
+        return weights::load_with(dir, config, &|name, tensor| placement.frozen(name, tensor));
+    }
+    round_weights(weights::load(dir, config, &Device::Cpu)?, precision, backend)
 }
 
-/// Rounds weights to bfloat16 where that is asked for and not done later.
-pub(crate) fn round_weights(
+/// Puts weights that were read before where they are used, like [`load_weights`].
+pub(crate) fn place_weights(
+    tensors: BTreeMap<String, Tensor>,
+    precision: Precision,
+    backend: Backend,
+    placement: &Placement,
+) -> Result<BTreeMap<String, Tensor>, TrainError> {
+    if !placement.is_card() {
+        return round_weights(tensors, precision, backend);
+    }
+    let place = |(name, tensor): (String, Tensor)| {
+        let placed = placement.frozen(&name, &tensor)?;
+        Ok((name, placed))
+    };
+    tensors.into_iter().map(place).collect()
+}
+
+/// Rounds weights of the processor to half precision where that is asked for and not done later.
+fn round_weights(
     mut tensors: BTreeMap<String, Tensor>,
-    bf16: bool,
+    precision: Precision,
     backend: Backend,
 ) -> Result<BTreeMap<String, Tensor>, TrainError> {
     let packs = Level::detect().has_bf16() && backend == Backend::Auto;
-    if bf16 && !packs {
-        for (_, tensor) in tensors.iter_mut().filter(|(name, _)| name.contains("_proj.weight")) {
-            *tensor = tensor.to_dtype(DType::BF16)?.to_dtype(DType::F32)?;
-        }
+    let half = match precision {
+        Precision::F32 => return Ok(tensors),
+        Precision::Bf16 if packs => return Ok(tensors),
+        Precision::Bf16 | Precision::F16 => Placement::card(Device::Cpu, precision),
+    };
+    for (name, tensor) in tensors.iter_mut().filter(|(name, _)| is_projection(name)) {
+        *tensor = half.frozen(name, tensor)?.to_dtype(DType::F32)?;
     }
     Ok(tensors)
 }

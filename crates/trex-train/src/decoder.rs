@@ -12,7 +12,7 @@ use trex_domain::seeded_rng;
 
 use crate::layout::TokenTree;
 use crate::lora::{Adapter, LoraPair};
-use crate::ops::{self, HeadShape, RopeTable};
+use crate::ops::{self, HeadShape, RopeTable, Sight};
 use crate::{ModelConfig, TrainError};
 
 /// Attention of one layer: takes layer number and rotated queries, rotated keys and values of the batch.
@@ -164,7 +164,7 @@ impl Decoder {
         Ok(Self { config, device: device.clone(), embedding, layers, norm, head, adapter_scale: 1.0, frozen })
     }
 
-    /// Puts adapters in place; they replace those that were there.
+    /// Puts adapters in place; they replace those that were there. They must lie on the device of the model.
     pub(crate) fn attach(&mut self, adapter: &Adapter) {
         self.adapter_scale = adapter.config.scale();
         let paths = self.config.projection_shapes();
@@ -175,6 +175,11 @@ impl Decoder {
         }
     }
 
+    /// Where it lies.
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// The shape of the model.
     pub(crate) fn config(&self) -> &ModelConfig {
         &self.config
@@ -182,10 +187,9 @@ impl Decoder {
 
     /// Final hidden states of a batch, shape (tokens, hidden), normalised.
     pub(crate) fn hidden(&self, tree: &TokenTree, dropout: Option<&mut Dropout>) -> Result<Tensor, TrainError> {
-        let segments = tree.segments();
-        let mut attend = |layer: usize, q: &Tensor, k: &Tensor, v: &Tensor| {
-            ops::attention(q, k, v, &segments, self.layer_shape(layer))
-        };
+        let sight = Sight::of(tree);
+        let mut attend =
+            |layer: usize, q: &Tensor, k: &Tensor, v: &Tensor| ops::attention(q, k, v, &sight, self.layer_shape(layer));
         self.run(tree.tokens(), tree.positions(), &mut attend, dropout)
     }
 

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use trex_chat::ChatError;
-use trex_domain::{DomainError, ErrorClass, FailureClass, Problem};
+use trex_domain::{DeviceChoice, DomainError, ErrorClass, FailureClass, Problem};
 use trex_fs::FsError;
 
 use crate::Architecture;
+use crate::device::DeviceFault;
 use crate::gguf::GgufFault;
 
 /// What can go wrong in this crate.
@@ -118,6 +119,23 @@ pub enum TrainError {
     NotFinite {
         /// Tensor name.
         name: String,
+    },
+    /// A weight that half precision cannot express.
+    #[error("tensor {name} holds a value beyond the range of {dtype}")]
+    BeyondFormat {
+        /// Tensor name.
+        name: String,
+        /// The format.
+        dtype: &'static str,
+    },
+    /// A device that was asked for and cannot be had.
+    #[error("device {choice} cannot be had")]
+    Device {
+        /// As asked for.
+        choice: DeviceChoice,
+        /// Why.
+        #[source]
+        fault: DeviceFault,
     },
     /// A tensor type that is not read.
     #[error("tensor {name} has type {dtype}, which is not read")]
@@ -272,6 +290,8 @@ impl Problem for TrainError {
             Self::MissingTensor { .. } => "model.missing_tensor",
             Self::WrongShape { .. } => "model.wrong_shape",
             Self::NotFinite { .. } => "model.not_finite",
+            Self::BeyondFormat { .. } => "model.beyond_format",
+            Self::Device { fault, .. } => fault.code(),
             Self::UnsupportedDtype { .. } => "model.unsupported_dtype",
             Self::Mismatch { .. } => "train.mismatch",
             Self::UnsupportedAdapter { .. } => "adapter.unsupported",
@@ -313,6 +333,8 @@ impl Problem for TrainError {
             | Self::NotFinite { .. } => {
                 "fetch the model again; all of its files must come from the same place".to_owned()
             }
+            Self::BeyondFormat { .. } => "set precision = \"bf16\" or \"f32\"".to_owned(),
+            Self::Device { fault, .. } => fault.remedy(),
             Self::UnsupportedAdapter { .. } => {
                 "give a plain LoRA adapter: A and B matrices on linear layers, target modules as a list of names or \
                  \"all-linear\""

@@ -7,7 +7,7 @@ use crate::TrainError;
 use crate::batch::{push_root, row, shared_len};
 use crate::decoder::Decoder;
 use crate::layout::{Segment, TokenTree};
-use crate::ops::{self, HeadShape, with_slices};
+use crate::ops::{self, HeadShape, Sight, with_slices};
 use crate::sampling::{Choice, pick_all};
 
 /// Prompts that are decoded together.
@@ -116,7 +116,7 @@ fn prefill(model: &Decoder, prompts: &[Vec<u32>]) -> Result<(Vec<Sequence>, Tens
     let mut tree = TokenTree::default();
     let root = push_root(&mut tree, prompts.first().map(Vec::as_slice), shared);
     let leaves: Vec<usize> = prompts.iter().map(|prompt| tree.push(root, &prompt[shared..])).collect();
-    let segments = tree.segments();
+    let sight = Sight::of(&tree);
     let layers = model.config().num_layers;
     let new = |prompt: &Vec<u32>| Sequence { cache: vec![Rows::default(); layers], len: prompt.len() };
     let mut sequences: Vec<Sequence> = prompts.iter().map(new).collect();
@@ -126,7 +126,7 @@ fn prefill(model: &Decoder, prompts: &[Vec<u32>]) -> Result<(Vec<Sequence>, Tens
             let width = shape.num_kv_heads * shape.head_dim;
             for (sequence, leaf) in sequences.iter_mut().zip(&leaves) {
                 let rows = &mut sequence.cache[layer];
-                for segment in path(&segments, *leaf) {
+                for segment in path(sight.segments(), *leaf) {
                     let range = segment.start * width..(segment.start + segment.len) * width;
                     rows.keys.extend_from_slice(&keys[range.clone()]);
                     rows.values.extend_from_slice(&values[range]);
@@ -134,7 +134,7 @@ fn prefill(model: &Decoder, prompts: &[Vec<u32>]) -> Result<(Vec<Sequence>, Tens
             }
             Ok(())
         })?;
-        ops::attention(q, k, v, &segments, model.layer_shape(layer))
+        ops::attention(q, k, v, &sight, model.layer_shape(layer))
     };
     let hidden = model.run(tree.tokens(), tree.positions(), &mut attend, None)?;
     let last: Vec<u32> = leaves.iter().map(|leaf| row(tree.last_row(*leaf).unwrap_or_default())).collect();

@@ -105,8 +105,8 @@ pub(crate) fn batch(is_shared: bool) -> (TokenTree, [Vec<u32>; 2]) {
     (tree, rows)
 }
 
-/// Mean loss of the supervised tokens.
-pub(crate) fn loss(model: &Decoder) -> Tensor {
+/// The sequences with their beginning shared, the rows whose logits carry loss, and the tokens that follow them.
+pub(crate) fn supervised() -> (TokenTree, Vec<u32>, Vec<u32>) {
     let (tree, rows) = batch(true);
     let mut needed = Vec::new();
     let mut targets = Vec::new();
@@ -114,6 +114,12 @@ pub(crate) fn loss(model: &Decoder) -> Tensor {
         needed.extend_from_slice(&rows[rows.len() - count..]);
         targets.extend_from_slice(&tokens[tokens.len() - count..]);
     }
+    (tree, needed, targets)
+}
+
+/// Mean loss of the supervised tokens.
+pub(crate) fn loss(model: &Decoder) -> Tensor {
+    let (tree, needed, targets) = supervised();
     let logits = model.logits(&model.hidden(&tree, None).unwrap(), &needed).unwrap();
     ops::cross_entropy(&logits, &Arc::new(targets), 0.0).unwrap().mean_all().unwrap()
 }

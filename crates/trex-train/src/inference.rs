@@ -1,6 +1,5 @@
 //! Who computes a score or an answer: the hand-written engine of the CPU where it takes the model, candle otherwise.
 
-use candle_core::Device;
 use trex_domain::{EvalJob, Precision};
 
 use crate::autograd::adapter_parameters;
@@ -28,24 +27,28 @@ pub(crate) enum Inference {
 impl Inference {
     /// Loads the model of a job with its adapter.
     pub(crate) fn open(job: &EvalJob, config: ModelConfig, sink: &mut dyn EventSink) -> Result<Self, TrainError> {
-        let device = Device::Cpu;
-        let bf16 = job.precision == Precision::Bf16;
+        let placement = crate::device::open(job.device, job.precision, sink)?;
+        let load = || backend::load_weights(&job.model_dir, &config, job.precision, job.backend, &placement);
         let trained = job.adapter.as_ref().map(|path| TrainedFile::load(path, &config)).transpose()?;
         let (adapter, tensors) = match trained {
-            Some(TrainedFile::Weights(weights)) => (None, backend::round_weights(weights, bf16, job.backend)?),
-            Some(TrainedFile::Adapter(adapter)) => {
-                (Some(adapter), backend::load_weights(&job.model_dir, &config, bf16, job.backend)?)
+            Some(TrainedFile::Weights(weights)) => {
+                (None, backend::place_weights(weights, job.precision, job.backend, &placement)?)
             }
-            None => (None, backend::load_weights(&job.model_dir, &config, bf16, job.backend)?),
+            Some(TrainedFile::Adapter(adapter)) => (Some(adapter), load()?),
+            None => (None, load()?),
         };
-        if let Some(why) = backend::refusal(&config, Needs::default(), job.backend) {
-            backend::say(sink, job.backend, &why);
-            let mut model = Decoder::frozen(config, tensors, &device)?;
+        let refused = backend::refusal(&config, Needs::default(), job.backend);
+        if placement.is_card() || refused.is_some() {
+            if let Some(why) = refused.filter(|_| !placement.is_card()) {
+                backend::say(sink, job.backend, &why);
+            }
+            let mut model = Decoder::frozen(config, tensors, placement.device())?;
             if let Some(adapter) = &adapter {
-                model.attach(adapter);
+                model.attach(&adapter.on(placement.device())?);
             }
             return Ok(Self::Decoder(Box::new(model)));
         }
+        let bf16 = job.precision == Precision::Bf16;
         let parameters = adapter.as_ref().map(adapter_parameters).transpose()?.unwrap_or_default();
         let scale = adapter.as_ref().map_or(1.0, |adapter| adapter.config.scale());
         Ok(Self::Engine(Box::new(CpuEngine::new(config, tensors, &parameters, scale, bf16)?)))

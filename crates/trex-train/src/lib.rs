@@ -9,6 +9,9 @@ mod backend;
 mod batch;
 mod checkpoint;
 mod decoder;
+mod device;
+#[cfg(test)]
+mod device_suite;
 mod early_stop;
 mod engine;
 mod error;
@@ -18,6 +21,7 @@ mod generate;
 mod gguf;
 #[cfg(test)]
 mod golden;
+mod hardware;
 mod import;
 mod inference;
 mod layout;
@@ -45,6 +49,7 @@ mod usage;
 mod weights;
 mod worker;
 
+pub use device::{DeviceBuild, DeviceFault, DevicePlan, PlannedDevice, plan_device};
 pub use error::TrainError;
 pub use evaluate::evaluate;
 pub use export::{
@@ -52,6 +57,7 @@ pub use export::{
     write_peft_folder,
 };
 pub use gguf::GgufFault;
+pub use hardware::{Answer, HardwareSource, ThisMachine, inspect_hardware};
 pub use import::peft_lora_config;
 pub use measure::{EvalPlan, EvalTimes, StepPlan, StepTimes, measure_eval, measure_products, measure_steps};
 pub use model_config::{

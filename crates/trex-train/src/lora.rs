@@ -67,6 +67,15 @@ impl Adapter {
         Ok(Self { config: lora.clone(), pairs })
     }
 
+    /// The same adapters on a device.
+    pub(crate) fn on(&self, device: &Device) -> Result<Self, TrainError> {
+        let mut moved = self.clone();
+        for pair in moved.pairs.values_mut() {
+            *pair = LoraPair { a: pair.a.to_device(device)?, b: pair.b.to_device(device)? };
+        }
+        Ok(moved)
+    }
+
     /// The tensors under PEFT's names.
     pub(crate) fn named_tensors(&self) -> Vec<(String, Tensor)> {
         let named = |(module, pair): (&String, &LoraPair)| {

@@ -20,6 +20,7 @@ use crate::autograd::{Autograd, adapter_parameters};
 use crate::backend::load_weights;
 use crate::batch::{TrainBatch, row};
 use crate::decoder::Decoder;
+use crate::device::Placement;
 use crate::engine::CpuEngine;
 use crate::layout::TokenTree;
 use crate::lora::Adapter;
@@ -71,7 +72,7 @@ pub fn measure_steps(model_dir: &Path, plan: &StepPlan) -> Result<StepTimes, Tra
     let adapter = Adapter::new(&config, &lora, 0, &Device::Cpu)?;
     let mut optimizer = AdamW::new(adapter_parameters(&adapter)?);
     let bf16 = plan.precision == Precision::Bf16;
-    let tensors = load_weights(model_dir, &config, bf16, plan.backend)?;
+    let tensors = load_weights(model_dir, &config, plan.precision, plan.backend, &Placement::cpu())?;
     let mut weights_bytes = 0;
     let mut backend: Box<dyn TrainStep> = if plan.backend == Backend::Autograd {
         Box::new(Autograd::with_adapter(Decoder::frozen(config.clone(), tensors, &Device::Cpu)?, &adapter)?)

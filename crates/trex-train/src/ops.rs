@@ -12,19 +12,34 @@ pub(crate) mod kernels;
 mod rms_norm;
 mod rope;
 
-pub(crate) use attention::{HeadShape, attention};
+pub(crate) use attention::{HeadShape, Sight, attention};
 pub(crate) use cross_entropy::cross_entropy;
 pub(crate) use frozen_linear::frozen_linear;
 pub(crate) use gated::gated;
 pub(crate) use rms_norm::rms_norm;
 pub(crate) use rope::{RopeTable, rope};
 
-use candle_core::{CpuStorage, Layout, Result, Storage, Tensor};
+use candle_core::{CpuStorage, DType, Device, Layout, Result, Storage, Tensor};
+use rayon::prelude::*;
 
 /// The nearest `f32`: everything is computed in single precision, settings come in double.
 #[expect(clippy::cast_possible_truncation, reason = "rounding is what is asked for")]
 pub(crate) fn single(value: f64) -> f32 {
     value as f32
+}
+
+/// Whether an operation on this operand is the fused one: on the CPU, unless a test asks for what cards compute.
+fn is_fused(operand: &Tensor) -> bool {
+    #[cfg(test)]
+    if testing::takes_composed() {
+        return false;
+    }
+    operand.device().is_cpu()
+}
+
+/// Whether every value of a floating tensor is a number.
+pub(crate) fn is_finite(tensor: &Tensor) -> Result<bool> {
+    with_slices([tensor], |[values]| Ok(values.par_iter().all(|x| x.is_finite())))
 }
 
 /// The elements of a contiguous `f32` operand.
@@ -37,15 +52,14 @@ pub(crate) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a 
         .ok_or_else(|| candle_core::Error::Msg(format!("operand range {start}..{end} is outside its storage")))
 }
 
-/// Calls `f` with the elements of contiguous CPU tensors.
+/// Calls `f` with the elements of tensors as `f32`, row-major; those of other devices and formats are copied.
 pub(crate) fn with_slices<const N: usize, R>(
     tensors: [&Tensor; N],
     f: impl FnOnce([&[f32]; N]) -> Result<R>,
 ) -> Result<R> {
-    let contiguous = tensors.map(Tensor::contiguous);
     let mut ready = Vec::with_capacity(N);
-    for tensor in contiguous {
-        ready.push(tensor?);
+    for tensor in tensors {
+        ready.push(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.contiguous()?);
     }
     let guards: Vec<_> = ready.iter().map(Tensor::storage_and_layout).collect();
     let mut slices: [&[f32]; N] = [&[]; N];
@@ -62,8 +76,31 @@ pub(crate) fn with_slices<const N: usize, R>(
 pub(crate) mod testing {
     //! Compares an operation's gradients with those of its composition and with finite differences.
 
+    use std::cell::Cell;
+
     use candle_core::{Device, Tensor, Var};
     use rand::Rng as _;
+
+    thread_local! {
+        static COMPOSED: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// Whether this thread takes composed operations on the CPU too.
+    pub(crate) fn takes_composed() -> bool {
+        COMPOSED.get()
+    }
+
+    /// Runs `f` with the operations that cards take, on whatever device.
+    pub(crate) fn as_on_a_card<R>(f: impl FnOnce() -> R) -> R {
+        struct Back(bool);
+        impl Drop for Back {
+            fn drop(&mut self) {
+                COMPOSED.set(self.0);
+            }
+        }
+        let _back = Back(COMPOSED.replace(true));
+        f()
+    }
 
     /// A tensor of uniform values in [-1, 1).
     pub(crate) fn random(shape: &[usize], purpose: &str) -> Tensor {

@@ -12,8 +12,9 @@ use trex_domain::{ContentHash, MetricPoint, Precision, TrainDone, TrainJob, Trai
 use trex_fs::BlobStore;
 
 use crate::autograd::adapter_parameters;
-use crate::backend;
+use crate::backend::{self, Base};
 use crate::checkpoint::{self, Checkpoint, CheckpointHeader, Values};
+use crate::device::Placement;
 use crate::early_stop;
 use crate::lora::Adapter;
 use crate::optimizer::{AdamW, Parameter};
@@ -78,7 +79,8 @@ impl<'a> Trainer<'a> {
             return Err(TrainError::NoDevRows);
         }
         let trained = Trained { model: &model, config: &job.config };
-        let weights = load_weights(job, &model, &trained, sink)?;
+        let placement = crate::device::open(job.device, job.config.precision, sink)?;
+        let weights = load_weights(job, &trained, &placement, sink)?;
         let fresh = trained.fresh(job.seed, trained.is_full().then_some(&weights))?;
         let base = if job.config.objective == TrainObjective::Dpo { fresh.clone() } else { Vec::new() };
         let mut optimizer = AdamW::new(start(job, &trained, fresh)?);
@@ -90,7 +92,8 @@ impl<'a> Trainer<'a> {
             best = checkpoint.restore(&mut optimizer, job.config.load_best_model_at_end)?;
             header = checkpoint.header;
         }
-        let mut step = backend::open(job, &trained, weights, &optimizer.parameters, sink)?;
+        let base_weights = Base { tensors: weights, placement };
+        let mut step = backend::open(job, &trained, base_weights, &optimizer.parameters, sink)?;
         step.set_parameters(&optimizer.parameters)?;
         let plan = Plan {
             config: job.config.clone(),
@@ -270,16 +273,18 @@ impl Reporter {
 /// The weights of the base; full training knows only 32-bit floats and says so.
 fn load_weights(
     job: &TrainJob,
-    model: &ModelConfig,
     trained: &Trained<'_>,
+    placement: &Placement,
     sink: &mut dyn EventSink,
 ) -> Result<std::collections::BTreeMap<String, candle_core::Tensor>, TrainError> {
-    let bf16 = job.config.precision == Precision::Bf16;
-    if bf16 && trained.is_full() {
+    let mut precision = job.config.precision;
+    let mut placement = placement.clone();
+    if precision != Precision::F32 && trained.is_full() {
+        (precision, placement) = (Precision::F32, placement.in_single_precision());
         let message = "every weight is trained, so all are kept in 32-bit floats and precision is not heeded";
         sink.send(WorkerEvent::Warning { message: message.to_owned() });
     }
-    backend::load_weights(&job.model_dir, model, bf16 && !trained.is_full(), job.backend)
+    backend::load_weights(&job.model_dir, trained.model, precision, job.backend, &placement)
 }
 
 /// The parameters to start from: fresh ones, or those of an adapter that the job goes on from.
@@ -292,7 +297,8 @@ fn start(job: &TrainJob, trained: &Trained<'_>, fresh: Vec<Parameter>) -> Result
     adapter_parameters(&Adapter::continued(path, &job.config.lora, trained.model, &Device::Cpu)?)
 }
 
-/// Names a job by everything that decides its bytes, up to where it stops.
+/// Names a job by everything that decides its bytes, up to where it stops; but for the device, which decides the rounding
+/// only: a checkpoint of one device is gone on from on another.
 fn job_id(job: &TrainJob, config: &ModelConfig) -> Result<ContentHash, TrainError> {
     let name = |path: &std::path::PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned());
     let (data, dev) = (name(&job.data), job.dev.as_ref().and_then(name));

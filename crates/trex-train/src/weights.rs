@@ -82,10 +82,20 @@ fn shards(dir: &Path, index: &Path) -> Result<Vec<PathBuf>, TrainError> {
 }
 
 /// Loads every tensor that the configuration asks for, as `f32` on `device`.
+pub(crate) fn load(dir: &Path, config: &ModelConfig, device: &Device) -> Result<BTreeMap<String, Tensor>, TrainError> {
+    load_with(dir, config, &|_, tensor| Ok(tensor.to_device(device)?))
+}
+
+/// Loads every tensor that the configuration asks for and hands each, as `f32` in main memory, to `place`; so that a
+/// model that is placed in half precision never lies there in whole.
 ///
 /// Tensors that the configuration does not name are passed over. Norm weights are what a normalised row is multiplied
 /// with, also where the file holds them less one.
-pub(crate) fn load(dir: &Path, config: &ModelConfig, device: &Device) -> Result<BTreeMap<String, Tensor>, TrainError> {
+pub(crate) fn load_with(
+    dir: &Path,
+    config: &ModelConfig,
+    place: &dyn Fn(&str, &Tensor) -> Result<Tensor, TrainError>,
+) -> Result<BTreeMap<String, Tensor>, TrainError> {
     let source = Source::open(dir)?;
     let mut tensors = BTreeMap::new();
     for (name, shape) in config.tensor_shapes() {
@@ -95,7 +105,8 @@ pub(crate) fn load(dir: &Path, config: &ModelConfig, device: &Device) -> Result<
         }
         let tensor = source.read(config, &name)?;
         check_finite(&name, &tensor)?;
-        tensors.insert(name, tensor.to_device(device)?);
+        let placed = place(&name, &tensor)?;
+        tensors.insert(name, placed);
     }
     Ok(tensors)
 }

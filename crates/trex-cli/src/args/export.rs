@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use trex_domain::TrainerFormat;
+use trex_domain::{DeviceChoice, TrainerFormat};
 
 use crate::args::WorkspaceArgs;
 
@@ -52,6 +52,9 @@ pub(crate) struct ExportArgs {
     /// Threads of the worker that checks; all processors where absent.
     #[arg(long)]
     pub(crate) threads: Option<usize>,
+    /// Device of the worker that checks: auto, cpu, cuda, cuda:N or metal, instead of the task's.
+    #[arg(long, env = "TREX_DEVICE")]
+    pub(crate) device: Option<DeviceChoice>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

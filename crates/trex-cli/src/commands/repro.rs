@@ -13,10 +13,10 @@ use crate::wiring;
 pub(crate) fn run(args: &NodeArgs, output: &mut Output) -> Result<ExitCode, CliError> {
     let state = latest(&args.workspace)?.state;
     let model = wiring::find_model(&state.task()?.model.0)?;
-    let machine = MachineArgs { threads: None, reserve_bytes: 0 };
+    let machine = MachineArgs { threads: None, device: None, reserve_bytes: 0 };
     let dir = &args.workspace.workspace;
     let settings = wiring::run_settings(dir, model, &machine);
-    let workers = wiring::workers(settings.threads)?;
+    let workers = wiring::workers(&settings, state.task()?)?;
     let scratch = dir.join("scratch").join(format!("repro-{}", std::process::id()));
     let found = reproduce(&state, &args.node, &settings, &workers, scratch)?;
     output.result(&found, || {

@@ -23,6 +23,9 @@ pub(crate) fn run(args: &RunArgs, output: &mut Output) -> Result<(), CliError> {
     task.check_trials()?;
     let model = wiring::find_model(&task.model.0)?;
     let dir = args.workspace.workspace.as_path();
+    let mut settings = wiring::run_settings(dir, model, &args.machine);
+    // Before anything is written: the device may not be there.
+    let workers = wiring::workers(&settings, &task)?;
     Workspace::init(dir, &SystemClock)?;
     let mut writer = open(dir, &args.machine)?;
     // A run that never got its data holds nothing that could be lost, and often is a mistake that was just mended.
@@ -31,9 +34,7 @@ pub(crate) fn run(args: &RunArgs, output: &mut Output) -> Result<(), CliError> {
     {
         return Err(CommandError::UnfinishedRun { path: dir.to_owned(), name: run.name }.into());
     }
-    let mut settings = wiring::run_settings(dir, model, &args.machine);
     settings.final_openings_before = final_openings(&writer, &task, None)?;
-    let workers = wiring::workers(settings.threads)?;
     let start = NewRun { id: system::new_run_id(), task, seed: args.seed };
     let id = start.id;
     let (data, mut observer) = (DataPorts::new(dir), LiveObserver::new(output));
@@ -55,7 +56,7 @@ pub(crate) fn resume(args: &ResumeArgs, output: &mut Output) -> Result<(), CliEr
     let model = wiring::find_model(&recorded.task()?.model.0)?;
     let mut settings = wiring::run_settings(dir, model, &args.machine);
     settings.final_openings_before = final_openings(&writer, recorded.task()?, Some(run.id))?;
-    let workers = wiring::workers(settings.threads)?;
+    let workers = wiring::workers(&settings, recorded.task()?)?;
     let (data, mut observer) = (DataPorts::new(dir), LiveObserver::new(output));
     let ports =
         Ports { log: &mut writer, data: &data, executor: &workers, researcher: &Playbook, exporter: &PeftExporter };

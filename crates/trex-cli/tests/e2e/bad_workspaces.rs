@@ -209,6 +209,7 @@ fn a_worker_answers_garbage_with_a_failure() {
         blobs_dir: program.path("blobs"),
         threads: 1,
         backend: trex_domain::Backend::Auto,
+        device: trex_domain::DeviceChoice::Auto,
         precision: trex_domain::Precision::F32,
     });
     check_worker(&program, &serde_json::to_string(&job).unwrap(), "fs.not_found");

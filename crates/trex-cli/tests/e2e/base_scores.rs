@@ -67,6 +67,7 @@ fn base_score(program: &Program, task: MiniTask, split: &str, items: &[Example])
         blobs_dir: program.path("blobs"),
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         backend: trex_domain::Backend::Auto,
+        device: trex_domain::DeviceChoice::Auto,
         precision: trex_domain::Precision::F32,
     });
     let scores = work(program, &job);

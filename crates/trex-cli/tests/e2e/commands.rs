@@ -29,6 +29,8 @@ fn check_lines(program: &Program, done: &Done) {
     let mut lines = done.lines();
     let last = lines.pop().unwrap();
     assert_eq!(last["type"], "report");
+    // Where the machine has a card that this build leaves unused, a line says so.
+    lines.retain(|line| line["type"] != "device");
     assert_eq!(last["report"], program.json(&["report", "--workspace", "w"]));
     let (progress, events): (Vec<Value>, Vec<Value>) = lines.into_iter().partition(|line| line["type"] == "progress");
     check_log(&events);
@@ -176,9 +178,14 @@ fn commands_without_a_run() {
 
     let findings = program.json(&["doctor", "--workspace", "w"]);
     let whats: Vec<_> = findings.as_array().unwrap().iter().map(|finding| finding["what"].as_str().unwrap()).collect();
-    for what in ["processors", "memory", "device", "model folder", "models", "workspace", "disk", "network"] {
+    let expected =
+        ["processors", "memory", "nvidia", "device", "worker", "model folder", "models", "workspace", "disk"];
+    for what in expected.into_iter().chain(["network", "hardware"]) {
         assert!(whats.contains(&what), "{whats:?}");
     }
+    crate::schema::check_against("doctor.schema.json", &findings);
+    let facts = findings.as_array().unwrap().iter().find(|finding| finding["what"] == "hardware").unwrap();
+    assert!(facts["facts"]["processor"]["threads"].as_u64().unwrap() > 0, "{facts}");
     let text = program.succeed(&["doctor", "--workspace", "nowhere"]).stdout;
     assert!(text.contains("ok   processors") && text.contains("note workspace"), "{text}");
 
@@ -194,6 +201,47 @@ fn commands_without_a_run() {
     let profile = program.json(&["data", "profile", "rows.csv"]);
     assert_eq!((&profile["rows"]["in"], &profile["exact_duplicates"]), (&3.into(), &1.into()));
     assert!(program.succeed(&["data", "profile", "rows.csv"]).stdout.contains("rows: 3 in"));
+}
+
+/// Whether the machine has a card or not: this build has none of the features, so a card cannot be had.
+#[test]
+fn a_device_that_cannot_be_had_is_refused_before_anything_begins() {
+    let program = Program::with_tiny_task();
+    for device in ["cuda", "cuda:9", "metal"] {
+        let args = ["run", "tiny.toml", "--workspace", "w", "--device", device];
+        let done = program.run(&[&args[..], &["--json"]].concat());
+        assert_eq!(done.code, Some(3), "{done:?}");
+        let error = done.lines().pop().unwrap();
+        assert!(error["code"].as_str().unwrap().starts_with("device."), "{error}");
+        assert!(error["message"].as_str().unwrap().contains(device) && error["hint"].is_string(), "{error}");
+        assert!(!error["causes"].as_array().unwrap().is_empty(), "{error}");
+        assert!(!program.path("w").exists());
+    }
+    let wrong = program.run(&["run", "tiny.toml", "--workspace", "w", "--device", "gpu"]);
+    assert_eq!(wrong.code, Some(2));
+    assert!(wrong.stderr.contains("cuda:N"), "{wrong:?}");
+    let findings = program.json(&["doctor", "--workspace", "nowhere", "--device", "metal"]);
+    let worker = findings.as_array().unwrap().iter().find(|finding| finding["what"] == "worker").unwrap();
+    assert!(worker["ok"] == false && worker["hint"].is_string(), "{worker}");
+}
+
+/// The program that runs the jobs can be another one.
+#[cfg(unix)]
+#[test]
+fn jobs_are_run_by_the_program_that_is_named() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let program = Program::with_tiny_task();
+    let args = ["run", "tiny.toml", "--workspace", "w"];
+    let missing = program.command(&args).env("TREX_WORKER", "/nowhere/worker").output().unwrap();
+    assert_eq!(missing.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("error[worker.missing]"));
+    assert!(!program.path("w").exists());
+    let event = r#"{"event":"failed","class":"config","code":"other.program","message":"it was me","hint":null}"#;
+    let script = program.write("worker.sh", format!("#!/bin/sh\nread job\necho '{event}'\n"));
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let other = program.command(&args).env("TREX_WORKER", &script).output().unwrap();
+    assert!(!other.status.success());
+    assert!(String::from_utf8_lossy(&other.stderr).contains("it was me"), "{other:?}");
 }
 
 #[test]

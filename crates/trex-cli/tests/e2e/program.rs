@@ -82,6 +82,8 @@ impl Program {
             .env("HF_HUB_OFFLINE", "1")
             .env("HF_HOME", self.path("hub"))
             .env_remove("TREX_WORKSPACE")
+            .env_remove("TREX_DEVICE")
+            .env_remove("TREX_WORKER")
             .stdin(Stdio::null());
         command
     }

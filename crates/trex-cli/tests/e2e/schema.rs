@@ -8,10 +8,16 @@ use serde_json::Value;
 /// The report has every key that is required, no key that is unknown, and values of the right types.
 #[track_caller]
 pub(crate) fn check_schema(report: &Value) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/schemas/report.schema.json");
+    check_against("report.schema.json", report);
+}
+
+/// The same for any of the published schemas.
+#[track_caller]
+pub(crate) fn check_against(name: &str, value: &Value) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/schemas").join(name);
     let schema: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
     let mut complaints = Vec::new();
-    Checker { definitions: &schema["$defs"] }.check(&schema, report, "", &mut complaints);
+    Checker { definitions: &schema["$defs"] }.check(&schema, value, "", &mut complaints);
     assert!(complaints.is_empty(), "{complaints:#?}");
 }
 

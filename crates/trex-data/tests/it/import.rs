@@ -21,6 +21,7 @@ fn task(train: PathBuf, dev: SplitSource, test: SplitSource) -> TaskSpec {
         ..FieldMap::default()
     };
     TaskSpec {
+        device: trex_domain::DeviceChoice::Auto,
         name: "sentiment".to_owned(),
         goal: "tell positive from negative".to_owned(),
         kind: TaskKind::Choice,

@@ -26,6 +26,7 @@ fn node(name: &str) -> NodeId {
 
 fn task() -> TaskSpec {
     TaskSpec {
+        device: trex_domain::DeviceChoice::Auto,
         name: "sst2".to_owned(),
         goal: "Tell whether a sentence of a film review is positive or negative.".to_owned(),
         kind: TaskKind::Choice,

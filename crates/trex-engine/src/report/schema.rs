@@ -10,7 +10,7 @@ pub fn report_schema() -> String {
 }
 
 /// Indented JSON with sorted keys and a final line break, whatever order the build keeps maps in.
-pub(crate) fn schema_text(schema: Schema) -> String {
+pub fn schema_text(schema: Schema) -> String {
     format!("{:#}\n", sorted(schema.to_value()))
 }
 

@@ -103,6 +103,7 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
             blobs_dir: self.blobs.root().to_owned(),
             threads: self.settings.threads,
             backend: trex_domain::Backend::Auto,
+            device: self.settings.device_for(&task),
             precision: task.train.precision,
         });
         let done = self.run_scoring(what, &job)?;
@@ -269,6 +270,7 @@ pub(crate) fn train_job(
         checkpoint_every: settings.checkpoint_every,
         threads: settings.threads,
         backend: trex_domain::Backend::Auto,
+        device: settings.device_for(state.task()?),
         dev: evaluates
             .then(|| state.data.as_ref().map(|data| blobs.path(&data.blobs[Split::Search.place()])))
             .flatten(),

@@ -71,6 +71,20 @@ fn a_task_file_becomes_a_task() {
 }
 
 #[test]
+fn a_device_is_read_and_other_words_are_refused() {
+    let with = |device: &str| parse(&TASK.replacen("model =", &format!("device = {device}\nmodel ="), 1));
+    assert_eq!(parse(TASK).unwrap().device, DeviceChoice::Auto);
+    assert_eq!(with("\"cuda:1\"").unwrap().device, DeviceChoice::Cuda(1));
+    let err = with("\"gpu\"").unwrap_err();
+    assert_eq!(err.code(), "task.wrong_type");
+    let text = err.to_string();
+    assert!(text.contains("task.toml:5:") && text.contains(DeviceChoice::ALLOWED), "{text}");
+    assert_eq!(with("1").unwrap_err().code(), "task.wrong_type");
+    // What names a task is what it asks, not what it is computed on by default.
+    assert!(!serde_json::to_string(&parse(TASK).unwrap()).unwrap().contains("device\":"));
+}
+
+#[test]
 fn data_may_lie_elsewhere_or_be_built_in() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("task.toml");

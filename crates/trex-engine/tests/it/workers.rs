@@ -30,6 +30,7 @@ fn job() -> Job {
         checkpoint_every: 5,
         threads: 3,
         backend: trex_domain::Backend::Auto,
+        device: trex_domain::DeviceChoice::Auto,
         dev: None,
         micro_batch: None,
     })

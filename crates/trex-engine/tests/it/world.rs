@@ -33,6 +33,7 @@ impl World {
             workspace: workspace.path().to_owned(),
             model: model(),
             threads: 1,
+            device: None,
             machine_bytes: 1 << 34,
             checkpoint_every: 5,
             final_openings_before: 0,

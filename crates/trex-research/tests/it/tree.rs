@@ -17,6 +17,7 @@ pub(crate) fn hash(text: &str) -> ContentHash {
 pub(crate) fn task(kind: TaskKind) -> TaskSpec {
     let options = if kind == TaskKind::Choice { vec!["yes".into(), "no".into()] } else { Vec::new() };
     TaskSpec {
+        device: trex_domain::DeviceChoice::Auto,
         name: "fake".into(),
         goal: "answer".into(),
         kind,

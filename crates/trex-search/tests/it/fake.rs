@@ -15,6 +15,7 @@ pub(crate) fn hash(text: &str) -> ContentHash {
 
 pub(crate) fn task(search: SearchSettings) -> TaskSpec {
     TaskSpec {
+        device: trex_domain::DeviceChoice::Auto,
         name: "fake".into(),
         goal: "a goal".into(),
         kind: TaskKind::Choice,

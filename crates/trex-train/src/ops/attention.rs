@@ -4,14 +4,14 @@
 //! Scores of one head and one segment are computed, used and dropped; the backward pass computes them again, so no
 //! matrix of tokens × tokens is ever stored.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{CpuStorage, CustomOp3, D, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp3, D, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::kernels::{MatMut, MatRef, gemm};
-use super::{slice, with_slices};
-use crate::layout::Segment;
+use super::{is_fused, slice, with_slices};
+use crate::layout::{Segment, TokenTree};
 
 /// Number and width of heads, and what they see.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +48,36 @@ impl HeadShape {
     }
 }
 
+/// What the tokens of a batch see: its segments, and for devices without the fused operation a mask per window, made once.
+#[derive(Debug)]
+pub(crate) struct Sight {
+    segments: Arc<Vec<Segment>>,
+    /// (1, tokens, tokens) each.
+    masks: Mutex<Vec<(Option<usize>, Tensor)>>,
+}
+
+impl Sight {
+    /// Of a batch.
+    pub(crate) fn of(tree: &TokenTree) -> Self {
+        Self { segments: tree.segments(), masks: Mutex::default() }
+    }
+
+    /// The segments.
+    pub(crate) fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    fn mask(&self, tokens: usize, shape: HeadShape, device: &Device) -> Result<Tensor> {
+        let mut masks = self.masks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, mask)) = masks.iter().find(|(window, _)| *window == shape.window) {
+            return Ok(mask.clone());
+        }
+        let mask = Tensor::from_vec(dense_mask(tokens, &self.segments, shape), (1, tokens, tokens), device)?;
+        masks.push((shape.window, mask.clone()));
+        Ok(mask)
+    }
+}
+
 struct Attention {
     segments: Arc<Vec<Segment>>,
     shape: HeadShape,
@@ -57,21 +87,15 @@ struct Attention {
 ///
 /// A token sees the ancestors of its segment and its own segment up to itself, of these the last `window` positions.
 /// K and V are (tokens, kv heads · `head_dim`).
-pub(crate) fn attention(
-    q: &Tensor,
-    k: &Tensor,
-    v: &Tensor,
-    segments: &Arc<Vec<Segment>>,
-    shape: HeadShape,
-) -> Result<Tensor> {
-    if !q.device().is_cpu() {
-        return composed(q, k, v, segments, shape);
+pub(crate) fn attention(q: &Tensor, k: &Tensor, v: &Tensor, sight: &Sight, shape: HeadShape) -> Result<Tensor> {
+    if !is_fused(q) {
+        return composed(q, k, v, sight, shape);
     }
-    let op = Attention { segments: segments.clone(), shape };
+    let op = Attention { segments: sight.segments.clone(), shape };
     q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, op)
 }
 
-fn composed(q: &Tensor, k: &Tensor, v: &Tensor, segments: &[Segment], shape: HeadShape) -> Result<Tensor> {
+fn composed(q: &Tensor, k: &Tensor, v: &Tensor, sight: &Sight, shape: HeadShape) -> Result<Tensor> {
     let tokens = q.dim(0)?;
     let group = shape.num_heads / shape.num_kv_heads;
     let heads = |x: &Tensor, count: usize| x.reshape((tokens, count, shape.head_dim))?.transpose(0, 1)?.contiguous();
@@ -81,8 +105,7 @@ fn composed(q: &Tensor, k: &Tensor, v: &Tensor, segments: &[Segment], shape: Hea
     };
     let q = heads(q, shape.num_heads)?;
     let (k, v) = (repeat(heads(k, shape.num_kv_heads)?)?, repeat(heads(v, shape.num_kv_heads)?)?);
-    let mask =
-        Tensor::from_vec(dense_mask(tokens, segments, shape), (1, tokens, tokens), q.device())?.to_dtype(q.dtype())?;
+    let mask = sight.mask(tokens, shape, q.device())?;
     let scores = (q.matmul(&k.transpose(1, 2)?.contiguous()?)? * f64::from(shape.scale))?.broadcast_add(&mask)?;
     let exp = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?.detach())?.exp()?;
     let probs = exp.broadcast_div(&exp.sum_keepdim(D::Minus1)?)?;
@@ -303,7 +326,6 @@ impl CustomOp3 for Attention {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layout::TokenTree;
     use crate::ops::testing::{assert_close, check_same, random};
 
     fn sample_tree() -> TokenTree {
@@ -320,14 +342,14 @@ mod tests {
     #[test]
     fn equals_masked_dense_attention() {
         let tree = sample_tree();
-        let (segments, tokens) = (tree.segments(), tree.tokens().len());
+        let (sight, tokens) = (Sight::of(&tree), tree.tokens().len());
         for window in [None, Some(1), Some(3), Some(100)] {
             let shape = HeadShape { num_heads: 4, num_kv_heads: 2, head_dim: 6, scale: 0.4, window };
             let inputs = [random(&[tokens, 24], "q"), random(&[tokens, 12], "k"), random(&[tokens, 12], "v")];
             check_same(
                 &inputs,
-                |t| attention(&t[0], &t[1], &t[2], &segments, shape),
-                |t| composed(&t[0], &t[1], &t[2], &segments, shape),
+                |t| attention(&t[0], &t[1], &t[2], &sight, shape),
+                |t| composed(&t[0], &t[1], &t[2], &sight, shape),
             );
         }
     }
@@ -335,15 +357,15 @@ mod tests {
     #[test]
     fn a_sibling_is_never_seen() {
         let tree = sample_tree();
-        let (segments, tokens) = (tree.segments(), tree.tokens().len());
+        let (sight, tokens) = (Sight::of(&tree), tree.tokens().len());
         let shape = HeadShape { num_heads: 2, num_kv_heads: 1, head_dim: 4, scale: 0.5, window: None };
         let (q, k, v) = (random(&[tokens, 8], "q"), random(&[tokens, 4], "k"), random(&[tokens, 4], "v"));
-        let before = attention(&q, &k, &v, &segments, shape).unwrap();
+        let before = attention(&q, &k, &v, &sight, shape).unwrap();
         // Rows 6 to 8 are the second option; every row outside it must stay as it was.
         let zeros = Tensor::zeros((3, 4), candle_core::DType::F32, k.device()).unwrap();
         let changed =
             Tensor::cat(&[&v.narrow(0, 0, 6).unwrap(), &zeros, &v.narrow(0, 9, tokens - 9).unwrap()], 0).unwrap();
-        let after = attention(&q, &k, &changed, &segments, shape).unwrap();
+        let after = attention(&q, &k, &changed, &sight, shape).unwrap();
         assert_close(&after.narrow(0, 0, 6).unwrap(), &before.narrow(0, 0, 6).unwrap(), "before");
         assert_close(&after.narrow(0, 9, tokens - 9).unwrap(), &before.narrow(0, 9, tokens - 9).unwrap(), "after");
     }
@@ -351,10 +373,10 @@ mod tests {
     #[test]
     fn a_window_of_one_sees_its_own_value_only() {
         let tree = sample_tree();
-        let (segments, tokens) = (tree.segments(), tree.tokens().len());
+        let (sight, tokens) = (Sight::of(&tree), tree.tokens().len());
         let shape = HeadShape { num_heads: 1, num_kv_heads: 1, head_dim: 4, scale: 0.5, window: Some(1) };
         let (q, k, v) = (random(&[tokens, 4], "q"), random(&[tokens, 4], "k"), random(&[tokens, 4], "v"));
-        assert_close(&attention(&q, &k, &v, &segments, shape).unwrap(), &v, "value");
+        assert_close(&attention(&q, &k, &v, &sight, shape).unwrap(), &v, "value");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::{single, slice, with_slices};
+use super::{is_fused, single, slice, with_slices};
 
 struct CrossEntropy {
     targets: Arc<Vec<u32>>,
@@ -16,7 +16,7 @@ struct CrossEntropy {
 ///
 /// With smoothing s the target distribution is `(1 − s)` on the gold class plus `s / classes` everywhere.
 pub(crate) fn cross_entropy(logits: &Tensor, targets: &Arc<Vec<u32>>, smoothing: f64) -> Result<Tensor> {
-    if !logits.device().is_cpu() {
+    if !is_fused(logits) {
         return composed(logits, targets, smoothing);
     }
     logits.contiguous()?.apply_op1(CrossEntropy { targets: targets.clone(), smoothing: single(smoothing) })
@@ -28,6 +28,9 @@ fn composed(logits: &Tensor, targets: &Arc<Vec<u32>>, smoothing: f64) -> Result<
     let log_probs = shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(D::Minus1)?.log()?)?;
     let gold = Tensor::from_slice(targets, (rows, 1), logits.device())?;
     let nll = log_probs.gather(&gold, D::Minus1)?.neg()?.squeeze(1)?;
+    if smoothing == 0.0 {
+        return Ok(nll);
+    }
     let uniform = log_probs.mean(D::Minus1)?.neg()?;
     (nll * (1.0 - smoothing))? + (uniform * smoothing)?
 }

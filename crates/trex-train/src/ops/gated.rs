@@ -3,7 +3,7 @@
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::{slice, with_slices};
+use super::{is_fused, slice, with_slices};
 use crate::Activation;
 
 /// Elements that one task handles.
@@ -18,7 +18,7 @@ struct Gated(Activation);
 
 /// Returns `activation(gate) · up`; all of shape (tokens, inner).
 pub(crate) fn gated(activation: Activation, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
-    if !gate.device().is_cpu() {
+    if !is_fused(gate) {
         return composed(activation, gate, up);
     }
     gate.contiguous()?.apply_op2(&up.contiguous()?, Gated(activation))

@@ -3,7 +3,7 @@
 use candle_core::{CpuStorage, CustomOp2, D, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::{single, slice, with_slices};
+use super::{is_fused, single, slice, with_slices};
 
 struct RmsNorm {
     eps: f32,
@@ -13,7 +13,7 @@ struct RmsNorm {
 
 /// Normalises each row of x, shape (tokens, width), and scales it by w, shape (width).
 pub(crate) fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
-    if !x.device().is_cpu() {
+    if !is_fused(x) {
         return composed(x, weight, eps);
     }
     let op = RmsNorm { eps: single(eps), trained_scale: weight.track_op() };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, CustomOp1, D, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::{single, slice};
+use super::{is_fused, single, slice};
 use crate::RopeFrequencies;
 
 /// Cosines and sines for the positions of one batch.
@@ -52,7 +52,7 @@ struct Rope {
 
 /// Rotates x of shape (tokens, heads · `head_dim`) by the positions of the table.
 pub(crate) fn rope(x: &Tensor, table: &RopeTable) -> Result<Tensor> {
-    if !x.device().is_cpu() {
+    if !is_fused(x) {
         return composed(x, table);
     }
     x.contiguous()?.apply_op1(Rope { table: table.clone(), direction: 1.0 })
@@ -61,9 +61,7 @@ pub(crate) fn rope(x: &Tensor, table: &RopeTable) -> Result<Tensor> {
 fn composed(x: &Tensor, table: &RopeTable) -> Result<Tensor> {
     let (tokens, width) = x.dims2()?;
     let (pairs, head_dim) = (table.pairs, table.head_dim);
-    let part = |values: &Arc<Vec<f32>>, device: &Device| {
-        Tensor::from_slice(values, (tokens, 1, pairs), device)?.to_dtype(x.dtype())
-    };
+    let part = |values: &Arc<Vec<f32>>, device: &Device| Tensor::from_slice(values, (tokens, 1, pairs), device);
     let (cos, sin) = (part(&table.cos, x.device())?, part(&table.sin, x.device())?);
     let x = x.reshape((tokens, width / head_dim, head_dim))?;
     let (a, b) = (x.narrow(D::Minus1, 0, pairs)?, x.narrow(D::Minus1, pairs, pairs)?);

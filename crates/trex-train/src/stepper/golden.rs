@@ -9,6 +9,7 @@ use serde::Deserialize;
 use trex_domain::{Backend, LoraConfig, SchedulerType, TrainMethod, TrainObjective};
 
 use super::*;
+use crate::backend::Base;
 use crate::batch::TrainBatch;
 use crate::ops::single;
 use crate::rows::Sequence;
@@ -153,9 +154,16 @@ pub(super) fn stepper_of(
         checkpoint_every: 1,
         threads: 1,
         backend,
+        device: trex_domain::DeviceChoice::Auto,
         dev: None,
         micro_batch: None,
     };
+    let placement = crate::device_suite::placement_of(config.precision);
+    let place = |(name, tensor): (String, Tensor)| {
+        let placed = placement.frozen(&name, &tensor).unwrap();
+        (name, placed)
+    };
+    let weights = Base { tensors: weights.into_iter().map(place).collect(), placement: placement.clone() };
     let step = crate::backend::open(&job, &trained, weights, &base, &mut Silent).unwrap();
     let plan = Plan { config: config.clone(), seed: 4, total_steps: 10, hidden_size: model.hidden_size };
     Stepper::new(plan, step, AdamW::new(base), rows, config.per_device_train_batch_size)
@@ -227,6 +235,22 @@ fn full_training_is_that_of_transformers() {
 fn preference_losses_are_those_of_trl() {
     check("dpo", &TrainConfig { beta: 0.3, ..config(TrainObjective::Dpo) }, Backend::Auto);
     check("orpo", &TrainConfig { beta: 0.2, ..config(TrainObjective::Orpo) }, Backend::Auto);
+}
+
+/// The code for cards gives the numbers of transformers, PEFT and TRL too: see [`crate::device_suite`].
+#[test]
+fn every_method_on_the_device_is_that_of_its_reference() {
+    crate::device_suite::on_the_device(|_| {
+        let smooth = TrainConfig { label_smoothing_factor: 0.1, ..config(TrainObjective::Sft) };
+        let full =
+            |objective, weight_decay| TrainConfig { method: TrainMethod::Full, weight_decay, ..config(objective) };
+        check("sft_lora", &config(TrainObjective::Sft), Backend::Auto);
+        check("sft_smoothing", &smooth, Backend::Auto);
+        check("sft_full", &full(TrainObjective::Sft, 0.1), Backend::Auto);
+        check("pretrain_full", &full(TrainObjective::Pretrain, 0.0), Backend::Auto);
+        check("dpo", &TrainConfig { beta: 0.3, ..config(TrainObjective::Dpo) }, Backend::Auto);
+        check("orpo", &TrainConfig { beta: 0.2, ..config(TrainObjective::Orpo) }, Backend::Auto);
+    });
 }
 
 /// Largest difference of gradients over the largest value of each parameter's.

@@ -100,6 +100,7 @@ impl Fixture {
             checkpoint_every: 3,
             threads: 2,
             backend: trex_domain::Backend::Auto,
+            device: trex_domain::DeviceChoice::Auto,
             dev: None,
             micro_batch: None,
         }

@@ -27,6 +27,7 @@ fn eval_job(fixture: &Fixture, adapter: Option<&TrainDone>, mode: EvalMode) -> E
         blobs_dir: fixture.blobs().root().to_owned(),
         threads: 2,
         backend: trex_domain::Backend::Auto,
+        device: trex_domain::DeviceChoice::Auto,
         precision: trex_domain::Precision::F32,
     }
 }

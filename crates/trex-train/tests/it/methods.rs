@@ -100,6 +100,7 @@ fn accuracy(fixture: &Fixture, trained: Option<&TrainDone>, backend: Backend) ->
         blobs_dir: fixture.blobs().root().to_owned(),
         threads: 1,
         backend,
+        device: trex_domain::DeviceChoice::Auto,
         precision: trex_domain::Precision::F32,
     };
     let done = evaluate(&job, &mut Sink::default()).unwrap();
