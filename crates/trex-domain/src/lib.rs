@@ -13,6 +13,7 @@ mod hash;
 mod ids;
 mod interop;
 mod job;
+mod measure;
 mod memory;
 mod ports;
 mod profile;
@@ -40,6 +41,7 @@ pub use job::{
     Backend, EvalDone, EvalJob, EvalMode, FailureClass, ItemScore, Job, JobOutcome, MetricPoint, TrainDone, TrainJob,
     WorkerEvent,
 };
+pub use measure::{EmbedDone, EmbedJob, Embedder, LossMeter, MeasureError, Vectors};
 pub use memory::{MemoryBackend, MemoryEstimate, MicroBatch, estimate_memory};
 pub use ports::{
     Clock, DataPort, EventLog, Executor, ExportRequest, Exporter, ImportRequest, ImportedData, JobControl, ModelFacts,

@@ -1,4 +1,7 @@
-//! Scores a model on items: by log-likelihood where the answer space is closed, by greedy generation where it is open.
+//! Scores a model on items: by log-likelihood where the answer space is closed, by greedy generation where it is open; or
+//! measures how likely it finds the gold answers.
+
+mod losses;
 
 use std::cell::RefCell;
 
@@ -32,6 +35,7 @@ pub fn evaluate(job: &EvalJob, sink: &mut dyn EventSink) -> Result<EvalDone, Tra
     let scores = match job.mode {
         EvalMode::Choice => run.choose(&items, sink)?,
         EvalMode::Generate { max_new_tokens } => run.generate(&items, max_new_tokens, sink)?,
+        EvalMode::Loss { max_length } => run.losses(&items, max_length, sink)?,
     };
     let blob = BlobStore::new(&job.blobs_dir).put_lines(&scores)?;
     Ok(EvalDone { items: blob, n: scores.len(), cost: meter.cost() })

@@ -10,6 +10,7 @@ mod batch;
 mod checkpoint;
 mod decoder;
 mod early_stop;
+mod embedder;
 mod engine;
 mod error;
 mod evaluate;
@@ -43,6 +44,7 @@ mod usage;
 mod weights;
 mod worker;
 
+pub use embedder::{EmbedderFacts, embed, embedder_facts};
 pub use error::TrainError;
 pub use evaluate::evaluate;
 pub use export::{
