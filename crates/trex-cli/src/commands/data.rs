@@ -13,7 +13,7 @@ use trex_data::{
 use trex_domain::{DataProfile, Example, FieldMap, QuarantinedRow, RowCounts, nearest};
 
 use crate::args::{DataArgs, DataCommand, DataExportArgs, ProfileArgs, QuarantineArgs, ShowArgs, SourceArgs};
-use crate::commands::as_trained;
+use crate::commands::{as_trained, data_rows};
 use crate::error::{CliError, CommandError};
 use crate::output::Output;
 use crate::{system, wiring};
@@ -23,11 +23,13 @@ pub(crate) fn run(args: &DataArgs, output: &mut Output) -> Result<(), CliError> 
         DataCommand::Profile(args) => profile(args, output),
         DataCommand::Quarantine(args) => quarantine(args, output),
         DataCommand::Show(args) => show(args, output),
+        DataCommand::Search(args) => data_rows::search(args, output),
         DataCommand::Export(args) => export(args, output),
     }
 }
 
-fn fields(args: &SourceArgs) -> FieldMap {
+/// Which columns hold what, as far as the person says.
+pub(crate) fn fields(args: &SourceArgs) -> FieldMap {
     FieldMap {
         input: args.input.clone(),
         answer: args.answer.clone(),
@@ -133,6 +135,9 @@ fn wanted_rows(args: &ShowArgs, count: usize) -> Result<Vec<Example>, DataError>
 }
 
 fn show(args: &ShowArgs, output: &mut Output) -> Result<(), CliError> {
+    if let Some(page) = args.page {
+        return data_rows::page(args, page, output);
+    }
     if let Some(count) = args.as_trained {
         let rows = wanted_rows(args, count)?;
         let chat = chat_model(&args.model)?;
@@ -147,7 +152,8 @@ fn show(args: &ShowArgs, output: &mut Output) -> Result<(), CliError> {
     output.result(&rows, || rows.iter().map(row_text).collect::<Vec<_>>().join("\n"))
 }
 
-fn row_text(row: &Example) -> String {
+/// A row as a conversation.
+pub(crate) fn row_text(row: &Example) -> String {
     let mut text = format!("── {}\n", row.id);
     for turn in &row.prompt {
         writeln!(text, "{}: {}", turn.role.as_str(), turn.content).expect("writing to a string cannot fail");

@@ -4,9 +4,10 @@ use serde::Serialize;
 use trex_store::{Workspace, free_bytes};
 
 use crate::args::DoctorArgs;
+use crate::commands::data_rows;
 use crate::error::CliError;
 use crate::output::Output;
-use crate::{system, wiring};
+use crate::{measures, system, wiring};
 
 /// One finding.
 #[derive(Debug, Serialize)]
@@ -17,7 +18,9 @@ struct Finding {
 }
 
 pub(crate) fn run(args: &DoctorArgs, output: &mut Output) -> Result<(), CliError> {
-    let findings = vec![processors(), memory(), device(), cache(), models(), workspace(args), disk(args), network()];
+    let machine = [processors(), memory(), device()];
+    let files = [cache(), models(), embedder(), workspace(args), disk(args), network()];
+    let findings: Vec<Finding> = machine.into_iter().chain(files).collect();
     output.result(&findings, || {
         let line = |finding: &Finding| {
             format!("{} {}: {}\n", if finding.ok { "ok  " } else { "note" }, finding.what, finding.detail)
@@ -73,6 +76,22 @@ fn models() -> Finding {
             Finding { what: "models", ok: true, detail: names.join(", ") }
         }
         Err(err) => Finding { what: "models", ok: false, detail: err.text() },
+    }
+}
+
+fn embedder() -> Finding {
+    let what = "embedding model";
+    match measures::find_embedder() {
+        Ok(Some(facts)) => {
+            let size = facts.num_parameters as f64 / 1e6;
+            let detail = format!("{}, {size:.0} M parameters, {} dimensions", measures::EMBEDDER, facts.width);
+            Finding { what, ok: true, detail }
+        }
+        Ok(None) => {
+            let detail = format!("{}: semantic steps pass rows on, search compares words", data_rows::no_embedder());
+            Finding { what, ok: false, detail }
+        }
+        Err(err) => Finding { what, ok: false, detail: err.text() },
     }
 }
 

@@ -21,6 +21,8 @@ mod kills;
 #[cfg(test)]
 mod life;
 #[cfg(test)]
+mod meaning;
+#[cfg(test)]
 mod outcome;
 #[cfg(test)]
 mod program;

@@ -73,7 +73,15 @@ pub(super) fn check(operator: &Operator) -> Result<(), DataError> {
         }
         Operator::RegexDrop { pattern } => filter::expression("regex_drop", pattern).map(|_| ()),
         Operator::RegexKeep { pattern } => filter::expression("regex_keep", pattern).map(|_| ()),
-        Operator::StratifiedSample { rows } | Operator::Cap { rows } => positive("rows", *rows),
+        Operator::SemanticDedup { threshold } => share("threshold", *threshold),
+        Operator::SemanticFilter { like, min_similarity, .. } => {
+            require("like", "empty".to_owned(), "of at least one text", !like.is_empty())?;
+            let holds = *min_similarity > -1.0 && *min_similarity <= 1.0;
+            require("min_similarity", min_similarity.to_string(), "above -1 and at most 1", holds)
+        }
+        Operator::StratifiedSample { rows } | Operator::Cap { rows } | Operator::DiverseSample { rows } => {
+            positive("rows", *rows)
+        }
         Operator::FewShotPack { shots } => positive("shots", *shots),
         Operator::Normalise
         | Operator::ValidAnswer
