@@ -3,6 +3,9 @@
 //! Our side is driven through the binary; the peers through one script, with the python of `TREX_BENCH_PYTHON`. A peer
 //! that is not installed is skipped by name. Peak memory is read from `/proc` while a program runs, on Linux only.
 
+mod pages;
+mod vectors;
+
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
@@ -89,6 +92,13 @@ pub(super) fn measure(project: &Project, folder: &Path, plan: &Plan) -> Result<M
             format!("{found} of {}", plan.peer_documents / 10),
         ));
         details.push(json!({ "what": what, "seconds": ran.seconds, "rate": rate, "found": found }));
+    }
+    let (listed, listed_details) = pages::measure(&trex, &data)?;
+    rows.extend(listed);
+    details.push(listed_details);
+    if let Some((embedded, embedded_details)) = vectors::measure(&trex, &data)? {
+        rows.extend(embedded);
+        details.push(embedded_details);
     }
     Ok(Measurement { name: "data", rows, details: Value::Array(details) })
 }
