@@ -69,7 +69,9 @@ fn push_pieces(text: &str, pieces: &mut Vec<String>) {
 fn to_unit_length(vector: &mut [f32]) {
     let length = dot(vector, vector).sqrt();
     if length > 0.0 {
-        vector.iter_mut().for_each(|value| *value /= length);
+        for value in vector {
+            *value /= length;
+        }
     }
 }
 

@@ -90,8 +90,8 @@ fn runs_of(folder: &Path, name: &str) -> Result<Vec<RecordedRun>, DataError> {
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
-        let file = path.file_name().map(|file| file.to_string_lossy().into_owned()).unwrap_or_default();
-        if file.starts_with("run-") && file.ends_with(".json") {
+        let is_json = path.extension().is_some_and(|extension| extension == "json");
+        if is_json && path.file_name().is_some_and(|file| file.to_string_lossy().starts_with("run-")) {
             paths.push(path);
         }
     }

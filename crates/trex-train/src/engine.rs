@@ -32,6 +32,7 @@ use self::forward::{Rooms, Ropes, Setting, Trace};
 use self::full::Places;
 use self::head::{Head, HeadBuffers, HeadGradients, PackedHead};
 pub(crate) use self::inference::greedy;
+pub(crate) use self::math::{bias_gelu as bias_gelu_row, softmax as softmax_row};
 use self::model::{LayerAdapters, Weights};
 pub(crate) use self::peak::product_rates;
 pub(crate) use self::simd::Level;

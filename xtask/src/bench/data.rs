@@ -34,6 +34,12 @@ pub(super) struct Plan {
     pub(super) peer_documents: u64,
 }
 
+/// Lines for the table, and the same as JSON.
+struct Part {
+    rows: Vec<(String, String)>,
+    details: Value,
+}
+
 /// A program that ran to its end.
 struct Ran {
     seconds: f64,
@@ -93,12 +99,10 @@ pub(super) fn measure(project: &Project, folder: &Path, plan: &Plan) -> Result<M
         ));
         details.push(json!({ "what": what, "seconds": ran.seconds, "rate": rate, "found": found }));
     }
-    let (listed, listed_details) = pages::measure(&trex, &data)?;
-    rows.extend(listed);
-    details.push(listed_details);
-    if let Some((embedded, embedded_details)) = vectors::measure(&trex, &data)? {
-        rows.extend(embedded);
-        details.push(embedded_details);
+    let listed = pages::measure(&trex, &data)?;
+    for part in [Some(listed), vectors::measure(&trex, &data)?].into_iter().flatten() {
+        rows.extend(part.rows);
+        details.push(part.details);
     }
     Ok(Measurement { name: "data", rows, details: Value::Array(details) })
 }

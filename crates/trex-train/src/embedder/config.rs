@@ -51,20 +51,20 @@ struct Sentence {
 /// `1_Pooling/config.json`; what is absent is mean pooling.
 #[derive(Default, Deserialize)]
 struct Pooling {
-    pooling_mode_mean_tokens: Option<bool>,
-    #[serde(default)]
-    pooling_mode_cls_token: bool,
-    #[serde(default)]
-    pooling_mode_max_tokens: bool,
-    #[serde(default)]
-    pooling_mode_mean_sqrt_len_tokens: bool,
+    #[serde(rename = "pooling_mode_mean_tokens")]
+    mean_tokens: Option<bool>,
+    #[serde(default, rename = "pooling_mode_cls_token")]
+    cls_token: bool,
+    #[serde(default, rename = "pooling_mode_max_tokens")]
+    max_tokens: bool,
+    #[serde(default, rename = "pooling_mode_mean_sqrt_len_tokens")]
+    mean_sqrt_len_tokens: bool,
 }
 
 impl Pooling {
     fn is_mean(&self) -> bool {
-        let others =
-            [self.pooling_mode_cls_token, self.pooling_mode_max_tokens, self.pooling_mode_mean_sqrt_len_tokens];
-        self.pooling_mode_mean_tokens.unwrap_or(true) && !others.contains(&true)
+        let others = [self.cls_token, self.max_tokens, self.mean_sqrt_len_tokens];
+        self.mean_tokens.unwrap_or(true) && !others.contains(&true)
     }
 }
 

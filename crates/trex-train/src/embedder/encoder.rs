@@ -62,7 +62,7 @@ impl Encoder {
         let layers = (0..config.num_layers).map(|number| layer_of(&mut take, number, config.layer_norm_eps));
         let layers = layers.collect::<Result<_, _>>()?;
         let no_bias = Tensor::zeros(config.hidden_size, words.dtype(), device)?;
-        Ok(Self { words, positions, norm, no_bias, layers, config })
+        Ok(Self { config, words, positions, norm, no_bias, layers })
     }
 
     /// Numbers of a vector.
@@ -88,7 +88,9 @@ impl Encoder {
                 }
                 // The length of the mean is divided out, so the sum does.
                 let norm = vector.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12);
-                vector.iter_mut().for_each(|x| *x /= norm);
+                for x in vector {
+                    *x /= norm;
+                }
             }
             Ok(vectors)
         })?;

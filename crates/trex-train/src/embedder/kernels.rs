@@ -4,6 +4,7 @@
 use candle_core::{D, Result, Tensor};
 use rayon::prelude::*;
 
+use crate::engine::{Level, bias_gelu_row, softmax_row};
 use crate::ops::kernels::{MatMut, MatRef, gemm};
 use crate::ops::{single, with_slices};
 
@@ -66,34 +67,14 @@ pub(super) fn bias_gelu(x: &Tensor, bias: &Tensor) -> Result<Tensor> {
         return x.broadcast_add(bias)?.gelu_erf();
     }
     let out = with_slices([x, bias], |[x, bias]| {
-        let width = bias.len();
-        let mut out = vec![0f32; x.len()];
-        out.par_chunks_mut(ROWS * width).zip(x.par_chunks(ROWS * width)).for_each(|(out, x)| {
-            for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
-                for ((out, x), bias) in out.iter_mut().zip(x).zip(bias) {
-                    *out = gelu(x + bias);
-                }
-            }
+        let (width, level) = (bias.len(), Level::detect());
+        let mut out = x.to_vec();
+        out.par_chunks_mut(ROWS * width).for_each(|rows| {
+            rows.chunks_exact_mut(width).for_each(|row| bias_gelu_row(level, row, bias));
         });
         Ok(out)
     })?;
     Tensor::from_vec(out, x.shape(), x.device())
-}
-
-fn gelu(x: f32) -> f32 {
-    0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
-}
-
-/// The error function to 1.5e-7 (Abramowitz and Stegun, 7.1.26).
-#[expect(clippy::excessive_precision, reason = "constants as the handbook prints them")]
-fn erf(x: f32) -> f32 {
-    let t = 1.0 / (1.0 + 0.327_591_1 * x.abs());
-    let mut sum = 1.061_405_429;
-    for c in [-1.453_152_027, 1.421_413_741, -0.284_496_736, 0.254_829_592] {
-        sum = sum * t + c;
-    }
-    let value = 1.0 - sum * t * (-x * x).exp();
-    value.copysign(x)
 }
 
 /// Attention of each sequence to itself, all tokens to all: `softmax(q kᵀ / √d) v` per head (Vaswani and others, 2017).
@@ -127,7 +108,7 @@ fn attend(out: &mut [f32], qkv: &[f32], bias: &[f32], num_heads: usize) {
     let (wide, width) = (bias.len(), bias.len() / 3);
     let length = qkv.len() / wide;
     let head = width / num_heads;
-    let scale = 1.0 / (head as f32).sqrt();
+    let (scale, level) = (1.0 / (head as f32).sqrt(), Level::detect());
     let mut biased = qkv.to_vec();
     for row in biased.chunks_exact_mut(wide) {
         for (x, bias) in row.iter_mut().zip(bias) {
@@ -138,22 +119,12 @@ fn attend(out: &mut [f32], qkv: &[f32], bias: &[f32], num_heads: usize) {
     for start in (0..num_heads).map(|number| number * head) {
         let part = |offset: usize| MatRef::new(&biased, offset + start, wide);
         let mut dst = MatMut { data: &mut scores, offset: 0, row_stride: length };
-        gemm(&mut dst, part(0), part(width).transposed(), [length, length, head], scale, false);
-        scores.chunks_exact_mut(length).for_each(softmax);
+        gemm(&mut dst, part(0), part(width).transposed(), [length, length, head], 1.0, false);
+        for row in scores.chunks_exact_mut(length) {
+            softmax_row(level, row, scale);
+        }
         let mut dst = MatMut { data: out, offset: start, row_stride: width };
         gemm(&mut dst, MatRef::new(&scores, 0, length), part(2 * width), [length, head, length], 1.0, false);
-    }
-}
-
-fn softmax(row: &mut [f32]) {
-    let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut sum = 0.0;
-    for x in row.iter_mut() {
-        *x = (*x - top).exp();
-        sum += *x;
-    }
-    for x in row {
-        *x /= sum;
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
-use super::{Draw, write};
+use super::{Draw, Part, write};
 
 /// Rows that are listed.
 const NUM_ROWS: u64 = 260_000;
@@ -17,7 +17,7 @@ const NUM_ROWS: u64 = 260_000;
 const CALLS: usize = 15;
 
 /// Measures the first page, for which the index is made, and later ones; each is a process of its own.
-pub(super) fn measure(trex: &Path, folder: &Path) -> Result<(Vec<(String, String)>, Value)> {
+pub(super) fn measure(trex: &Path, folder: &Path) -> Result<Part> {
     let path = folder.join("listed.jsonl");
     write(&path, &rows(NUM_ROWS))?;
     let cache = folder.join("cache");
@@ -39,7 +39,7 @@ pub(super) fn measure(trex: &Path, folder: &Path) -> Result<(Vec<(String, String
         let millis = pages.collect::<Result<Vec<_>>>()?;
         note(format!("trex: a page of {expected} rows of {NUM_ROWS}"), millis);
     }
-    Ok((table, Value::Array(details)))
+    Ok(Part { rows: table, details: Value::Array(details) })
 }
 
 /// Milliseconds for one page of twenty rows, after its count was found right.

@@ -6,14 +6,14 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use super::{path_text, run, run_peer, write_documents};
+use super::{Part, path_text, run, run_peer, write_documents};
 use crate::setup;
 
 /// Texts of 30 to 49 made-up words, of which each is three tokens or so.
 const NUM_TEXTS: u64 = 1000;
 
 /// Measures a worker's job by its own clock, and the peer by its own.
-pub(super) fn measure(trex: &Path, folder: &Path) -> Result<Option<(Vec<(String, String)>, Value)>> {
+pub(super) fn measure(trex: &Path, folder: &Path) -> Result<Option<Part>> {
     let Some(model) = setup::embedder_folder() else {
         println!("skipped: 1 model (all-MiniLM-L6-v2); `cargo xtask setup` fetches it");
         return Ok(None);
@@ -43,5 +43,5 @@ pub(super) fn measure(trex: &Path, folder: &Path) -> Result<Option<(Vec<(String,
         rows.push((format!("sentence-transformers: vectors of {NUM_TEXTS} texts"), line(seconds)));
         details.push(json!({ "what": "sentence-transformers: vectors", "seconds": seconds, "texts": NUM_TEXTS }));
     }
-    Ok(Some((rows, Value::Array(details))))
+    Ok(Some(Part { rows, details: Value::Array(details) }))
 }
