@@ -8,6 +8,7 @@ use candle_core::{Device, Tensor};
 
 use super::config::EncoderConfig;
 use super::kernels::{Norm, add_norm, attention, bias_gelu};
+use crate::engine::PackedLinear;
 use crate::mapped::map_file;
 use crate::ops::with_slices;
 use crate::{TrainError, weights};
@@ -15,14 +16,35 @@ use crate::{TrainError, weights};
 /// A product with its shift: `x Wᵀ + b`, W of shape (out, in), b of shape (out).
 #[derive(Debug)]
 struct Linear {
-    weight: Tensor,
+    weight: Weight,
     bias: Tensor,
 }
 
+/// Of one linear layer, or of several of one input below each other.
+#[derive(Debug)]
+enum Weight {
+    /// For the kernels of the CPU engine.
+    Packed(PackedLinear),
+    /// For any other device.
+    Plain(Tensor),
+}
+
 impl Linear {
+    fn new(weight: Tensor, bias: Tensor) -> Result<Self, TrainError> {
+        let on_cpu = weight.device().is_cpu();
+        let weight = if on_cpu { Weight::Packed(PackedLinear::new(&weight)?) } else { Weight::Plain(weight) };
+        Ok(Self { weight, bias })
+    }
+
     /// `x Wᵀ`; the shift is added by what comes next.
     fn product(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        x.matmul(&self.weight.t()?)
+        match &self.weight {
+            Weight::Plain(weight) => x.matmul(&weight.t()?),
+            Weight::Packed(weight) => {
+                let product = with_slices([x], |[x]| Ok(weight.product(x)))?;
+                Tensor::from_vec(product, (x.dim(0)?, self.bias.dim(0)?), x.device())
+            }
+        }
     }
 }
 
@@ -123,14 +145,14 @@ fn layer_of(
     eps: f64,
 ) -> Result<Layer, TrainError> {
     let name = |part: &str| format!("encoder.layer.{number}.{part}");
-    let mut parts = Vec::with_capacity(3);
+    let (mut weights, mut biases) = (Vec::with_capacity(3), Vec::with_capacity(3));
     for part in ["query", "key", "value"] {
-        parts.push(linear_of(take, &name(&format!("attention.self.{part}")))?);
+        let part = name(&format!("attention.self.{part}"));
+        weights.push(take(&format!("{part}.weight"))?);
+        biases.push(take(&format!("{part}.bias"))?);
     }
-    let weights: Vec<&Tensor> = parts.iter().map(|part| &part.weight).collect();
-    let biases: Vec<&Tensor> = parts.iter().map(|part| &part.bias).collect();
     Ok(Layer {
-        qkv: Linear { weight: Tensor::cat(&weights, 0)?, bias: Tensor::cat(&biases, 0)? },
+        qkv: Linear::new(Tensor::cat(&weights, 0)?, Tensor::cat(&biases, 0)?)?,
         attention_out: linear_of(take, &name("attention.output.dense"))?,
         attention_norm: norm_of(take, &name("attention.output.LayerNorm"), eps)?,
         up: linear_of(take, &name("intermediate.dense"))?,
@@ -140,7 +162,7 @@ fn layer_of(
 }
 
 fn linear_of(take: &mut impl FnMut(&str) -> Result<Tensor, TrainError>, name: &str) -> Result<Linear, TrainError> {
-    Ok(Linear { weight: take(&format!("{name}.weight"))?, bias: take(&format!("{name}.bias"))? })
+    Linear::new(take(&format!("{name}.weight"))?, take(&format!("{name}.bias"))?)
 }
 
 fn norm_of(
