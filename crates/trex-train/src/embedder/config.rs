@@ -7,6 +7,13 @@ use serde::de::DeserializeOwned;
 
 use crate::TrainError;
 
+/// Largest width or vocabulary that is believed, far above any encoder: names and counts of tensors are made of these
+/// numbers before a weight is looked at.
+const MAX_SIZE: usize = 1 << 24;
+
+/// Most layers that are believed.
+const MAX_LAYERS: usize = 512;
+
 /// The shape of a BERT encoder.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct EncoderConfig {
@@ -123,8 +130,16 @@ impl EncoderConfig {
             ("vocab_size", self.vocab_size),
             ("type_vocab_size", self.num_types),
         ];
-        if let Some((field, size)) = sizes.into_iter().find(|(_, size)| *size == 0) {
-            return wrong(field, size.to_string(), "is no size");
+        if let Some((field, size)) = sizes.into_iter().find(|(_, size)| !(1..=MAX_SIZE).contains(size)) {
+            return wrong(field, size.to_string(), "is no size of an encoder");
+        }
+        if self.num_layers > MAX_LAYERS || self.max_position > MAX_SIZE {
+            let (field, size) = if self.num_layers > MAX_LAYERS {
+                ("num_hidden_layers", self.num_layers)
+            } else {
+                ("max_position_embeddings", self.max_position)
+            };
+            return wrong(field, size.to_string(), "is no size of an encoder");
         }
         if !self.hidden_size.is_multiple_of(self.num_heads) {
             return wrong("num_attention_heads", self.num_heads.to_string(), "does not divide hidden_size");

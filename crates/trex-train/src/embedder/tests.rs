@@ -142,6 +142,9 @@ fn other_encoders_are_refused_by_name() {
     check_refused("config.json", "\"vocab_size\": 124", "\"vocab_size\": 9", "chat.tokenizer_mismatch");
     check_refused("config.json", "\"hidden_size\": 32", "\"hidden_size\": \"x\"", "model.bad_config");
     check_refused("sentence_bert_config.json", "24", "2", "model.inconsistent_config");
+    check_refused("config.json", "layers\": 2", "layers\": 2000000000", "model.inconsistent_config");
+    check_refused("config.json", "\"vocab_size\": 124", "\"vocab_size\": 9e18", "model.bad_config");
+    check_refused("config.json", "\"vocab_size\": 124", "\"vocab_size\": 900000000000", "model.inconsistent_config");
 }
 
 #[test]
