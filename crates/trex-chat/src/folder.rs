@@ -87,7 +87,8 @@ impl OneOrMany {
     }
 }
 
-fn read_tokenizer(path: &Path) -> Result<Tokenizer, ChatError> {
+/// A tokenizer file without its cutting and padding.
+pub(crate) fn read_tokenizer(path: &Path) -> Result<Tokenizer, ChatError> {
     let Some(text) = read_text(path)? else {
         return Err(ChatError::FileMissing { path: path.to_owned() });
     };

@@ -13,6 +13,7 @@ mod folder;
 mod gguf;
 mod python;
 mod template;
+mod text_tokenizer;
 mod training;
 
 pub use bundled::{BUNDLED_CHAT_TEMPLATE, BUNDLED_SPECIAL_TOKENS, bundled_tokenizer_config_json};
@@ -21,4 +22,5 @@ pub use error::ChatError;
 pub use example::Encoded;
 pub use folder::chat_template;
 pub use gguf::{GgufTensorFacts, HfFiles, MetaValue, gguf_tokenizer_metadata, hf_files_from_gguf};
+pub use text_tokenizer::TextTokenizer;
 pub use training::train_bpe;

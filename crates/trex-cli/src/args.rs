@@ -287,6 +287,8 @@ pub(crate) enum DataCommand {
     Quarantine(QuarantineArgs),
     /// Show rows as conversations, or as a model is trained on them.
     Show(ShowArgs),
+    /// Find the rows that fit a question best, by what they mean.
+    Search(SearchArgs),
     /// Write the rows in a form that other tools load.
     Export(DataExportArgs),
 }
@@ -346,6 +348,9 @@ pub(crate) struct ShowArgs {
     /// Show only rows with this text in prompt or answer.
     #[arg(long)]
     pub(crate) filter: Option<String>,
+    /// Show this page of the rows, from 1, and how many there are; uses an index that is made once.
+    #[arg(long, value_name = "N", conflicts_with = "as_trained")]
+    pub(crate) page: Option<usize>,
     /// Model whose tokenizer and chat template are used.
     #[arg(long, default_value = "bundled")]
     pub(crate) model: String,
@@ -377,6 +382,17 @@ impl From<ObjectiveName> for TrainObjective {
             ObjectiveName::Orpo => Self::Orpo,
         }
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SearchArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    /// What is looked for, in plain words.
+    pub(crate) query: String,
+    /// Rows that are shown.
+    #[arg(long, default_value_t = 10)]
+    pub(crate) rows: usize,
 }
 
 #[derive(Debug, Args)]
@@ -414,6 +430,13 @@ pub(crate) enum RecipeCommand {
         /// A TOML file.
         after: PathBuf,
     },
+    /// List the versions of a recipe that were run in a workspace, with what each changed.
+    History {
+        /// A TOML file, or the name of a recipe.
+        file: PathBuf,
+        #[command(flatten)]
+        workspace: WorkspaceArgs,
+    },
     /// List the operators with their parameters, defaults and reasons.
     Operators,
     /// Print the JSON schema of recipe files.
@@ -437,10 +460,10 @@ pub(crate) struct RecipeRunArgs {
     /// Form of the files, as for `trex data export`.
     #[arg(long, default_value = "messages")]
     pub(crate) format: String,
-    /// JSON lines with `id` and `loss` of each row under the base model, for difficulty_filter.
+    /// JSON lines with `id` and `loss` of each row under the base model, for difficulty_filter; measured where absent.
     #[arg(long)]
     pub(crate) losses: Option<PathBuf>,
-    /// Model whose tokenizer counts, for token_filter.
+    /// Model whose tokenizer counts, for token_filter, and whose losses are measured, for difficulty_filter.
     #[arg(long)]
     pub(crate) model: Option<String>,
     /// Licence identifier for the card of a dataset folder.

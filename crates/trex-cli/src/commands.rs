@@ -4,6 +4,7 @@ pub(crate) mod as_trained;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod data;
+pub(crate) mod data_rows;
 pub(crate) mod doctor;
 pub(crate) mod export;
 pub(crate) mod init;

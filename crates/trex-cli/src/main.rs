@@ -5,6 +5,7 @@
 mod args;
 mod commands;
 mod error;
+mod measures;
 mod observer;
 mod output;
 mod system;

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use trex_data::{DataError, DataService};
+use trex_data::{DataError, DataService, Measures};
 use trex_domain::{
-    ContentHash, DataPort, DataSource, DeviceChoice, ErrorClass, ExportRequest, Exporter, ImportRequest, ImportedData,
-    ModelCard, ModelFacts, Precision, PreparedData, PreparedRequest, Problem, SplitSource, TaskSpec,
+    ContentHash, DataPort, DataSource, DeviceChoice, Embedder, ErrorClass, ExportRequest, Exporter, ImportRequest,
+    ImportedData, ModelCard, ModelFacts, Precision, PreparedData, PreparedRequest, Problem, SplitSource, TaskSpec,
 };
 use trex_engine::{RunSettings, WorkerProcesses};
 use trex_ftbench::{FtBenchError, mini_task};
@@ -17,8 +18,8 @@ use trex_train::{
 
 use crate::args::MachineArgs;
 use crate::error::{CliError, CommandError};
-use crate::system;
 use crate::worker_program::{self, Circumstances, WorkerProgram};
+use crate::{measures, system};
 
 /// The name of the model that comes with the program.
 pub(crate) const BUNDLED: &str = "bundled";
@@ -43,8 +44,14 @@ pub(crate) struct DataPorts {
 }
 
 impl DataPorts {
-    pub(crate) fn new(workspace: &Path) -> Self {
-        Self { service: DataService::new(workspace) }
+    /// Data of a workspace, with the models that measure rows where an operator asks for it.
+    pub(crate) fn new(workspace: &Path, model: &ModelFacts) -> Result<Self, CliError> {
+        let embedder = measures::find_embedder()?.map(|facts| measures::embedder(&facts, workspace)).transpose()?;
+        let measures = Measures {
+            embedder: embedder.map(|embedder| -> Arc<dyn Embedder> { Arc::new(embedder) }),
+            losses: Some(Arc::new(measures::loss_meter(model, workspace)?)),
+        };
+        Ok(Self { service: DataService::new(workspace).with_measures(measures) })
     }
 }
 

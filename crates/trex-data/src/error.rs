@@ -1,12 +1,29 @@
 //! The errors of this crate: each names the file or split and says what to do. A bad row is not an error but data: see
 //! [`trex_domain::QuarantinedRow`].
 
+use std::fmt;
 use std::path::PathBuf;
 
-use trex_domain::{DomainError, ErrorClass, Problem};
+use trex_domain::{DomainError, ErrorClass, MeasureError, Problem};
 use trex_fs::FsError;
 
 use crate::RecipePlace;
+
+/// An error of whoever measures rows or texts: its text, causes, code and hint stay its own.
+#[derive(Debug)]
+pub struct MeasureFailure(MeasureError);
+
+impl fmt::Display for MeasureFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for MeasureFailure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}
 
 /// What can go wrong with data as a whole.
 #[derive(Debug, thiserror::Error)]
@@ -197,6 +214,23 @@ pub enum DataError {
     /// A step needs a tokenizer.
     #[error("token_filter has no tokenizer to count with")]
     NoTokenizer,
+    /// A step compares meanings, and there is no embedding model.
+    #[error("{operator} has no embedding model to compare meanings with")]
+    NoEmbedder {
+        /// The step, or the command.
+        operator: &'static str,
+    },
+    /// Vectors or losses could not be had.
+    #[error(transparent)]
+    Measure(MeasureFailure),
+    /// Vectors that are not those of the texts.
+    #[error("{expected} texts were to be embedded, and {found} vectors came back")]
+    WrongVectors {
+        /// Texts.
+        expected: usize,
+        /// Vectors.
+        found: usize,
+    },
     /// The counts of a recipe run do not add up.
     #[error(
         "the rows of recipe step {operator} do not add up: {rows_in} in, {added} added, {dropped} dropped, {rows_out} out"
@@ -259,6 +293,14 @@ pub enum DataError {
         /// Why.
         source: toml::ser::Error,
     },
+    /// A kept version of a recipe that is not what its name says.
+    #[error("{} was changed: it holds the recipe {found}", path.display())]
+    VersionChanged {
+        /// The file.
+        path: PathBuf,
+        /// Hash of what it holds.
+        found: trex_domain::ContentHash,
+    },
     /// A row without two options was to become a preference pair.
     #[error("row {row} has not two options, of which one is the answer")]
     NoPair {
@@ -280,6 +322,13 @@ pub enum DataError {
         /// Name of the generator.
         name: String,
     },
+}
+
+impl DataError {
+    /// A failed measurement; one that was stopped is a stop.
+    pub(crate) fn measuring(err: MeasureError) -> Self {
+        if err.code() == "run.stopped" { Self::Cancelled } else { Self::Measure(MeasureFailure(err)) }
+    }
 }
 
 fn inside(table: &str) -> String {
@@ -320,6 +369,9 @@ impl Problem for DataError {
             Self::NoEvaluation => "data.no_evaluation",
             Self::NoLosses { .. } => "data.no_losses",
             Self::NoTokenizer => "data.no_tokenizer",
+            Self::NoEmbedder { .. } => "data.no_embedder",
+            Self::Measure(failure) => failure.0.code(),
+            Self::WrongVectors { .. } => "data.wrong_vectors",
             Self::LedgerUnbalanced { .. } => "data.ledger_unbalanced",
             Self::EmptyPool { .. } => "data.empty_pool",
             Self::RecipeEmpty { .. } => "data.recipe_empty",
@@ -327,6 +379,7 @@ impl Problem for DataError {
             Self::RecipeUnknown { .. } => "recipe.unknown_key",
             Self::RecipeRefused { .. } => "recipe.refused",
             Self::RecipeNotToml { .. } => "recipe.not_toml",
+            Self::VersionChanged { .. } => "recipe.version_changed",
             Self::NoPair { .. } => "data.no_pair",
             Self::ParquetNotWritten { .. } => "data.parquet_not_written",
             Self::Cancelled => "run.stopped",
@@ -379,7 +432,16 @@ impl Problem for DataError {
             }
             Self::BadPattern { .. } => Some("correct the pattern; the cause shows the place".to_owned()),
             Self::NoEvaluation => Some("give the task search, select and final rows, or drop the step".to_owned()),
-            Self::NoLosses { .. } => Some("give the losses of all rows, or drop the step".to_owned()),
+            Self::NoLosses { row: None } => {
+                Some("name the model that measures them, give a file of losses, or drop the step".to_owned())
+            }
+            Self::NoLosses { row: Some(_) } => {
+                Some("put valid_answer before the step, or give the losses of all rows".to_owned())
+            }
+            Self::NoEmbedder { .. } => {
+                Some("`cargo xtask setup` fetches all-MiniLM-L6-v2; `trex doctor` says whether it is there".to_owned())
+            }
+            Self::Measure(failure) => failure.0.hint(),
             Self::NoTokenizer => Some("name a model whose tokenizer counts, or use length_filter".to_owned()),
             Self::RecipeEmpty { operator, .. } => Some(format!("relax or remove {operator}")),
             Self::EmptyPool { .. } => Some("give the task training rows".to_owned()),
@@ -388,12 +450,16 @@ impl Problem for DataError {
                 "assets/schemas/recipe.schema.json says what may stand there; `trex recipe operators` lists the steps"
                     .to_owned(),
             ),
+            Self::VersionChanged { .. } => {
+                Some("the folder recipes is the program's own: put the file back, or begin a new workspace".to_owned())
+            }
             Self::NoPair { .. } => {
                 Some("add the step preference_pairs to the recipe, or export another form".to_owned())
             }
             Self::Cancelled => Some("the same command goes on where it stopped".to_owned()),
             Self::RecipeNotToml { .. }
             | Self::ParquetNotWritten { .. }
+            | Self::WrongVectors { .. }
             | Self::LedgerUnbalanced { .. }
             | Self::NotFiles { .. } => None,
         }
@@ -403,7 +469,11 @@ impl Problem for DataError {
         match self {
             Self::Fs(source) => source.class(),
             Self::Domain(source) => source.class(),
-            Self::NotFiles { .. } | Self::LedgerUnbalanced { .. } | Self::RecipeNotToml { .. } => ErrorClass::Bug,
+            Self::Measure(failure) => failure.0.class(),
+            Self::NotFiles { .. }
+            | Self::LedgerUnbalanced { .. }
+            | Self::RecipeNotToml { .. }
+            | Self::WrongVectors { .. } => ErrorClass::Bug,
             _ => ErrorClass::Permanent,
         }
     }

@@ -5,17 +5,19 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use trex_domain::{
-    DataPort, DataProfile, DataSource, Example, ImportRequest, ImportedData, PreparedData, PreparedRequest, RowCounts,
-    RowForm, SplitSource, TaskSpec,
+    DataPort, DataProfile, DataSource, Embedder, Example, ImportRequest, ImportedData, LossMeter, PreparedData,
+    PreparedRequest, RowCounts, RowForm, SplitSource, TaskSpec,
 };
 use trex_fs::BlobStore;
 
 use crate::reader::file_name;
 use crate::split::without_taken;
 use crate::{
-    DataError, ExampleReader, HoldOut, TableFacts, hold_out, profile_examples, search_and_select, shuffled_and_capped,
+    Aids, DataError, ExampleReader, HoldOut, TableFacts, hold_out, profile_examples, search_and_select,
+    shuffled_and_capped,
 };
 
 /// Imports and prepares data in one workspace. Several may work on one workspace at a time.
@@ -23,12 +25,35 @@ use crate::{
 pub struct DataService {
     blobs: BlobStore,
     prepared: PathBuf,
+    measures: Measures,
+}
+
+/// Who measures rows for the operators that ask for it; such an operator fails where nobody does.
+#[derive(Clone, Debug, Default)]
+pub struct Measures {
+    /// Makes vectors of texts.
+    pub embedder: Option<Arc<dyn Embedder>>,
+    /// Measures the losses of the base model.
+    pub losses: Option<Arc<dyn LossMeter>>,
+}
+
+impl Measures {
+    fn aids(&self) -> Aids<'_> {
+        Aids { embedder: self.embedder.as_deref(), loss_meter: self.losses.as_deref(), ..Aids::default() }
+    }
 }
 
 impl DataService {
     /// Uses the folders `blobs` and `prepared` of a workspace; they are created on the first write.
     pub fn new(workspace_dir: &Path) -> Self {
-        Self { blobs: BlobStore::new(workspace_dir.join("blobs")), prepared: workspace_dir.join("prepared") }
+        let (blobs, prepared) = (BlobStore::new(workspace_dir.join("blobs")), workspace_dir.join("prepared"));
+        Self { blobs, prepared, measures: Measures::default() }
+    }
+
+    /// The same with somebody who measures.
+    #[must_use]
+    pub fn with_measures(self, measures: Measures) -> Self {
+        Self { measures, ..self }
     }
 
     /// The blobs of the workspace.
@@ -75,7 +100,7 @@ impl DataService {
 
     /// Runs a recipe, or finds its result in the cache.
     pub fn prepare(&self, request: PreparedRequest<'_>) -> Result<PreparedData, DataError> {
-        crate::prepare::prepare(&self.blobs, &self.prepared, request)
+        crate::prepare::prepare(&self.blobs, &self.prepared, request, self.measures.aids())
     }
 
     fn store(&self, splits: &Splits, profiles: Vec<DataProfile>) -> Result<ImportedData, DataError> {

@@ -9,6 +9,7 @@ mod error;
 mod export;
 mod import;
 mod language;
+mod meaning;
 mod minhash;
 mod operators;
 mod pii;
@@ -16,16 +17,19 @@ mod prepare;
 mod profile;
 mod reader;
 mod recipe_file;
+mod recipe_history;
 mod recipe_run;
+mod row_index;
 mod schema;
+mod search;
 mod split;
 mod text;
 
-pub use error::DataError;
+pub use error::{DataError, MeasureFailure};
 pub use export::{
     ExportFormat, HfFolder, axolotl_block, dataset_info_entry, quarantine_csv, write_export, write_hf_folder,
 };
-pub use import::DataService;
+pub use import::{DataService, Measures};
 pub use minhash::{NearDedupCurve, near_dedup_curve};
 pub use operators::{Aids, StepTrace, TouchedRow, run_recipe};
 pub use pii::{PiiKind, pii_kinds, pii_spans};
@@ -35,8 +39,11 @@ pub use recipe_file::{
     Mixture, OperatorDoc, ParameterDoc, RecipeBudget, RecipeChange, RecipeFile, RecipePlace, RecipeSource, RecipeSplit,
     diff_recipes, operator_docs, recipe_schema,
 };
+pub use recipe_history::{RecipeVersion, recipe_history, record_recipe_run};
 pub use recipe_run::{RecipeOutcome, RecipeProgress, RecipeRequest, SourceCounts, run_recipe_file};
+pub use row_index::{IndexFacts, RowIndex, RowPage};
 pub use schema::{ExampleChunk, ExampleReader, SchemaGuess, SchemaKind, examples_from_table};
+pub use search::{SearchHit, SearchedBy, search_rows};
 pub use split::{
     HELD_OUT_DEV_SHARE, HELD_OUT_TEST_SHARE, HeldOut, HoldOut, count_leaks, hold_out, search_and_select,
     shuffled_and_capped,

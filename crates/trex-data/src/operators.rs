@@ -18,6 +18,7 @@ mod parameters;
 mod quality;
 mod redact;
 mod rewrite;
+mod semantic;
 mod shuffle_options;
 mod template;
 #[cfg(test)]
@@ -28,7 +29,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
-use trex_domain::{Example, Operator, OperatorCount, Recipe, RowLedger, seeded_rng};
+use trex_domain::{Embedder, Example, LossMeter, Operator, OperatorCount, Recipe, RowLedger, seeded_rng};
 
 use crate::DataError;
 
@@ -42,6 +43,10 @@ pub use touched::{StepTrace, TouchedRow};
 pub struct Aids<'a> {
     /// Loss of each row under the base model, by id.
     pub losses: Option<&'a BTreeMap<String, f64>>,
+    /// Measures the losses where they are not given.
+    pub loss_meter: Option<&'a dyn LossMeter>,
+    /// Makes vectors of texts.
+    pub embedder: Option<&'a dyn Embedder>,
     /// Counts the tokens of a row, prompt and answer.
     pub num_tokens: Option<&'a (dyn Fn(&Example) -> usize + Sync)>,
 }
@@ -50,8 +55,22 @@ impl std::fmt::Debug for Aids<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Aids")
             .field("losses", &self.losses.map(BTreeMap::len))
+            .field("loss_meter", &self.loss_meter)
+            .field("embedder", &self.embedder)
             .field("num_tokens", &self.num_tokens.is_some())
             .finish()
+    }
+}
+
+impl Aids<'_> {
+    /// Names by content the models that decide what these operators give; empty where none of them asks a model.
+    pub(crate) fn names_for(&self, operators: &[Operator]) -> Vec<String> {
+        let asks_embedder = operators.iter().any(Operator::needs_embeddings);
+        let asks_meter = operators.iter().any(Operator::needs_losses) && self.losses.is_none();
+        let embedder = asks_embedder.then(|| self.embedder.map_or("none".to_owned(), |model| model.name().to_string()));
+        let meter = asks_meter.then(|| self.loss_meter.map_or("none".to_owned(), |model| model.name().to_string()));
+        let named = [("embedder", embedder), ("losses", meter)];
+        named.into_iter().filter_map(|(what, name)| Some(format!("{what}/{}", name?))).collect()
     }
 }
 
@@ -59,15 +78,17 @@ impl std::fmt::Debug for Aids<'_> {
 ///
 /// `evaluation` holds the items of all evaluation splits; only the decontaminating steps look at them. Equal arguments
 /// give equal rows. Rows that an operator changed or made carry its name in `origin.changed_by`; rows that were made have
-/// the id of their original with `+1`, `+2` and so on. All parameters are checked before the first step runs.
+/// the id of their original with `+1`, `+2` and so on. All parameters are checked before the first step runs. A step
+/// whose aid is missing fails.
 pub fn run_recipe(
     recipe: &Recipe,
     pool: Vec<Example>,
     evaluation: &[Example],
     seed: u64,
+    aids: Aids<'_>,
 ) -> Result<(Vec<Example>, RowLedger), DataError> {
     check_recipe(recipe)?;
-    let mut run = StepRun::new(seed, Aids::default());
+    let mut run = StepRun::new(seed, aids);
     let rows_in = pool.len();
     let rows = run.apply_all(&recipe.operators, pool, evaluation, &mut |_| true)?;
     let ledger = RowLedger { rows_in, rows_out: rows.len(), steps: run.counts };
@@ -97,10 +118,15 @@ pub(crate) fn is_row_wise(operator: &Operator) -> bool {
     )
 }
 
+/// Why a step that compares meanings did nothing.
+const NO_EMBEDDER: &str = "no embedding model: rows passed unchanged; `cargo xtask setup` fetches all-MiniLM-L6-v2";
+
 /// The steps of one recipe run: their counts and what they touched.
 pub(crate) struct StepRun<'a> {
     seed: u64,
     aids: Aids<'a>,
+    /// Whether steps that miss their embedding model pass rows on instead of failing.
+    is_lenient: bool,
     uses: BTreeMap<&'static str, usize>,
     pub(crate) counts: Vec<OperatorCount>,
     pub(crate) traces: Vec<StepTrace>,
@@ -108,7 +134,13 @@ pub(crate) struct StepRun<'a> {
 
 impl<'a> StepRun<'a> {
     pub(crate) fn new(seed: u64, aids: Aids<'a>) -> Self {
-        Self { seed, aids, uses: BTreeMap::new(), counts: Vec::new(), traces: Vec::new() }
+        let (uses, counts, traces) = (BTreeMap::new(), Vec::new(), Vec::new());
+        Self { seed, aids, is_lenient: false, uses, counts, traces }
+    }
+
+    /// Steps that compare meanings pass rows on, and say so, where there is no embedding model.
+    pub(crate) fn lenient(self) -> Self {
+        Self { is_lenient: true, ..self }
     }
 
     /// Applies steps in order; `goes_on` is asked before each with the number of steps that are done.
@@ -129,7 +161,8 @@ impl<'a> StepRun<'a> {
                 Context { operator: name, occurrence: *occurrence, evaluation, seed: self.seed, aids: self.aids };
             *occurrence += 1;
             let rows_in = rows.len();
-            let outcome = apply(operator, rows, &context)?;
+            let is_skipped = self.is_lenient && operator.needs_embeddings() && self.aids.embedder.is_none();
+            let outcome = if is_skipped { Outcome::untouched(rows) } else { apply(operator, rows, &context)? };
             let count = OperatorCount {
                 operator: name.to_owned(),
                 rows_in,
@@ -138,7 +171,8 @@ impl<'a> StepRun<'a> {
                 added: outcome.added,
                 dropped: outcome.dropped,
             };
-            let mut trace = StepTrace { operator: name.to_owned(), touched: outcome.touched };
+            let skipped = is_skipped.then(|| NO_EMBEDDER.to_owned());
+            let mut trace = StepTrace { operator: name.to_owned(), touched: outcome.touched, skipped };
             if count.added > 0 {
                 trace.add_made(&outcome.rows, name);
             }
@@ -193,6 +227,11 @@ fn apply(operator: &Operator, rows: Vec<Example>, context: &Context<'_>) -> Resu
         Operator::TokenFilter { min_tokens, max_tokens } => {
             difficulty::tokens(rows, *min_tokens..*max_tokens, context)?
         }
+        Operator::SemanticDedup { threshold } => semantic::dedup(rows, *threshold, context)?,
+        Operator::SemanticFilter { like, min_similarity, drop } => {
+            semantic::filter(rows, like, *min_similarity, *drop, context)?
+        }
+        Operator::DiverseSample { rows: wanted } => semantic::diverse(rows, *wanted, context)?,
     };
     Ok(outcome)
 }

@@ -11,7 +11,7 @@ use trex_domain::{ContentHash, Example, PreparedData, PreparedRequest, RowLedger
 use trex_fs::{BlobStore, read_to_string, write_json};
 
 use crate::DataError;
-use crate::operators::{LeakKeys, run_recipe};
+use crate::operators::{Aids, LeakKeys, run_recipe};
 
 /// Changes whenever an operator gives other rows than before for the same input.
 pub(crate) const OPERATORS_VERSION: u32 = 1;
@@ -21,8 +21,9 @@ pub(crate) fn prepare(
     blobs: &BlobStore,
     index_dir: &Path,
     request: PreparedRequest<'_>,
+    aids: Aids<'_>,
 ) -> Result<PreparedData, DataError> {
-    let entry_path = entry_path(index_dir, &request)?;
+    let entry_path = entry_path(index_dir, &request, aids)?;
     if let Some(cached) = cached(blobs, &entry_path) {
         return Ok(cached);
     }
@@ -34,7 +35,7 @@ pub(crate) fn prepare(
     for split in request.evaluation {
         evaluation.extend(blobs.get_lines::<Example>(split)?);
     }
-    let (rows, ledger) = run_recipe(request.recipe, pool, &evaluation, request.seed)?;
+    let (rows, ledger) = run_recipe(request.recipe, pool, &evaluation, request.seed, aids)?;
     if rows.is_empty() {
         return Err(empty_recipe(&ledger));
     }
@@ -43,9 +44,14 @@ pub(crate) fn prepare(
     Ok(prepared)
 }
 
-fn entry_path(index_dir: &Path, request: &PreparedRequest<'_>) -> Result<PathBuf, DataError> {
+fn entry_path(index_dir: &Path, request: &PreparedRequest<'_>, aids: Aids<'_>) -> Result<PathBuf, DataError> {
     let parts = (OPERATORS_VERSION, request.pool, request.recipe, request.evaluation, request.seed);
-    let key = ContentHash::of_value("trex.prepared.v1", &parts)?;
+    let models = aids.names_for(&request.recipe.operators);
+    let key = if models.is_empty() {
+        ContentHash::of_value("trex.prepared.v1", &parts)?
+    } else {
+        ContentHash::of_value("trex.prepared_by_models.v1", &(parts, models))?
+    };
     Ok(index_dir.join(format!("{key}.json")))
 }
 
@@ -121,6 +127,7 @@ mod tests {
     use trex_domain::{Operator, Problem as _, Recipe};
 
     use super::*;
+    use crate::meaning::tests::WordCounts;
     use crate::operators::tests::{choice_row, open_row};
 
     struct Fixture {
@@ -145,7 +152,7 @@ mod tests {
         fn run(&self, operators: &[Operator], seed: u64) -> Result<PreparedData, DataError> {
             let recipe = Recipe { operators: operators.to_vec() };
             let request = PreparedRequest { pool: self.pool, evaluation: &self.evaluation, recipe: &recipe, seed };
-            prepare(&self.blobs, &self.dir.path().join("index"), request)
+            prepare(&self.blobs, &self.dir.path().join("index"), request, Aids::default())
         }
 
         fn entries(&self) -> Vec<(PathBuf, String)> {
@@ -194,6 +201,24 @@ mod tests {
         std::fs::write(&path, &text[..text.len() / 2]).unwrap();
         assert_eq!(fixture.run(&[Operator::Shuffle], 1).unwrap(), first);
         assert_eq!(fixture.entries(), [(path, text)]);
+    }
+
+    #[test]
+    fn the_models_that_were_asked_are_part_of_the_name() {
+        let fixture = fixture();
+        let run = |operators: Vec<Operator>, aids| {
+            let recipe = Recipe { operators };
+            let request = PreparedRequest { pool: fixture.pool, evaluation: &[], recipe: &recipe, seed: 1 };
+            prepare(&fixture.blobs, &fixture.dir.path().join("index"), request, aids)
+        };
+        let dedup = || vec![Operator::SemanticDedup { threshold: 0.95 }];
+        let known = Aids { embedder: Some(&WordCounts), ..Aids::default() };
+        assert_eq!(run(dedup(), Aids::default()).unwrap_err().code(), "data.no_embedder");
+        run(dedup(), known).unwrap();
+        assert_eq!(run(dedup(), Aids::default()).unwrap_err().code(), "data.no_embedder", "not found in the cache");
+        run(Vec::new(), known).unwrap();
+        run(Vec::new(), Aids::default()).unwrap();
+        assert_eq!(fixture.entries().len(), 2, "a recipe that asks no model has one name");
     }
 
     #[test]

@@ -20,6 +20,8 @@ use crate::reader::file_name;
 use crate::{DataError, ExampleReader, RecipeFile};
 use chunks::Chunks;
 
+pub(crate) use chunks::content_hash;
+
 /// Asks for the data of a recipe file.
 #[derive(Clone, Copy, Debug)]
 pub struct RecipeRequest<'a> {
@@ -149,7 +151,9 @@ fn run_key(request: &RecipeRequest<'_>, sources: &[NamedSource]) -> Result<Conte
     for path in &request.recipe.evaluation {
         evaluation.push(chunks::content_hash(&request.base.join(path))?);
     }
-    let parts = (OPERATORS_VERSION, request.recipe.hash()?, contents, evaluation, request.aids_name);
+    let models = request.aids.names_for(&request.recipe.operators);
+    let aids_name = [&[request.aids_name.to_owned()], models.as_slice()].concat().join(" ");
+    let parts = (OPERATORS_VERSION, request.recipe.hash()?, contents, evaluation, aids_name);
     Ok(ContentHash::of_value("trex.recipe_run.v1", &parts)?)
 }
 
@@ -311,7 +315,7 @@ impl Run<'_, '_> {
         mut rows: Vec<Example>,
         evaluation: &[Example],
     ) -> Result<Vec<Example>, DataError> {
-        let mut steps = StepRun::new(self.request.recipe.seed, self.request.aids);
+        let mut steps = StepRun::new(self.request.recipe.seed, self.request.aids).lenient();
         for operator in rest {
             operator.name().clone_into(&mut self.state.stage);
             self.report(rows.len())?;

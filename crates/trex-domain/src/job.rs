@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{ContentHash, Cost, DeviceChoice, GenerationConfig, Metric, Precision, TrainConfig};
+use crate::{ContentHash, Cost, DeviceChoice, EmbedDone, EmbedJob, GenerationConfig, Metric, Precision, TrainConfig};
 
 /// What a worker process is asked to do; written to its standard input as one line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,6 +16,8 @@ pub enum Job {
     Train(TrainJob),
     /// Score a model on some items.
     Eval(EvalJob),
+    /// Make vectors of texts.
+    Embed(EmbedJob),
 }
 
 /// Trains from the base (or from a checkpoint) up to `stop_step`.
@@ -90,6 +92,12 @@ pub enum EvalMode {
     Preference,
     /// Bits per byte of raw text.
     Text,
+    /// No answer at all: the score is e^-loss, with the mean loss per token of the gold answer in nats. Every row must
+    /// have an answer; the metric is not asked.
+    Loss {
+        /// Most tokens of prompt and answer; a longer prompt loses its beginning, as in training.
+        max_length: usize,
+    },
 }
 
 /// Scores a model, with or without an adapter.
@@ -226,6 +234,7 @@ impl Job {
         match self {
             Self::Train(job) => job.threads,
             Self::Eval(job) => job.threads,
+            Self::Embed(job) => job.threads,
         }
     }
 }
@@ -282,6 +291,8 @@ pub enum WorkerEvent {
     Trained(TrainDone),
     /// Evaluation finished; the last line.
     Evaluated(EvalDone),
+    /// Vectors are made; the last line.
+    Embedded(EmbedDone),
     /// The job failed; the last line.
     Failed {
         /// What to do about it.
@@ -302,6 +313,8 @@ pub enum JobOutcome {
     Trained(TrainDone),
     /// Evaluation finished.
     Evaluated(EvalDone),
+    /// Vectors are made.
+    Embedded(EmbedDone),
     /// It failed, by its own word or by its death.
     Failed {
         /// What to do about it.

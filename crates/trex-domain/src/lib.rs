@@ -17,6 +17,7 @@ mod ids;
 mod interop;
 mod job;
 mod markup;
+mod measure;
 mod memory;
 mod ports;
 mod profile;
@@ -48,6 +49,7 @@ pub use job::{
     WorkerEvent,
 };
 pub use markup::escape_html;
+pub use measure::{EmbedDone, EmbedJob, Embedder, LossMeter, MeasureError, Vectors};
 pub use memory::{MemoryBackend, MemoryEstimate, MicroBatch, estimate_memory};
 pub use ports::{
     Clock, DataPort, EventLog, Executor, ExportRequest, Exporter, ImportRequest, ImportedData, JobControl, ModelFacts,

@@ -6,6 +6,7 @@
 mod error;
 mod export_check;
 mod live;
+mod measure;
 mod report;
 mod repro;
 mod run;
@@ -16,6 +17,7 @@ mod worker_process;
 pub use error::{EngineError, PortError};
 pub use export_check::{ExportCheck, ExportPrecision, ExportTolerance, Weights, score_on_select, trained_weights};
 pub use live::{BudgetUse, TreeLook, progress_line, tree_text};
+pub use measure::{MeasureListener, WorkerMeter};
 pub use report::{
     REPORT_SCHEMA, build_report, mark_interrupted, report_html, report_markdown, report_schema, schema_text, why_best,
 };

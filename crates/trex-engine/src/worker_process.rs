@@ -138,6 +138,7 @@ fn follow(
         match event {
             WorkerEvent::Trained(done) => return Some(JobOutcome::Trained(done)),
             WorkerEvent::Evaluated(done) => return Some(JobOutcome::Evaluated(done)),
+            WorkerEvent::Embedded(done) => return Some(JobOutcome::Embedded(done)),
             WorkerEvent::Failed { class, code, message, hint } => {
                 return Some(JobOutcome::Failed { class, code, message, hint });
             }

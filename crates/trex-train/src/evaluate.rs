@@ -1,6 +1,7 @@
 //! Scores a model on items: by log-likelihood where the answer space is closed, by generation where it is open, by which
-//! of two answers is likelier for pairs, by bits per byte for raw text.
+//! of two answers is likelier for pairs, by bits per byte for raw text; or measures how likely it finds the gold answers.
 
+mod losses;
 mod raw_text;
 
 use std::cell::RefCell;
@@ -38,6 +39,7 @@ pub fn evaluate(job: &EvalJob, sink: &mut dyn EventSink) -> Result<EvalDone, Tra
         EvalMode::Generate { max_new_tokens, generation } => run.generate(&items, max_new_tokens, generation, sink)?,
         EvalMode::Preference => run.prefer(&items, sink)?,
         EvalMode::Text => run.read(&items, sink)?,
+        EvalMode::Loss { max_length } => run.losses(&items, max_length, sink)?,
     };
     let blob = BlobStore::new(&job.blobs_dir).put_lines(&scores)?;
     Ok(EvalDone { items: blob, n: scores.len(), cost: meter.cost() })

@@ -13,6 +13,7 @@ mod device;
 #[cfg(test)]
 mod device_suite;
 mod early_stop;
+mod embedder;
 mod engine;
 mod error;
 mod evaluate;
@@ -50,6 +51,7 @@ mod weights;
 mod worker;
 
 pub use device::{DeviceBuild, DeviceFault, DevicePlan, PlannedDevice, plan_device};
+pub use embedder::{EmbedderFacts, embed, embedder_facts};
 pub use error::TrainError;
 pub use evaluate::evaluate;
 pub use export::{

@@ -207,7 +207,7 @@ pub(crate) fn parsed<'a>(path: &Path, bytes: &'a [u8]) -> Result<SafeTensors<'a>
 }
 
 /// The values of a stored tensor as `f32`.
-fn float_tensor(name: &str, view: &TensorView<'_>) -> Result<Tensor, TrainError> {
+pub(crate) fn float_tensor(name: &str, view: &TensorView<'_>) -> Result<Tensor, TrainError> {
     let values: Vec<f32> = match view.dtype() {
         Dtype::F32 => words(view.data(), f32::from_le_bytes),
         Dtype::F16 => words(view.data(), |bytes| f16::from_le_bytes(bytes).to_f32()),
@@ -230,7 +230,8 @@ fn words<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f32 + Sync) ->
         .collect()
 }
 
-fn check_finite(name: &str, tensor: &Tensor) -> Result<(), TrainError> {
+/// Refuses a tensor with a value that is no number.
+pub(crate) fn check_finite(name: &str, tensor: &Tensor) -> Result<(), TrainError> {
     debug_assert_eq!(tensor.dtype(), DType::F32);
     let finite = crate::ops::with_slices([tensor], |[values]| Ok(values.par_iter().all(|x| x.is_finite())))?;
     if finite { Ok(()) } else { Err(TrainError::NotFinite { name: name.to_owned() }) }

@@ -3,6 +3,9 @@
 //! Our side is driven through the binary; the peers through one script, with the python of `TREX_BENCH_PYTHON`. A peer
 //! that is not installed is skipped by name. Peak memory is read from `/proc` while a program runs, on Linux only.
 
+mod pages;
+mod vectors;
+
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
@@ -29,6 +32,12 @@ pub(super) struct Plan {
     pub(super) documents: u64,
     /// Short documents for the peers, which are slower.
     pub(super) peer_documents: u64,
+}
+
+/// Lines for the table, and the same as JSON.
+struct Part {
+    rows: Vec<(String, String)>,
+    details: Value,
 }
 
 /// A program that ran to its end.
@@ -89,6 +98,11 @@ pub(super) fn measure(project: &Project, folder: &Path, plan: &Plan) -> Result<M
             format!("{found} of {}", plan.peer_documents / 10),
         ));
         details.push(json!({ "what": what, "seconds": ran.seconds, "rate": rate, "found": found }));
+    }
+    let listed = pages::measure(&trex, &data)?;
+    for part in [Some(listed), vectors::measure(&trex, &data)?].into_iter().flatten() {
+        rows.extend(part.rows);
+        details.push(part.details);
     }
     Ok(Measurement { name: "data", rows, details: Value::Array(details) })
 }

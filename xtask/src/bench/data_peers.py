@@ -1,4 +1,4 @@
-"""What people use for the same work. Called by `cargo xtask bench data` as: peers.py WHAT FILE."""
+"""What people use for the same work. Called by `cargo xtask bench data` as: peers.py WHAT FILE [MORE]."""
 
 import json
 import sys
@@ -59,11 +59,26 @@ def datasketch_dedup(path):
     print(found)
 
 
+def sentence_transformers_embed(path, folder):
+    """Vectors of the texts by the model of a folder; prints their number and the seconds of the encoding alone."""
+    import time
+
+    from sentence_transformers import SentenceTransformer
+
+    with open(path) as file:
+        texts = [json.loads(line)["text"] for line in file]
+    model = SentenceTransformer(folder, device="cpu")
+    start = time.perf_counter()
+    vectors = model.encode(texts, batch_size=32, normalize_embeddings=True)
+    print(len(vectors), time.perf_counter() - start)
+
+
 WHAT = {
+    "sentence_transformers-embed": sentence_transformers_embed,
     "polars-read": polars_read,
     "polars-profile": polars_profile,
     "datasets-load": datasets_load,
     "datasketch-dedup": datasketch_dedup,
 }
 
-WHAT[sys.argv[1]](sys.argv[2])
+WHAT[sys.argv[1]](*sys.argv[2:])

@@ -15,7 +15,7 @@ use trex_domain::{
 };
 
 use crate::args::{DataArgs, DataCommand, DataExportArgs, ProfileArgs, QuarantineArgs, ShowArgs, SourceArgs};
-use crate::commands::as_trained;
+use crate::commands::{as_trained, data_rows};
 use crate::error::{CliError, CommandError};
 use crate::output::Output;
 use crate::{system, wiring};
@@ -25,11 +25,13 @@ pub(crate) fn run(args: &DataArgs, output: &mut Output) -> Result<(), CliError> 
         DataCommand::Profile(args) => profile(args, output),
         DataCommand::Quarantine(args) => quarantine(args, output),
         DataCommand::Show(args) => show(args, output),
+        DataCommand::Search(args) => data_rows::search(args, output),
         DataCommand::Export(args) => export(args, output),
     }
 }
 
-fn fields(args: &SourceArgs) -> FieldMap {
+/// Which columns hold what, as far as the person says.
+pub(crate) fn fields(args: &SourceArgs) -> FieldMap {
     FieldMap {
         input: args.input.clone(),
         answer: args.answer.clone(),
@@ -154,6 +156,9 @@ fn wanted_rows(args: &ShowArgs, mut reader: ExampleReader, count: usize) -> Resu
 }
 
 fn show(args: &ShowArgs, output: &mut Output) -> Result<(), CliError> {
+    if let Some(page) = args.page {
+        return data_rows::page(args, page, output);
+    }
     if let Some(count) = args.as_trained {
         let objective = args.objective.map_or_else(|| usual_objective(args), |name| Ok(name.into()))?;
         let rows = wanted_rows(args, reader_for(args, objective)?, count)?;
@@ -170,7 +175,8 @@ fn show(args: &ShowArgs, output: &mut Output) -> Result<(), CliError> {
     output.result(&rows, || rows.iter().map(row_text).collect::<Vec<_>>().join("\n"))
 }
 
-fn row_text(row: &Example) -> String {
+/// A row as a conversation.
+pub(crate) fn row_text(row: &Example) -> String {
     let mut text = format!("── {}\n", row.id);
     for turn in &row.prompt {
         writeln!(text, "{}: {}", turn.role.as_str(), turn.content).expect("writing to a string cannot fail");

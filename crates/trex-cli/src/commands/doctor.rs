@@ -7,10 +7,11 @@ use trex_store::{Workspace, check_writable, free_bytes};
 use trex_train::{DeviceBuild, ThisMachine, check_model_files, inspect_hardware, plan_device};
 
 use crate::args::DoctorArgs;
+use crate::commands::data_rows;
 use crate::error::CliError;
 use crate::output::Output;
 use crate::worker_program::WorkerProgram;
-use crate::{system, wiring};
+use crate::{measures, system, wiring};
 
 /// One finding; a later version may add keys and findings, and takes none away.
 #[derive(Debug, PartialEq, Serialize, JsonSchema)]
@@ -48,7 +49,7 @@ pub(crate) fn run(args: &DoctorArgs, output: &mut Output) -> Result<(), CliError
     let hardware = inspect_hardware(&ThisMachine);
     let mut findings = machine(&hardware, DeviceBuild::THIS);
     findings.push(worker(args.device.unwrap_or_default()));
-    findings.extend([cache(), models(), workspace(args), disk(args), network()]);
+    findings.extend([cache(), models(), embedder(), workspace(args), disk(args), network()]);
     let facts = Finding { facts: Some(hardware.clone()), ..Finding::good("hardware", hardware.system) };
     findings.push(facts);
     output.result(&findings, || findings.iter().filter(|finding| finding.facts.is_none()).map(text_of).collect())
@@ -175,6 +176,22 @@ fn models() -> Finding {
         "put the files back where they were, or take the model in anew with `trex model add SOURCE --name {first}`"
     );
     Finding::note("models", format!("{}; {}", names.join(", "), told.join("; ")), Some(hint))
+}
+
+fn embedder() -> Finding {
+    let what = "embedding model";
+    match measures::find_embedder() {
+        Ok(Some(facts)) => {
+            let size = facts.num_parameters as f64 / 1e6;
+            let detail = format!("{}, {size:.0} M parameters, {} dimensions", measures::EMBEDDER, facts.width);
+            Finding::good(what, detail)
+        }
+        Ok(None) => {
+            let detail = format!("{}: semantic steps pass rows on, search compares words", data_rows::no_embedder());
+            Finding::note(what, detail, Some("run `cargo xtask setup`, which fetches it".to_owned()))
+        }
+        Err(err) => Finding::error(what, &err),
+    }
 }
 
 fn workspace(args: &DoctorArgs) -> Finding {

@@ -9,7 +9,7 @@ use trex_research::{NetGate, NetSettings, download_gguf, download_model};
 use crate::args::{ModelArgs, ModelCommand};
 use crate::error::{CliError, CommandError};
 use crate::output::Output;
-use crate::wiring;
+use crate::{measures, wiring};
 
 pub(crate) fn run(args: &ModelArgs, output: &mut Output) -> Result<(), CliError> {
     match &args.command {
@@ -68,9 +68,15 @@ fn default_name(source: &str) -> String {
 
 fn list(output: &mut Output) -> Result<(), CliError> {
     let models = wiring::known_models()?;
-    let value: Vec<_> = models.iter().map(|(name, dir)| json!({"name": name, "dir": dir})).collect();
-    let line = |(name, dir): (&String, &PathBuf)| format!("{name}\t{}", dir.display());
-    output.result(&value, || models.iter().map(line).collect::<Vec<_>>().join("\n"))
+    let mut value: Vec<_> = models.iter().map(|(name, dir)| json!({"name": name, "dir": dir})).collect();
+    let mut lines: Vec<_> = models.iter().map(|(name, dir)| format!("{name}\t{}", dir.display())).collect();
+    // A model that cannot be fine-tuned, and that no task names: said apart.
+    if let Some(embedder) = measures::find_embedder()? {
+        let (name, dir) = (measures::EMBEDDER, &embedder.dir);
+        value.push(json!({"name": name, "dir": dir, "embeds": true}));
+        lines.push(format!("{name}\t{}\tfor semantic steps and search only", dir.display()));
+    }
+    output.result(&value, || lines.join("\n"))
 }
 
 fn facts_json(facts: &ModelFacts) -> serde_json::Value {

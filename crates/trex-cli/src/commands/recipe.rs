@@ -7,21 +7,23 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::json;
 use trex_data::{
-    Aids, DataService, HfFolder, NearDedupCurve, RecipeFile, RecipeOutcome, RecipeProgress, RecipeRequest, TableFacts,
-    diff_recipes, near_dedup_curve, operator_docs, profile_examples, recipe_schema, run_recipe_file,
+    Aids, DataService, HfFolder, NearDedupCurve, RecipeChange, RecipeFile, RecipeOutcome, RecipeProgress,
+    RecipeRequest, RecipeVersion, TableFacts, diff_recipes, near_dedup_curve, operator_docs, profile_examples,
+    recipe_history, recipe_schema, record_recipe_run, run_recipe_file,
 };
-use trex_domain::{ContentHash, Example, Operator};
+use trex_domain::{Clock as _, ContentHash, Embedder, Example, LossMeter, Operator};
 
 use crate::args::{RecipeArgs, RecipeCommand, RecipeRunArgs};
 use crate::commands::data::{chat_model, num_tokens, told, told_all, write_form, written_text};
 use crate::error::CliError;
 use crate::output::Output;
-use crate::system;
+use crate::{measures, system, wiring};
 
 pub(crate) fn run(args: &RecipeArgs, output: &mut Output) -> Result<(), CliError> {
     match &args.command {
         RecipeCommand::Check { file } => check(file, output),
         RecipeCommand::Diff { before, after } => diff(before, after, output),
+        RecipeCommand::History { file, workspace } => history(file, &workspace.workspace, output),
         RecipeCommand::Operators => operators(output),
         RecipeCommand::Schema => output.line(recipe_schema().trim_end()),
         RecipeCommand::Run(args) => run_file(args, output),
@@ -66,13 +68,41 @@ fn diff(before: &Path, after: &Path, output: &mut Output) -> Result<(), CliError
         if changes.is_empty() {
             return "the recipes say the same".to_owned();
         }
-        let line = |change: &trex_data::RecipeChange| match (&change.before, &change.after) {
-            (Some(before), Some(after)) => format!("~ {}: {before} → {after}", change.setting),
-            (Some(before), None) => format!("- {}: {before}", change.setting),
-            (None, after) => format!("+ {}: {}", change.setting, after.as_deref().unwrap_or_default()),
-        };
-        changes.iter().map(line).collect::<Vec<_>>().join("\n")
+        changes.iter().map(change_text).collect::<Vec<_>>().join("\n")
     })
+}
+
+fn history(file: &Path, workspace: &Path, output: &mut Output) -> Result<(), CliError> {
+    let name = if file.is_file() { RecipeFile::read(file)?.name } else { file.to_string_lossy().into_owned() };
+    let versions = recipe_history(workspace, &name)?;
+    output.result(&versions, || {
+        if versions.is_empty() {
+            return format!("{} holds no run of a recipe named {name:?}", workspace.display());
+        }
+        versions.iter().map(version_text).collect()
+    })
+}
+
+fn version_text(version: &RecipeVersion) -> String {
+    let [num_train, num_dev, num_test] = version.rows;
+    let mut text = format!(
+        "{} {} runs: {}, rows: {num_train} training, {num_dev} dev, {num_test} test\n",
+        version.hash.short(),
+        version.at.to_utc_text(),
+        version.runs
+    );
+    for change in &version.changes {
+        writeln!(text, "    {}", change_text(change)).expect("writing to a string cannot fail");
+    }
+    text
+}
+
+fn change_text(change: &RecipeChange) -> String {
+    match (&change.before, &change.after) {
+        (Some(before), Some(after)) => format!("~ {}: {before} → {after}", change.setting),
+        (Some(before), None) => format!("- {}: {before}", change.setting),
+        (None, after) => format!("+ {}: {}", change.setting, after.as_deref().unwrap_or_default()),
+    }
 }
 
 fn operators(output: &mut Output) -> Result<(), CliError> {
@@ -113,13 +143,23 @@ fn run_file(args: &RecipeRunArgs, output: &mut Output) -> Result<(), CliError> {
     };
     let chat = args.model.as_deref().map(chat_model).transpose()?;
     let count = chat.as_ref().map(|chat| move |row: &Example| num_tokens(chat, row));
+    let workspace = &args.workspace.workspace;
+    let asks = |asked: fn(&Operator) -> bool| recipe.operators.iter().any(asked);
+    let embedder = if asks(Operator::needs_embeddings) { measures::find_embedder()? } else { None };
+    let embedder = embedder.map(|facts| measures::embedder(&facts, workspace)).transpose()?;
+    let measured = args.model.as_deref().filter(|_| asks(Operator::needs_losses) && losses.is_none());
+    let meter = match measured {
+        Some(name) => Some(measures::loss_meter(&wiring::find_model(name)?, workspace)?),
+        None => None,
+    };
     let aids = Aids {
         losses: losses.as_ref(),
+        loss_meter: meter.as_ref().map(|meter| -> &dyn LossMeter { meter }),
+        embedder: embedder.as_ref().map(|embedder| -> &dyn Embedder { embedder }),
         num_tokens: count.as_ref().map(|count| -> &(dyn Fn(&Example) -> usize + Sync) { count }),
     };
     let aids_name = aids_name(args)?;
     let base = args.file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let workspace = &args.workspace.workspace;
     let request = RecipeRequest { recipe: &recipe, base, workspace, aids, aids_name: &aids_name };
     let is_json = output.is_json();
     let mut progress = |state: &RecipeProgress| {
@@ -130,6 +170,7 @@ fn run_file(args: &RecipeRunArgs, output: &mut Output) -> Result<(), CliError> {
     };
     let (outcome, is_cached) = run_recipe_file(&request, &mut progress)?;
     told_all();
+    record_recipe_run(workspace, &recipe, &outcome, system::SystemClock.now())?;
     let written = args.out.as_deref().map(|out| write(args, out, &recipe, &outcome)).transpose()?;
     let value = json!({ "type": "done", "cached": is_cached, "outcome": outcome, "written": written });
     output.result(&value, || {
@@ -146,7 +187,7 @@ fn aids_name(args: &RecipeRunArgs) -> Result<String, CliError> {
         None => String::new(),
     };
     let model = match &args.model {
-        Some(name) => crate::wiring::find_model(name)?.hash.to_string(),
+        Some(name) => wiring::find_model(name)?.hash.to_string(),
         None => String::new(),
     };
     Ok(format!("{losses}/{model}"))
@@ -216,6 +257,11 @@ fn outcome_text(outcome: &RecipeOutcome, is_cached: bool) -> String {
         }
         for (reason, count) in &step.dropped {
             writeln!(text, "       {count} dropped: {reason}").expect("writing to a string cannot fail");
+        }
+    }
+    for trace in &outcome.traces {
+        if let Some(skipped) = &trace.skipped {
+            writeln!(text, "note: {} did nothing: {skipped}", trace.operator).expect("writing to a string cannot fail");
         }
     }
     let checked = if outcome.is_decontaminated { "compared" } else { "NOT compared" };

@@ -37,7 +37,7 @@ pub(crate) fn run(args: &RunArgs, output: &mut Output) -> Result<(), CliError> {
     settings.final_openings_before = final_openings(&writer, &task, None)?;
     let start = NewRun { id: system::new_run_id(), task, seed: args.seed };
     let id = start.id;
-    let (data, mut observer) = (DataPorts::new(dir), LiveObserver::new(output));
+    let (data, mut observer) = (DataPorts::new(dir, &settings.model)?, LiveObserver::new(output));
     let ports =
         Ports { log: &mut writer, data: &data, executor: &workers, researcher: &Playbook, exporter: &PeftExporter };
     let state = start_run(ports, &settings, start, &SystemClock, &mut observer)?;
@@ -57,7 +57,7 @@ pub(crate) fn resume(args: &ResumeArgs, output: &mut Output) -> Result<(), CliEr
     let mut settings = wiring::run_settings(dir, model, &args.machine);
     settings.final_openings_before = final_openings(&writer, recorded.task()?, Some(run.id))?;
     let workers = wiring::workers(&settings, recorded.task()?)?;
-    let (data, mut observer) = (DataPorts::new(dir), LiveObserver::new(output));
+    let (data, mut observer) = (DataPorts::new(dir, &settings.model)?, LiveObserver::new(output));
     let ports =
         Ports { log: &mut writer, data: &data, executor: &workers, researcher: &Playbook, exporter: &PeftExporter };
     let state = resume_run(ports, &settings, run.id, &SystemClock, &mut observer)?;

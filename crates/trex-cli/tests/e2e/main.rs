@@ -21,6 +21,7 @@ mod kills;
 #[cfg(test)]
 mod life;
 #[cfg(test)]
+mod meaning;
 mod objectives;
 #[cfg(test)]
 mod outcome;

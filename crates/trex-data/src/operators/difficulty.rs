@@ -1,4 +1,4 @@
-//! Rows by how long they are and how hard the base model finds them. Measures no model itself.
+//! Rows by how long they are and how hard the base model finds them. Runs no model itself.
 
 use rayon::prelude::*;
 use trex_domain::Example;
@@ -24,12 +24,7 @@ pub(super) fn filter(
     drop_hardest: f64,
     context: &Context<'_>,
 ) -> Result<Outcome, DataError> {
-    let losses = context.aids.losses.ok_or(DataError::NoLosses { row: None })?;
-    let mut ranked: Vec<(f64, usize)> = Vec::with_capacity(rows.len());
-    for (index, row) in rows.iter().enumerate() {
-        let loss = losses.get(super::compare::original_id(&row.id)).copied().filter(|loss| loss.is_finite());
-        ranked.push((loss.ok_or_else(|| DataError::NoLosses { row: Some(row.id.clone()) })?, index));
-    }
+    let mut ranked = losses(&rows, context)?;
     ranked.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a count is a count")]
     let share = |share: f64| (share * rows.len() as f64).floor() as usize;
@@ -48,6 +43,27 @@ pub(super) fn filter(
         }
     }
     Ok(Outcome::without(rows, &reasons))
+}
+
+/// The loss of each row with its number: as given, else as the model measures it.
+fn losses(rows: &[Example], context: &Context<'_>) -> Result<Vec<(f64, usize)>, DataError> {
+    let found: Vec<Option<f64>> = match (context.aids.losses, context.aids.loss_meter) {
+        (Some(given), _) => rows.iter().map(|row| given.get(super::compare::original_id(&row.id)).copied()).collect(),
+        (None, Some(meter)) => {
+            // An empty answer has no token to predict: it is named before the model is asked.
+            if let Some(row) = rows.iter().find(|row| row.answer.trim().is_empty()) {
+                return Err(DataError::NoLosses { row: Some(row.id.clone()) });
+            }
+            meter.losses(rows).map_err(DataError::measuring)?.into_iter().map(Some).collect()
+        }
+        (None, None) => return Err(DataError::NoLosses { row: None }),
+    };
+    let mut ranked = Vec::with_capacity(rows.len());
+    for (index, row) in rows.iter().enumerate() {
+        let loss = found.get(index).copied().flatten().filter(|loss| loss.is_finite());
+        ranked.push((loss.ok_or_else(|| DataError::NoLosses { row: Some(row.id.clone()) })?, index));
+    }
+    Ok(ranked)
 }
 
 /// Drops rows by their number of tokens.
@@ -72,6 +88,8 @@ pub(super) fn tokens(
 mod tests {
     use std::collections::BTreeMap;
 
+    use trex_domain::{ContentHash, LossMeter, MeasureError};
+
     use super::super::tests::{context, ids, open_row};
     use super::super::{Aids, Context};
     use super::*;
@@ -90,6 +108,33 @@ mod tests {
         ));
         let unknown = vec![open_row(77, "q", "a")];
         assert!(matches!(filter(unknown, 0.2, 0.1, &known), Err(DataError::NoLosses { row: Some(_) })));
+    }
+
+    /// Finds the answer as hard as it is long.
+    #[derive(Debug)]
+    struct ByLength;
+
+    impl LossMeter for ByLength {
+        fn name(&self) -> ContentHash {
+            ContentHash::of_bytes(b"by length")
+        }
+
+        fn losses(&self, rows: &[Example]) -> Result<Vec<f64>, MeasureError> {
+            Ok(rows.iter().map(|row| row.answer.len() as f64).collect())
+        }
+    }
+
+    #[test]
+    fn a_model_is_asked_where_no_losses_are_given() {
+        let rows: Vec<_> = (0..4).map(|row| open_row(row, "q", &"a".repeat(4 - row))).collect();
+        let aids = Aids { loss_meter: Some(&ByLength), ..Aids::default() };
+        let known = Context { aids, ..context("difficulty_filter") };
+        assert_eq!(ids(&filter(rows.clone(), 0.25, 0.25, &known).unwrap().rows), ["t/1", "t/2"]);
+        let given: BTreeMap<String, f64> = (0..4).map(|row| (format!("t/{row}"), f64::from(row))).collect();
+        let both = Context { aids: Aids { losses: Some(&given), ..aids }, ..context("difficulty_filter") };
+        assert_eq!(ids(&filter(rows.clone(), 0.5, 0.0, &both).unwrap().rows), ["t/2", "t/3"]);
+        let empty = vec![rows[0].clone(), open_row(9, "q", " ")];
+        assert!(matches!(filter(empty, 0.2, 0.1, &known), Err(DataError::NoLosses { row: Some(id) }) if id == "t/9"));
     }
 
     #[test]

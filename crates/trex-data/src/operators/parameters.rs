@@ -73,7 +73,11 @@ pub(super) fn check(operator: &Operator) -> Result<(), DataError> {
         }
         Operator::RegexDrop { pattern } => filter::expression("regex_drop", pattern).map(|_| ()),
         Operator::RegexKeep { pattern } => filter::expression("regex_keep", pattern).map(|_| ()),
-        Operator::StratifiedSample { rows } | Operator::Cap { rows } => positive("rows", *rows),
+        Operator::SemanticDedup { threshold } => share("threshold", *threshold),
+        Operator::SemanticFilter { like, min_similarity, .. } => likeness(like, *min_similarity),
+        Operator::StratifiedSample { rows } | Operator::Cap { rows } | Operator::DiverseSample { rows } => {
+            positive("rows", *rows)
+        }
         Operator::FewShotPack { shots } => positive("shots", *shots),
         Operator::Normalise
         | Operator::ValidAnswer
@@ -85,6 +89,19 @@ pub(super) fn check(operator: &Operator) -> Result<(), DataError> {
         | Operator::ShuffleOptions
         | Operator::Shuffle => Ok(()),
     }
+}
+
+/// The parameters of `semantic_filter`.
+fn likeness(like: &[String], min_similarity: f64) -> Result<(), DataError> {
+    let bad =
+        |field, value, allowed| Err(DataError::BadParameter { operator: "semantic_filter", field, value, allowed });
+    if like.is_empty() {
+        return bad("like", "empty".to_owned(), "of at least one text");
+    }
+    if !(min_similarity > -1.0 && min_similarity <= 1.0) {
+        return bad("min_similarity", min_similarity.to_string(), "above -1 and at most 1");
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -121,6 +138,14 @@ mod tests {
             "label_balance.max_ratio is 0.9, allowed is of at least 1",
         );
         check_bad(&Operator::Cap { rows: 0 }, "cap.rows is 0, allowed is of at least 1");
+        check_bad(
+            &Operator::SemanticFilter { like: Vec::new(), min_similarity: 0.2, drop: false },
+            "semantic_filter.like is empty, allowed is of at least one text",
+        );
+        check_bad(
+            &Operator::SemanticFilter { like: vec!["x".to_owned()], min_similarity: f64::NAN, drop: false },
+            "semantic_filter.min_similarity is NaN, allowed is above -1 and at most 1",
+        );
         assert!(check(&Operator::ResolveConflicts { min_share: 1.0 }).is_ok());
     }
 }

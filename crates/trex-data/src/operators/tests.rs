@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use trex_domain::{BalanceMode, Message, Origin, Problem as _};
 
 use super::*;
+use crate::meaning::tests::WordCounts;
 
 pub(crate) fn open_row(row: usize, prompt: &str, answer: &str) -> Example {
     Example {
@@ -63,6 +64,13 @@ fn every_operator() -> Vec<Operator> {
         Operator::SortByLength { descending: true },
         Operator::DifficultyFilter { drop_easiest: 0.1, drop_hardest: 0.2 },
         Operator::TokenFilter { min_tokens: 2, max_tokens: 7 },
+        Operator::SemanticDedup { threshold: 0.8 },
+        Operator::SemanticFilter {
+            like: vec!["red house".to_owned(), "river".to_owned()],
+            min_similarity: 0.4,
+            drop: false,
+        },
+        Operator::DiverseSample { rows: 6 },
     ]
 }
 
@@ -93,7 +101,8 @@ fn pools() -> impl Strategy<Value = Vec<Example>> {
 fn run(operator: &Operator, pool: &[Example], evaluation: &[Example]) -> (Vec<Example>, OperatorCount) {
     let losses = pool.iter().map(|row| (row.id.clone(), row.answer.len() as f64)).collect();
     let num_tokens = |row: &Example| row.prompt_text().split_whitespace().count();
-    let aids = Aids { losses: Some(&losses), num_tokens: Some(&num_tokens) };
+    let aids =
+        Aids { losses: Some(&losses), num_tokens: Some(&num_tokens), embedder: Some(&WordCounts), ..Aids::default() };
     let mut run = StepRun::new(3, aids);
     let rows = run.apply_all(std::slice::from_ref(operator), pool.to_vec(), evaluation, &mut |_| true).unwrap();
     let ledger = RowLedger { rows_in: pool.len(), rows_out: rows.len(), steps: run.counts.clone() };
@@ -179,14 +188,14 @@ proptest! {
     }
 
     #[test]
-    fn whole_recipes_balance(pool in pools(), picks in proptest::collection::vec(0..27_usize, 0..6)) {
+    fn whole_recipes_balance(pool in pools(), picks in proptest::collection::vec(0..30_usize, 0..6)) {
         let mut all = every_operator();
         // These two need what a plain run does not have.
         all.retain(|operator| !matches!(operator, Operator::DifficultyFilter { .. } | Operator::TokenFilter { .. }));
         let recipe = Recipe { operators: picks.into_iter().map(|pick| all[pick].clone()).collect() };
         let evaluation = [open_row(0, "red house", "x")];
         let num_rows = pool.len();
-        let (rows, ledger) = run_recipe(&recipe, pool, &evaluation, 5).unwrap();
+        let (rows, ledger) = run_recipe(&recipe, pool, &evaluation, 5, Aids { embedder: Some(&WordCounts), ..Aids::default() }).unwrap();
         prop_assert!(ledger.balances());
         prop_assert_eq!((ledger.rows_in, ledger.rows_out, ledger.steps.len()), (num_rows, rows.len(), recipe.operators.len()));
     }
@@ -200,8 +209,9 @@ proptest! {
         let language = Operator::LanguageFilter { keep: vec!["eng".to_owned()], keep_unknown: false };
         let keep = Operator::RegexKeep { pattern: "e".to_owned() };
         let others = [redact, sort, language, keep, Operator::PreferencePairs, Operator::CanonicalAnswer];
+        let meanings = every_operator().into_iter().filter(Operator::needs_embeddings);
         let first = [Operator::Normalise, Operator::ExactDedup, near, conflicts, Operator::ValidAnswer];
-        for operator in first.into_iter().chain(others) {
+        for operator in first.into_iter().chain(others).chain(meanings) {
             let (once, _) = run(&operator, &pool, &[]);
             let (twice, count) = run(&operator, &once, &[]);
             prop_assert_eq!(count.changed + count.dropped.values().sum::<usize>(), 0, "{:?}", operator);
@@ -225,7 +235,7 @@ proptest! {
         reversed.reverse();
         let independent = |operator: &&Operator| {
             let by_row = is_row_wise(operator);
-            by_row || matches!(operator, Operator::ResolveConflicts { .. } | Operator::TopicFilter { .. } | Operator::QualityFilter { .. })
+            by_row || matches!(operator, Operator::ResolveConflicts { .. } | Operator::TopicFilter { .. } | Operator::QualityFilter { .. } | Operator::SemanticFilter { .. } | Operator::DiverseSample { .. })
         };
         for operator in every_operator().iter().filter(independent) {
             let forward: BTreeSet<String> = run(operator, &pool, &[]).0.into_iter().map(|row| row.id).collect();
@@ -236,7 +246,7 @@ proptest! {
 
     #[test]
     fn the_first_row_survives_duplicate_checks(pool in pools()) {
-        for operator in [Operator::ExactDedup, Operator::NearDedup { threshold: 0.5, shingle_words: 1 }] {
+        for operator in [Operator::ExactDedup, Operator::NearDedup { threshold: 0.5, shingle_words: 1 }, Operator::SemanticDedup { threshold: 0.5 }] {
             let (rows, _) = run(&operator, &pool, &[]);
             prop_assert_eq!(rows.first(), pool.first());
         }
@@ -292,17 +302,38 @@ fn operators_for_closed_answers_leave_open_pools_alone() {
 #[test]
 fn bad_parameters_stop_a_recipe_before_its_first_step() {
     let operators = vec![Operator::Decontaminate { ngram_words: 3, max_overlap: 0.5 }, Operator::Cap { rows: 0 }];
-    let err = run_recipe(&Recipe { operators }, Vec::new(), &[], 0).unwrap_err();
+    let err = run_recipe(&Recipe { operators }, Vec::new(), &[], 0, Aids::default()).unwrap_err();
     assert_eq!(err.code(), "data.bad_parameter");
     let operators = vec![Operator::Decontaminate { ngram_words: 3, max_overlap: 0.5 }];
-    assert_eq!(run_recipe(&Recipe { operators }, Vec::new(), &[], 0).unwrap_err().code(), "data.no_evaluation");
+    assert_eq!(
+        run_recipe(&Recipe { operators }, Vec::new(), &[], 0, Aids::default()).unwrap_err().code(),
+        "data.no_evaluation"
+    );
+}
+
+#[test]
+fn a_step_without_its_embedding_model_fails_or_says_that_it_did_nothing() {
+    let pool = vec![open_row(0, "a", "x"), open_row(1, "a", "x")];
+    for operator in every_operator().into_iter().filter(Operator::needs_embeddings) {
+        let recipe = Recipe { operators: vec![operator.clone()] };
+        let err = run_recipe(&recipe, pool.clone(), &[], 0, Aids::default()).unwrap_err();
+        assert_eq!(err.code(), "data.no_embedder");
+        let mut run = StepRun::new(0, Aids::default()).lenient();
+        let rows = run.apply_all(&recipe.operators, pool.clone(), &[], &mut |_| true).unwrap();
+        assert_eq!(rows, pool);
+        assert!(run.traces[0].skipped.as_deref().is_some_and(|line| line.contains("no embedding model")));
+        assert!(run.counts[0].balances() && run.counts[0].dropped.is_empty());
+    }
 }
 
 #[test]
 fn two_shuffles_of_one_recipe_are_two_draws() {
     let pool: Vec<_> = (0..50).map(|row| open_row(row, "q", "a")).collect();
-    let shuffled =
-        |times| run_recipe(&Recipe { operators: vec![Operator::Shuffle; times] }, pool.clone(), &[], 1).unwrap().0;
+    let shuffled = |times| {
+        run_recipe(&Recipe { operators: vec![Operator::Shuffle; times] }, pool.clone(), &[], 1, Aids::default())
+            .unwrap()
+            .0
+    };
     let sorted = |mut rows: Vec<Example>| {
         rows.sort_by_key(|row| row.origin.row);
         rows
@@ -318,7 +349,7 @@ fn copies_of_copies_get_free_ids() {
     let pool = vec![choice_row(0, "yes, no, maybe", "yes"), choice_row(1, "q", "no"), choice_row(2, "p", "no")];
     let up = Operator::LabelBalance { mode: BalanceMode::Up, max_ratio: 1.0 };
     let recipe = Recipe { operators: vec![up, Operator::ShuffleOptions, Operator::ShuffleOptions] };
-    let (rows, ledger) = run_recipe(&recipe, pool, &[], 1).unwrap();
+    let (rows, ledger) = run_recipe(&recipe, pool, &[], 1, Aids::default()).unwrap();
     let distinct: BTreeSet<&str> = ids(&rows).into_iter().collect();
     assert_eq!((rows.len(), distinct.len(), ledger.steps[2].added), (10, 10, 4));
     assert!(distinct.contains("t/0+7"));

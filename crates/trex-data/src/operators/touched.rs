@@ -33,6 +33,9 @@ pub struct StepTrace {
     pub operator: String,
     /// Some of the rows.
     pub touched: Vec<TouchedRow>,
+    /// Why the step passed all rows on without looking at them, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<String>,
 }
 
 impl TouchedRow {

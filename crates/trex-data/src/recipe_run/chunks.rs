@@ -103,7 +103,7 @@ impl Chunks {
 }
 
 /// The hash of a file, or of the names and contents of all files below a folder.
-pub(super) fn content_hash(path: &Path) -> Result<ContentHash, DataError> {
+pub(crate) fn content_hash(path: &Path) -> Result<ContentHash, DataError> {
     let listed = crate::reader::files_of(path)?;
     let mut hasher = blake3::Hasher::new();
     for (name, file) in listed {

@@ -255,6 +255,7 @@ impl Executor for FakeExecutor {
         match job {
             Job::Train(job) => self.train(job, control),
             Job::Eval(job) => self.score(job, control),
+            Job::Embed(_) => panic!("a run makes no vectors by itself"),
         }
     }
 }

@@ -16,7 +16,7 @@ const LANES: usize = 16;
 macro_rules! by_level {
     ($(#[$doc:meta])* $name:ident, $body:ident ( $($arg:ident : $type:ty),* ) $(-> $out:ty)?) => {
         $(#[$doc])*
-        pub(super) fn $name(level: Level, $($arg: $type),*) $(-> $out)? {
+        pub(crate) fn $name(level: Level, $($arg: $type),*) $(-> $out)? {
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
@@ -219,6 +219,31 @@ by_level!(
     /// Gradients of [`geglu`].
     geglu_backward,
     geglu_backward_body(gate: &[f32], up: &[f32], grad: &[f32], dgate: &mut [f32], dup: &mut [f32])
+);
+
+/// The error function to 1.5e-7 (Abramowitz and Stegun, 7.1.26).
+#[expect(clippy::excessive_precision, reason = "constants as the handbook prints them")]
+#[inline(always)]
+fn erf(x: f32) -> f32 {
+    let t = 1.0 / (1.0 + 0.327_591_1 * x.abs());
+    let mut sum = 1.061_405_429;
+    for c in [-1.453_152_027, 1.421_413_741, -0.284_496_736, 0.254_829_592] {
+        sum = sum * t + c;
+    }
+    (1.0 - sum * t * exp(-x * x)).copysign(x)
+}
+
+#[inline(always)]
+fn bias_gelu_body(row: &mut [f32], bias: &[f32]) {
+    for (x, bias) in row.iter_mut().zip(bias) {
+        let value = *x + bias;
+        *x = 0.5 * value * (1.0 + erf(value * std::f32::consts::FRAC_1_SQRT_2));
+    }
+}
+
+by_level!(
+    /// `GELU(row + bias)` in place, with `GELU(x) = x/2 · (1 + erf(x/√2))` (Hendrycks and Gimpel, 2016).
+    bias_gelu, bias_gelu_body(row: &mut [f32], bias: &[f32])
 );
 
 #[inline(always)]

@@ -143,6 +143,26 @@ fn the_likelihood_of_an_option_is_the_loss_of_training_on_it() {
 }
 
 #[test]
+fn a_measured_loss_is_the_likelihood_of_the_answer_per_token() {
+    let fixture = Fixture::new();
+    let items = |mode| -> Vec<trex_domain::ItemScore> {
+        let done = evaluate(&eval_job(&fixture, None, mode), &mut Sink::default()).unwrap();
+        fixture.blobs().get_lines(&done.items).unwrap()
+    };
+    let (chosen, measured) = (items(EvalMode::Choice), items(EvalMode::Loss { max_length: 64 }));
+    assert_eq!(chosen.len(), measured.len());
+    for (row, (choice, loss)) in animals().iter().zip(chosen.iter().zip(&measured)) {
+        assert_eq!((&loss.id, loss.predicted.as_str()), (&row.id, ""));
+        let (sum, expected) = (loss.gold_logprob.unwrap(), choice.gold_logprob.unwrap());
+        assert!((sum - expected).abs() < 1e-4, "{sum} against {expected}");
+        let num_tokens = sum / loss.score.ln();
+        assert!((num_tokens - num_tokens.round()).abs() < 1e-6 && num_tokens >= 1.5, "{num_tokens} tokens");
+    }
+    let err = evaluate(&eval_job(&fixture, None, EvalMode::Loss { max_length: 2 }), &mut Sink::default()).unwrap_err();
+    assert_eq!(trex_domain::Problem::code(&err), "train.too_long");
+}
+
+#[test]
 fn a_rung_goes_on_from_the_one_below_to_the_same_bytes() {
     let fixture = Fixture::new();
     let whole = run(&fixture.train_job("whole", 12));

@@ -1,0 +1,78 @@
+//! Joins the models that measure rows to their ports: vectors of texts, and losses of the base model, each by a worker.
+
+use std::io::{self, IsTerminal as _};
+use std::path::{Path, PathBuf};
+
+use trex_domain::{ModelFacts, WorkerEvent};
+use trex_engine::{WorkerMeter, WorkerProcesses};
+use trex_train::{EmbedderFacts, embedder_facts};
+
+use crate::error::CliError;
+use crate::{system, wiring};
+
+/// The embedding model, and its folder below the cache folder, where `cargo xtask setup` puts it.
+pub(crate) const EMBEDDER: &str = "all-minilm-l6-v2";
+
+/// Most tokens of a row whose loss is measured; the default context of training.
+const LOSS_TOKENS: usize = 1024;
+
+/// Where the embedding model lies, or would lie.
+pub(crate) fn embedder_dir() -> Result<PathBuf, CliError> {
+    Ok(system::cache_dir()?.join(EMBEDDER))
+}
+
+/// The embedding model, where it is; one that is there and damaged is an error.
+pub(crate) fn find_embedder() -> Result<Option<EmbedderFacts>, CliError> {
+    let dir = embedder_dir()?;
+    // The weights are placed last.
+    if !dir.join("model.safetensors").is_file() {
+        return Ok(None);
+    }
+    Ok(Some(embedder_facts(&dir)?))
+}
+
+/// Makes vectors, and keeps them in `workspace`.
+pub(crate) fn embedder(facts: &EmbedderFacts, workspace: &Path) -> Result<WorkerMeter<WorkerProcesses>, CliError> {
+    meter(facts.dir.clone(), facts.hash, facts.max_tokens, workspace)
+}
+
+/// Measures the losses of a model, and keeps them in `workspace`.
+pub(crate) fn loss_meter(model: &ModelFacts, workspace: &Path) -> Result<WorkerMeter<WorkerProcesses>, CliError> {
+    meter(model.dir.clone(), model.hash, LOSS_TOKENS.min(model.max_position), workspace)
+}
+
+fn meter(
+    model_dir: PathBuf,
+    model: trex_domain::ContentHash,
+    max_length: usize,
+    workspace: &Path,
+) -> Result<WorkerMeter<WorkerProcesses>, CliError> {
+    let threads = system::num_processors();
+    Ok(WorkerMeter {
+        executor: wiring::workers(threads)?,
+        model_dir,
+        model,
+        workspace: absolute(workspace)?,
+        threads,
+        max_length,
+        listener: Box::new(hear),
+    })
+}
+
+/// Workers may be started in another folder.
+fn absolute(path: &Path) -> Result<PathBuf, CliError> {
+    std::path::absolute(path).map_err(|err| trex_fs::FsError::io("find", path, err).into())
+}
+
+/// Says on a terminal how far a worker is; `false` once the person wants to stop.
+fn hear(event: &WorkerEvent) -> bool {
+    if let WorkerEvent::Progress { phase, done, total, rate, .. } = event
+        && io::stderr().is_terminal()
+    {
+        eprint!("\r\u{1b}[K{phase}: {done} of {total}, {rate:.0}/s");
+        if done == total {
+            eprint!("\r\u{1b}[K");
+        }
+    }
+    !system::stop_requested()
+}
