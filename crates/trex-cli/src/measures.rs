@@ -49,7 +49,7 @@ fn meter(
 ) -> Result<WorkerMeter<WorkerProcesses>, CliError> {
     let threads = system::num_processors();
     Ok(WorkerMeter {
-        executor: wiring::workers(threads)?,
+        executor: wiring::local_workers(threads)?,
         model_dir,
         model,
         workspace: absolute(workspace)?,

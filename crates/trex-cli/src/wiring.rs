@@ -257,7 +257,16 @@ pub(crate) fn run_settings(workspace: &Path, model: ModelFacts, machine: &Machin
 /// Workers are this program, started again, or a build for cards.
 pub(crate) fn workers(settings: &RunSettings, task: &TaskSpec) -> Result<WorkerProcesses, CliError> {
     let program = worker_program(settings.device.unwrap_or(task.device), task.train.precision)?.path;
-    Ok(WorkerProcesses { program, args: vec!["worker".to_owned()], threads: settings.threads })
+    Ok(worker_processes(program, settings.threads))
+}
+
+/// Workers that are this program, which has the processor at any rate.
+pub(crate) fn local_workers(threads: usize) -> Result<WorkerProcesses, CliError> {
+    Ok(worker_processes(worker_program(DeviceChoice::Cpu, Precision::F32)?.path, threads))
+}
+
+fn worker_processes(program: PathBuf, threads: usize) -> WorkerProcesses {
+    WorkerProcesses { program, args: vec!["worker".to_owned()], threads }
 }
 
 /// The program that runs jobs for a device; an error where it is this one, and this one cannot have the device.

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use trex_domain::{
-    Backend, ContentHash, EmbedDone, EmbedJob, Embedder, EvalJob, EvalMode, Example, Executor, FailureClass, ItemScore,
-    Job, JobControl, JobOutcome, LossMeter, MeasureError, Metric, Precision, Vectors, WorkerEvent,
+    Backend, ContentHash, DeviceChoice, EmbedDone, EmbedJob, Embedder, EvalJob, EvalMode, Example, Executor,
+    FailureClass, ItemScore, Job, JobControl, JobOutcome, LossMeter, MeasureError, Metric, Precision, Vectors,
+    WorkerEvent,
 };
 use trex_fs::BlobStore;
 
@@ -116,6 +117,7 @@ impl<E: Executor + Send + Sync> WorkerMeter<E> {
             blobs_dir: blobs.root().to_owned(),
             threads: self.threads,
             backend: Backend::Auto,
+            device: DeviceChoice::Cpu,
             precision: Precision::F32,
         });
         let what = "losses of the base model";

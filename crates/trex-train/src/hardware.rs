@@ -92,6 +92,7 @@ impl HardwareSource for ThisMachine {
             Level::Avx2 => &["AVX2"],
             Level::Avx512 => &["AVX2", "AVX-512"],
             Level::Avx512Bf16 => &["AVX2", "AVX-512", "AVX-512 BF16"],
+            Level::Amx => &["AVX2", "AVX-512", "AVX-512 BF16", "AMX BF16"],
         };
         names.iter().map(|name| (*name).to_owned()).collect()
     }

@@ -85,6 +85,7 @@ fn vector_width(instructions: &[String]) -> String {
         None => "no vector instructions that the engine has kernels for; training is slower".to_owned(),
         Some("AVX2") => "AVX2 (training is about half as fast as with AVX-512)".to_owned(),
         Some("AVX-512 BF16") => "AVX-512 with BF16 (precision = \"bf16\" is fastest)".to_owned(),
+        Some("AMX BF16") => "AVX-512 with matrix tiles of BF16 (precision = \"bf16\" is fastest)".to_owned(),
         Some(widest) => widest.to_owned(),
     }
 }

@@ -91,20 +91,25 @@ fn write_notes(program: &Program, folder: &str, from: usize, count: usize) {
 /// Recipes and settings of everything that was proposed.
 fn variants(program: &Program, workspace: &str) -> Vec<Value> {
     let proposed = program.events(workspace).into_iter().filter(|event| event["type"] == "experiment_proposed");
-    proposed.flat_map(|event| event["variants"].as_array().unwrap().clone()).collect()
+    proposed.flat_map(|event| event["variants"].as_array().expect("the event has it").clone()).collect()
 }
 
 fn operators(variant: &Value) -> Vec<&str> {
-    variant["recipe"]["operators"].as_array().unwrap().iter().map(|step| step["op"].as_str().unwrap()).collect()
+    variant["recipe"]["operators"]
+        .as_array()
+        .expect("the event has it")
+        .iter()
+        .map(|step| step["op"].as_str().unwrap())
+        .collect()
 }
 
 fn score_of_base_and_best(program: &Program, workspace: &str) -> (f64, f64, Value) {
     let report = program.json(&["report", "--workspace", workspace]);
     assert_eq!(report["status"], "finished", "{report}");
-    let nodes = report["nodes"].as_array().unwrap();
-    let selects = nodes.iter().flat_map(|node| node["variants"].as_array().unwrap());
+    let nodes = report["nodes"].as_array().expect("the event has it");
+    let selects = nodes.iter().flat_map(|node| node["variants"].as_array().expect("the event has it"));
     let selects: Vec<f64> = selects.filter_map(|variant| variant["select"]["score"].as_f64()).collect();
-    let base = nodes[0]["value"].as_f64().unwrap();
+    let base = nodes[0]["value"].as_f64().expect("the event has it");
     let is_lower_better = report["base"]["metric"] == "bits_per_byte";
     let best = selects.into_iter().reduce(if is_lower_better { f64::min } else { f64::max });
     (base, best.expect("something was trained"), report)

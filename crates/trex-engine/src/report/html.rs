@@ -33,24 +33,6 @@ pub fn report_html(report: &Report) -> String {
     out
 }
 
-/// Text that may stand between tags or inside a quoted attribute. Characters that XML forbids become spaces.
-pub(super) fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            '\n' | '\t' => out.push(character),
-            character if character.is_control() => out.push(' '),
-            character => out.push(character),
-        }
-    }
-    out
-}
-
 fn head(report: &Report, out: &mut String) {
     put!(
         out,

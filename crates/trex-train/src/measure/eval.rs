@@ -10,7 +10,9 @@ use trex_domain::{Backend, Precision};
 
 use crate::backend::load_weights;
 use crate::batch::{push_root, row};
-use crate::engine::{self, CpuEngine};
+use crate::device::Placement;
+use crate::engine::CpuEngine;
+use crate::generate::greedy;
 use crate::layout::TokenTree;
 use crate::usage::peak_rss_bytes;
 use crate::{ModelConfig, TrainError};
@@ -56,8 +58,8 @@ pub struct EvalTimes {
 /// Scores and continues made-up prompts with the CPU engine.
 pub fn measure_eval(model_dir: &Path, plan: &EvalPlan) -> Result<EvalTimes, TrainError> {
     let config = ModelConfig::load(&model_dir.join("config.json"))?;
+    let tensors = load_weights(model_dir, &config, plan.precision, Backend::Auto, &Placement::cpu())?;
     let bf16 = plan.precision == Precision::Bf16;
-    let tensors = load_weights(model_dir, &config, bf16, Backend::Auto)?;
     let vocabulary = config.vocab_size;
     let mut engine = CpuEngine::new(config, tensors, &[], 1.0, bf16)?;
     let prompts = made_up_prompts(plan, vocabulary);
@@ -71,11 +73,11 @@ pub fn measure_eval(model_dir: &Path, plan: &EvalPlan) -> Result<EvalTimes, Trai
     for _ in 0..plan.repeats {
         times.score_seconds.push(timed(|| score(&mut engine, &alone)));
         times.shared_score_seconds.push(timed(|| score(&mut engine, &shared)));
-        times.prefill_seconds.push(timed(|| drop(engine::greedy(&mut engine, &prompts, 1, &[]))));
-        times.generate_seconds.push(timed(|| {
-            let answers = engine::greedy(&mut engine, &prompts, plan.new_tokens, &[]);
-            times.new_tokens = answers.iter().map(Vec::len).sum();
-        }));
+        times.prefill_seconds.push(timed(|| drop(greedy(&mut engine, &prompts, 1, &[]))));
+        let start = Instant::now();
+        let answers = greedy(&mut engine, &prompts, plan.new_tokens, &[])?;
+        times.generate_seconds.push(start.elapsed().as_secs_f64());
+        times.new_tokens = answers.iter().map(Vec::len).sum();
     }
     times.peak_rss_bytes = peak_rss_bytes();
     Ok(times)
