@@ -99,7 +99,7 @@ fn operators(variant: &Value) -> Vec<&str> {
         .as_array()
         .expect("the event has it")
         .iter()
-        .map(|step| step["op"].as_str().unwrap())
+        .map(|step| step["op"].as_str().expect("a step has a name"))
         .collect()
 }
 
