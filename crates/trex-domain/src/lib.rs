@@ -32,7 +32,9 @@ mod transition;
 pub use config::{LoraConfig, Precision, TargetModules, TrainConfig, TrainMethod, TrainObjective};
 pub use cost::{Budget, BudgetLimit, Cost};
 pub use error::{DomainError, ErrorClass, Problem};
-pub use event::{CandidateNumbers, Comparison, Event, Phase, PruneReason, StopReason, StoredEvent, Verdict};
+pub use event::{
+    CandidateNumbers, Comparison, Event, Phase, PruneReason, RunFailure, StopReason, StoredEvent, Verdict,
+};
 pub use example::{Example, Message, Origin, Role};
 pub use hash::{ContentHash, canonical_json};
 pub use ids::{NodeId, RunId, VariantId};
