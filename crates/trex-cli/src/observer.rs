@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use trex_domain::{Event, Phase, RunState, Score, StopReason, StoredEvent, Verdict, WorkerEvent};
+use trex_domain::{Clock as _, Event, Phase, RunState, Score, StopReason, StoredEvent, Verdict, WorkerEvent};
 use trex_engine::{BudgetUse, Observer, TreeLook, progress_line, tree_text};
 
 use crate::output::Output;
-use crate::system;
+use crate::system::{self, SystemClock};
 
 /// Shortest time between two progress lines where they are not redrawn.
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
@@ -71,7 +71,9 @@ impl Observer for LiveObserver<'_> {
             }
             return;
         }
-        if let Some(text) = describe(&event.event) {
+        // The error that ends the run is told when the program ends.
+        let told_later = matches!(event.event, Event::RunFailed(_));
+        if let Some(text) = describe(&event.event).filter(|_| !told_later) {
             self.say(&text);
         }
         let tree_changed = matches!(
@@ -107,7 +109,13 @@ impl LiveObserver<'_> {
                     return;
                 }
                 self.last_progress = Some(Instant::now());
-                let line = progress_line(&format!("{what}: {phase}"), *done, *total, *rate, &BudgetUse::of(state));
+                let line = progress_line(
+                    &format!("{what}: {phase}"),
+                    *done,
+                    *total,
+                    *rate,
+                    &BudgetUse::at(state, SystemClock.now()),
+                );
                 self.say(&format!("  {line}"));
                 self.status_shown = redraws;
             }
@@ -123,7 +131,8 @@ pub(crate) fn describe(event: &Event) -> Option<String> {
     let shown = |score: &Score| format!("{} {}", score.metric, score.display());
     Some(match event {
         Event::RunStarted { task, seed, .. } => format!("run of {} with seed {seed}: {}", task.name, task.goal),
-        Event::RunResumed { times } => format!("resumed, time {times}"),
+        Event::RunResumed { times: 1 } => "resumed once".to_owned(),
+        Event::RunResumed { times } => format!("resumed {times} times"),
         Event::PhaseStarted { phase } => format!("── {}", phase.as_str()),
         Event::DataImported { rows: [pool, search, select, final_], .. } => {
             format!("data: {pool} training rows; {search} search, {select} select, {final_} sealed final items")
@@ -161,6 +170,7 @@ pub(crate) fn describe(event: &Event) -> Option<String> {
         Event::Delivered { folder } => format!("delivered to {folder}"),
         Event::RunFinished { verdict: Verdict::Gain, .. } => "verdict: gain".to_owned(),
         Event::RunFinished { verdict: Verdict::NoRealGain, .. } => "verdict: no real gain".to_owned(),
+        Event::RunFailed(failure) => format!("ended with error[{}]: {}", failure.code, failure.message),
         Event::Warned { message, .. } => format!("note: {message}"),
         _ => return None,
     })

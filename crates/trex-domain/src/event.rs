@@ -101,6 +101,17 @@ pub struct Comparison {
     pub significant: bool,
 }
 
+/// The error that ended a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunFailure {
+    /// Stable code of the error.
+    pub code: String,
+    /// What happened, with its causes.
+    pub message: String,
+    /// What a person can do about it.
+    pub hint: Option<String>,
+}
+
 /// One line of the numbers that a policy chose from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CandidateNumbers {
@@ -370,6 +381,8 @@ pub enum Event {
         /// Wall seconds of this process since its start or resume.
         wall_s: f64,
     },
+    /// An error ended the run before its verdict; resuming it goes on from here. A program that is killed leaves no such event.
+    RunFailed(RunFailure),
     /// Something a person should know.
     Warned {
         /// Stable code.
@@ -410,6 +423,7 @@ impl Event {
             Self::FinalScored { .. } => "final_scored",
             Self::Delivered { .. } => "delivered",
             Self::RunFinished { .. } => "run_finished",
+            Self::RunFailed(_) => "run_failed",
             Self::Warned { .. } => "warned",
         }
     }

@@ -37,7 +37,9 @@ pub use config::{LoraConfig, Precision, TargetModules, TrainConfig, TrainMethod,
 pub use cost::{Budget, BudgetLimit, Cost};
 pub use device::DeviceChoice;
 pub use error::{DomainError, ErrorClass, Problem};
-pub use event::{CandidateNumbers, Comparison, Event, Phase, PruneReason, StopReason, StoredEvent, Verdict};
+pub use event::{
+    CandidateNumbers, Comparison, Event, Phase, PruneReason, RunFailure, StopReason, StoredEvent, Verdict,
+};
 pub use example::{Example, Message, Origin, Role};
 pub use generation::GenerationConfig;
 pub use hardware::{Hardware, Nvidia, NvidiaCard, Processor};

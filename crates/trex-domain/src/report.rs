@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Comparison, Cost, DataProfile, Insight, Metric, MetricPoint, Millis, NodeId, NodeState, RowLedger, Score,
-    StopReason, Strategy, TrainConfig, VariantDiff, VariantId, Verdict,
+    Comparison, Cost, DataProfile, Insight, Metric, MetricPoint, Millis, NodeId, NodeState, RowLedger, RunFailure,
+    Score, StopReason, Strategy, TrainConfig, VariantDiff, VariantId, Verdict,
 };
 
 /// A score under the names that scripts read.
@@ -155,7 +155,8 @@ pub struct Report {
     pub seed: u64,
     /// Version of this program.
     pub version: String,
-    /// `running`, `interrupted` (no verdict, and no program was at work when the report was made), `finished`.
+    /// `running`, `finished`, or where no program was at work on an unfinished run when the report was made: `failed` after
+    /// an error, else `interrupted`.
     pub status: String,
     /// When the run began.
     pub started: Millis,
@@ -196,6 +197,9 @@ pub struct Report {
     pub files: BTreeMap<String, String>,
     /// How often the run was resumed.
     pub resumed: usize,
+    /// The error that ended the run before its verdict, where it was not resumed since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<RunFailure>,
 }
 
 impl Report {

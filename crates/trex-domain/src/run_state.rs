@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::{
     BudgetLimit, CandidateNumbers, Comparison, ContentHash, Cost, DataProfile, DomainError, Event, Insight, NodeId,
-    NodeState, Phase, PruneReason, RowLedger, Score, StopReason, StoredEvent, Strategy, TaskSpec, TrainDone, Variant,
-    VariantId, Verdict, check_transition,
+    NodeState, Phase, PruneReason, RowLedger, RunFailure, Score, StopReason, StoredEvent, Strategy, TaskSpec,
+    TrainDone, Variant, VariantId, Verdict, check_transition,
 };
 
 /// Names a trial: variant, rung, training seed number.
@@ -165,6 +165,8 @@ pub struct RunState {
     pub final_comparison: Option<Comparison>,
     /// Times the run was resumed.
     pub resumed: usize,
+    /// The error that ended the run, until it is resumed.
+    pub failure: Option<RunFailure>,
 }
 
 impl RunState {
@@ -197,6 +199,12 @@ impl RunState {
     /// The task, or an error when the run has not begun.
     pub fn task(&self) -> Result<&TaskSpec, DomainError> {
         self.task.as_ref().ok_or(DomainError::IllegalEvent { event: "any", why: "the run has not begun".to_owned() })
+    }
+
+    /// Wall seconds up to a moment at which a program works on the run: what passed since the last event is added.
+    pub fn wall_s_at(&self, now: crate::Millis) -> f64 {
+        let goes_on = self.verdict.is_none() && self.failure.is_none();
+        self.cost.wall_s + if goes_on { now.secs_since(self.updated) } else { 0.0 }
     }
 
     /// Standard deviation over seeds to widen intervals with: the largest that was measured.
@@ -265,7 +273,11 @@ impl RunState {
                 self.version.clone_from(version);
                 self.model = Some(*model);
             }
-            Event::RunResumed { times } => self.resumed = *times,
+            Event::RunResumed { times } => {
+                self.resumed = *times;
+                self.failure = None;
+            }
+            Event::RunFailed(failure) => self.failure = Some(failure.clone()),
             Event::PhaseStarted { phase } => self.start_phase(event, *phase)?,
             Event::DataImported { pool, search, select, final_, rows, seeded_prompts, profiles } => {
                 self.data = Some(DataRecord {

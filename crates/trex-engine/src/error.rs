@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-use trex_domain::{DomainError, ErrorClass, FailureClass, Problem, RunId};
+use trex_domain::{DomainError, ErrorClass, FailureClass, Problem, RunFailure, RunId};
 use trex_eval::EvalError;
 use trex_fs::FsError;
 use trex_search::SearchError;
@@ -119,6 +119,19 @@ pub enum EngineError {
         /// The numbers.
         check: Box<ExportCheck>,
     },
+}
+
+impl EngineError {
+    /// The error as it is recorded: with its causes in one sentence, the first line of each.
+    pub(crate) fn to_failure(&self) -> RunFailure {
+        let mut message = self.to_string();
+        let mut next = self.source();
+        while let Some(cause) = next {
+            message = format!("{message}: {}", cause.to_string().lines().next().unwrap_or_default());
+            next = cause.source();
+        }
+        RunFailure { code: self.code().to_owned(), message, hint: self.hint() }
+    }
 }
 
 fn numbers(check: &ExportCheck) -> String {

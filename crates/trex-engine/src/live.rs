@@ -1,7 +1,7 @@
 //! A running search as text for a terminal: the tree as it stands and one line of progress. Pure: moves no cursor, asks
 //! no terminal for its size, reads no clock.
 
-use trex_domain::{NodeId, NodeState, RunState, Score, VariantId, VariantRecord};
+use trex_domain::{Millis, NodeId, NodeState, RunState, Score, VariantId, VariantRecord};
 
 use crate::report::duration;
 
@@ -19,13 +19,13 @@ pub struct BudgetUse {
 }
 
 impl BudgetUse {
-    /// What the run has used so far.
-    pub fn of(state: &RunState) -> Self {
+    /// What a run at work has used at this moment.
+    pub fn at(state: &RunState, now: Millis) -> Self {
         let budget = state.task.as_ref().map(|task| &task.budget);
         Self {
             trials: state.trials.len(),
             max_trials: budget.map_or(0, |budget| budget.trials),
-            wall_s: state.cost.wall_s,
+            wall_s: state.wall_s_at(now),
             max_wall_s: budget.and_then(|budget| budget.wall_s),
         }
     }
@@ -247,6 +247,8 @@ fn one_line(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use trex_domain::{Event, RunFailure};
+
     use crate::report::sample::{running_state, sample_state};
 
     use super::*;
@@ -340,8 +342,26 @@ base search 0.510 [0.455, 0.565] select 0.520 [0.472, 0.568]
 
     #[test]
     fn the_budget_comes_from_the_state() {
-        let used = BudgetUse::of(&sample_state());
+        let state = sample_state();
+        let used = BudgetUse::at(&state, state.updated);
         assert_eq!((used.trials, used.max_trials, used.max_wall_s), (9, 18, Some(3600.0)));
         assert!(used.wall_s > 0.0);
+    }
+
+    #[test]
+    fn time_goes_on_between_events_until_the_run_ends() {
+        let wall_s = |state: &RunState, millis: i64| BudgetUse::at(state, Millis(state.updated.0 + millis)).wall_s;
+        let mut state = running_state();
+        assert!((wall_s(&state, 90_000) - wall_s(&state, 0) - 90.0).abs() < 1e-9);
+        assert!(
+            (wall_s(&state, -5_000) - state.cost.wall_s).abs() < 1e-9,
+            "a clock that was set back takes nothing away"
+        );
+        let failure = RunFailure { code: "x".to_owned(), message: "x".to_owned(), hint: None };
+        state.apply(&Event::RunFailed(failure)).unwrap();
+        let ended = sample_state();
+        for state in [&state, &ended] {
+            assert!((wall_s(state, 90_000) - state.cost.wall_s).abs() < 1e-9);
+        }
     }
 }

@@ -33,7 +33,8 @@ pub const REPORT_SCHEMA: &str = "trex.report.v1";
 /// Says of an unfinished report that no program works on its run, which the events alone cannot tell.
 pub fn mark_interrupted(report: &mut Report) {
     if report.verdict.is_none() {
-        text::INTERRUPTED.clone_into(&mut report.status);
+        let status = if report.failure.is_some() { text::FAILED } else { text::INTERRUPTED };
+        status.clone_into(&mut report.status);
     }
 }
 
@@ -76,6 +77,7 @@ pub fn build_report(state: &RunState, run: RunId, files: BTreeMap<String, String
         warnings: warnings(state),
         files,
         resumed: state.resumed,
+        failure: state.failure.clone(),
     }
 }
 

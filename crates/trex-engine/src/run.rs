@@ -174,9 +174,22 @@ impl<'a, L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driv
             if self.stop_asked {
                 return Err(EngineError::Stopped);
             }
-            self.step()?;
+            if let Err(err) = self.step() {
+                self.leave_word(&err);
+                return Err(err);
+            }
         }
         Ok(self.state)
+    }
+
+    /// Records the error that ends the run, for whoever looks at it later. A stop is no error, and a log that cannot be
+    /// written takes no word of it either.
+    fn leave_word(&mut self, err: &EngineError) {
+        if matches!(err, EngineError::Stopped | EngineError::Log(_)) {
+            return;
+        }
+        // What could not be recorded is still told to whoever started the run.
+        self.record(vec![Event::RunFailed(err.to_failure())]).ok();
     }
 
     /// Appends events in one transaction, then applies and shows them as they came back from the log.

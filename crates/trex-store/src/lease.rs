@@ -79,6 +79,11 @@ pub(crate) fn is_held(dir: &Path) -> bool {
     matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
 }
 
+/// Who took the lease of a workspace folder last, held or not; `None` where the file cannot be read.
+pub(crate) fn last_owner(dir: &Path) -> Option<LeaseOwner> {
+    owner_from_file(&mut File::open(dir.join(FILE_NAME)).ok()?)
+}
+
 fn try_lock(file: &File) -> Result<(), TryLockError> {
     let mut tried = file.try_lock();
     for _ in 1..TRIES {
@@ -138,6 +143,7 @@ mod tests {
         assert!(err.to_string().contains(&format!("process {}", std::process::id())), "{err}");
         assert!(matches!(err, StoreError::Locked { owner: Some(owner), .. } if owner.since == START));
         assert!(is_held(folder.path()));
+        assert_eq!(last_owner(folder.path()).unwrap().since, START);
         drop(lease);
         assert!(!is_held(folder.path()));
         Lease::acquire(folder.path(), &clock).unwrap();

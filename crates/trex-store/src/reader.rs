@@ -1,9 +1,9 @@
 //! A workspace that is only read, lease or no lease. Each call sees what was committed when it began.
 
-use trex_domain::{RunId, RunState, StoredEvent};
+use trex_domain::{Millis, RunId, RunState, StoredEvent};
 
 use crate::database::Database;
-use crate::lease::is_held;
+use crate::lease::{is_held, last_owner};
 use crate::{RunSummary, StoreError, Workspace};
 
 /// A workspace that is open for reading.
@@ -26,6 +26,12 @@ impl Reader {
     /// Whether a program is writing at this moment. A run without a verdict that nobody writes to is interrupted.
     pub fn has_writer(&self) -> bool {
         is_held(self.workspace.dir())
+    }
+
+    /// Since when the program has the lease that took it last, which is the one at work where [`Self::has_writer`] says so;
+    /// `None` where that cannot be read.
+    pub fn writer_since(&self) -> Option<Millis> {
+        last_owner(self.workspace.dir()).map(|owner| owner.since)
     }
 
     /// All runs, the newest first.

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use trex_domain::{Report, ReportScore, RunId, RunState, TrainMethod, Verdict};
+use trex_domain::{Clock as _, Report, ReportScore, RunId, RunState, TrainMethod, Verdict};
 use trex_engine::{build_report, mark_interrupted, report_html, report_markdown};
 use trex_store::Workspace;
 
 use crate::args::{ReportArgs, WorkspaceArgs};
 use crate::error::{CliError, CommandError};
 use crate::output::Output;
+use crate::system::SystemClock;
 
 pub(crate) fn run(args: &ReportArgs, output: &mut Output) -> Result<(), CliError> {
     let latest = latest(&args.workspace)?;
@@ -23,18 +24,19 @@ pub(crate) fn run(args: &ReportArgs, output: &mut Output) -> Result<(), CliError
 /// The latest run of a workspace.
 pub(crate) struct Latest {
     pub(crate) run: RunId,
-    /// Folded from its events.
+    /// Folded from its events; the wall time of a run at work is that of this moment.
     pub(crate) state: RunState,
     /// Whether a program works on it.
     pub(crate) at_work: bool,
 }
 
 impl Latest {
-    /// `running`, `interrupted` or `finished`.
+    /// `finished`, `running`, or where no program works on it, `failed` after an error and else `interrupted`.
     pub(crate) fn status(&self) -> &'static str {
         match (self.state.verdict, self.at_work) {
             (Some(_), _) => "finished",
             (None, true) => "running",
+            (None, false) if self.state.failure.is_some() => "failed",
             (None, false) => "interrupted",
         }
     }
@@ -55,7 +57,13 @@ pub(crate) fn latest(args: &WorkspaceArgs) -> Result<Latest, CliError> {
     let run = reader.latest_run()?.ok_or_else(|| CommandError::NoRun { path: args.workspace.clone() })?.id;
     // Looked at before the events are read: a run that ends in between is not called interrupted.
     let at_work = reader.has_writer();
-    Ok(Latest { run, state: reader.state(run)?, at_work })
+    let since = reader.writer_since();
+    let mut state = reader.state(run)?;
+    // A program that has not recorded anything yet, because it only begins to resume the run, has not worked on it yet.
+    if at_work && since.is_none_or(|since| since <= state.updated) {
+        state.cost.wall_s = state.wall_s_at(SystemClock.now());
+    }
+    Ok(Latest { run, state, at_work })
 }
 
 /// Writes `report.json`, `report.md` and `report.html` beside the exports of the run.

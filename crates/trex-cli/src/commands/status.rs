@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::json;
-use trex_domain::{Event, RunState};
+use trex_domain::{Event, RunFailure, RunState};
 use trex_engine::{TreeLook, tree_text, why_best};
 use trex_store::Workspace;
 
@@ -37,6 +37,7 @@ pub(crate) fn status(args: &WorkspaceArgs, output: &mut Output) -> Result<(), Cl
         "cost": state.cost,
         "events": state.seq,
         "resumed": state.resumed,
+        "error": state.failure,
     });
     output.result(&value, || status_text(state, status, phase))
 }
@@ -45,16 +46,28 @@ fn status_text(state: &RunState, status: &str, phase: &str) -> String {
     let name = state.task.as_ref().map_or("", |task| &task.name);
     let budget = state.task.as_ref().map_or(0, |task| task.budget.trials);
     let incumbent = state.incumbent.as_ref().map_or("the untouched base", |id| id.as_str());
-    let next = match status {
-        "finished" => "see `trex report`",
-        "running" => "`trex watch` follows it",
-        _ => "nobody works on it, `trex resume` goes on",
+    let next = match (status, &state.failure) {
+        ("finished", _) => "see `trex report`".to_owned(),
+        ("running", _) => "`trex watch` follows it".to_owned(),
+        (_, Some(failure)) => failure_text(failure, state.data.is_some()),
+        _ => "nobody works on it, `trex resume` goes on".to_owned(),
     };
     format!(
         "{name}: {status} in phase {phase}, {} of {budget} trials, best so far {incumbent}, {:.0} s; {next}",
         state.trials.len(),
         state.cost.wall_s
     )
+}
+
+/// What ended the run and what to do. Without data nothing is lost by beginning anew, which takes a changed task file.
+fn failure_text(failure: &RunFailure, has_data: bool) -> String {
+    let hint = failure.hint.as_ref().map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
+    let next = if has_data {
+        "once that is mended, `trex resume` goes on"
+    } else {
+        "once that is mended, give `trex run` again; `trex resume` does where the task file stays as it is"
+    };
+    format!("it ended with\nerror[{}]: {}{hint}\n  next: {next}", failure.code, failure.message)
 }
 
 pub(crate) fn watch(args: &WatchArgs, output: &mut Output) -> Result<(), CliError> {
@@ -73,6 +86,10 @@ pub(crate) fn watch(args: &WatchArgs, output: &mut Output) -> Result<(), CliErro
             if matches!(stored.event, Event::RunFinished { .. }) {
                 return Ok(());
             }
+        }
+        // A run that was resumed since has events after its failure.
+        if events.last().is_some_and(|stored| matches!(stored.event, Event::RunFailed(_))) {
+            return Ok(());
         }
         if args.no_follow {
             return Ok(());

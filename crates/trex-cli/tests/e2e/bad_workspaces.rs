@@ -3,8 +3,11 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::process::Stdio;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use trex_domain::{EvalJob, EvalMode, Job, Metric};
+use trex_domain::{EvalJob, EvalMode, EventLog as _, Job, Metric, Millis};
+use trex_store::Workspace;
+use trex_testkit::{FixedClock, run_id};
 
 use crate::program::{Program, files_below, parse};
 
@@ -214,4 +217,87 @@ fn a_worker_answers_garbage_with_a_failure() {
     });
     check_worker(&program, &serde_json::to_string(&job).unwrap(), "fs.not_found");
     assert!(!program.path("blobs").exists());
+}
+
+/// Whether the program could begin a run is what `trex doctor` is asked for.
+#[test]
+#[cfg(unix)]
+fn a_doctor_notices_a_workspace_that_may_not_be_written() {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::process::CommandExt as _;
+
+    let program = with_begun_run();
+    let open = |path: &str, mode| fs::set_permissions(program.path(path), fs::Permissions::from_mode(mode)).unwrap();
+    open("", 0o755);
+    open("cache", 0o777);
+    let workspace = || {
+        let mut command = program.command(&["doctor", "--workspace", "w", "--json"]);
+        if rustix::process::getuid().is_root() {
+            // Rights do not bind root, so the question is asked as nobody.
+            command.uid(65534).gid(65534);
+        }
+        let output = command.output().ok().filter(|output| output.status.success())?;
+        let findings = parse(String::from_utf8(output.stdout).unwrap().trim());
+        findings.as_array().unwrap().iter().find(|finding| finding["what"] == "workspace").cloned()
+    };
+    for path in ["w", "w/blobs", "w/scratch", "w/exports"] {
+        open(path, 0o777);
+    }
+    for path in ["w/workspace.db", "w/workspace.lock"] {
+        open(path, 0o666);
+    }
+    let Some(found) = workspace() else {
+        println!("skipped: another user cannot start the program here");
+        return;
+    };
+    assert_eq!((&found["ok"], &found["hint"]), (&true.into(), &serde_json::Value::Null), "{found}");
+    for (path, mode, back) in [("w", 0o555, 0o777), ("w/workspace.db", 0o444, 0o666), ("w/blobs", 0o555, 0o777)] {
+        open(path, mode);
+        let found = workspace().unwrap();
+        open(path, back);
+        assert_eq!(found["ok"], false, "{path}: {found}");
+        assert!(found["detail"].as_str().unwrap().contains("number of runs: 1"), "{found}");
+        assert!(found["hint"].as_str().unwrap().contains("may write"), "{found}");
+    }
+}
+
+/// An import that failed ended the run; nobody has to guess why, and resuming is not the first thing to do.
+#[test]
+fn a_run_that_failed_says_so_and_why() {
+    let program = with_begun_run();
+    let status = program.json(&["status", "--workspace", "w"]);
+    assert_eq!(status["status"], "failed");
+    let (code, message) = (status["error"]["code"].as_str().unwrap(), status["error"]["message"].as_str().unwrap());
+    let text = program.succeed(&["status", "--workspace", "w"]).stdout;
+    for part in [code, message, status["error"]["hint"].as_str().unwrap(), "failed", "`trex run` again"] {
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
+    assert!(!text.contains("interrupted"), "{text}");
+    // Whoever follows is not kept waiting.
+    let watched = program.succeed(&["watch", "--workspace", "w"]).stdout;
+    assert!(watched.contains(message), "{watched}");
+    let report = program.json(&["report", "--workspace", "w"]);
+    assert_eq!((&report["status"], &report["failure"]), (&"failed".into(), &status["error"]));
+    crate::schema::check_schema(&report);
+    assert!(program.succeed(&["report", "--workspace", "w"]).stdout.contains("ended with an error"));
+}
+
+/// The time of a run at work goes on between its events; that of an interrupted one stands still.
+#[test]
+fn time_passes_while_a_program_is_at_work_only() {
+    let program = with_workspace();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+    let now = i64::try_from(now).unwrap();
+    let ago = |secs: i64| FixedClock(Millis(now - secs * 1000));
+    let wall_s = || program.json(&["status", "--workspace", "w"])["cost"]["wall_s"].as_f64().unwrap();
+    let mut writer = Workspace::open_writer(&program.path("w"), &ago(600)).unwrap();
+    writer.append(run_id(1), ago(100).0, vec![trex_testkit::started(1)]).unwrap();
+    let at_work = wall_s();
+    assert!((100.0..160.0).contains(&at_work), "{at_work}");
+    drop(writer);
+    assert!(wall_s().abs() < 1e-9, "nobody works on it");
+    // A program that takes the workspace now has not worked in the hours before.
+    let writer = Workspace::open_writer(&program.path("w"), &ago(0)).unwrap();
+    assert!(wall_s().abs() < 1e-9, "it has not recorded anything yet");
+    drop(writer);
 }

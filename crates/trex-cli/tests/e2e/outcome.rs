@@ -12,7 +12,7 @@ const OF_THE_EXECUTION: [&str; 10] =
     ["run", "seq", "at", "started", "cost", "wall_s", "peak_rss_bytes", "tokens", "supervised_tokens", "resumed"];
 
 /// Events that a run has only because it was interrupted.
-const OF_INTERRUPTIONS: [&str; 2] = ["run_resumed", "trial_interrupted"];
+const OF_INTERRUPTIONS: [&str; 3] = ["run_resumed", "run_failed", "trial_interrupted"];
 
 /// Report and events of a finished run.
 #[derive(Debug, PartialEq)]

@@ -6,9 +6,9 @@ use trex_domain::{NodeReport, Report, ReportScore, RowLedger, VariantReport, Ver
 use super::svg_curves::{curves_svg, intervals_svg, timeline_svg};
 use super::svg_tree::{tree_legend, tree_svg};
 use super::text::{
-    INTERRUPTED, best_name, best_variant, cost_rows, date_utc, diff_text, duplicates_text, duration, effect_text,
-    effect_word, experiments, no_result_text, noise_lines, processor_text, put, score_interval, sealed_text,
-    state_text, stop_text, untried_text, verdict_sentence, why_best,
+    FAILED, INTERRUPTED, best_name, best_variant, cost_rows, date_utc, diff_text, duplicates_text, duration,
+    effect_text, effect_word, experiments, no_result_text, noise_lines, processor_text, put, resumed_text,
+    score_interval, sealed_text, state_text, stop_text, untried_text, verdict_sentence, why_best,
 };
 
 const STYLE: &str = include_str!("style.css");
@@ -51,6 +51,7 @@ fn verdict(report: &Report, out: &mut String) {
     let (class, word, icon) = match report.verdict {
         Some(Verdict::Gain) => ("gain", "Gain", "M3 16L12 5L21 16"),
         Some(Verdict::NoRealGain) => ("even", "No real gain", "M3 8H21M3 15H21"),
+        None if report.status == FAILED => ("", "Failed", "M5 5L19 19M19 5L5 19"),
         None if report.status == INTERRUPTED => ("", "Interrupted", "M5 12H6M12 12H13M19 12H20"),
         None => ("", "Not finished", "M5 12H6M12 12H13M19 12H20"),
     };
@@ -323,8 +324,8 @@ fn cost(report: &Report, out: &mut String) {
         row(out, &[what, &spent]);
     }
     put!(out, "</tbody></table></div><p class=\"meta\">{}", duplicates_text(report));
-    if report.resumed > 0 {
-        put!(out, " The run was resumed {} times; finished work was not repeated.", report.resumed);
+    if let Some(resumed) = resumed_text(report) {
+        put!(out, " {resumed}");
     }
     out.push_str("</p>");
     close(out);

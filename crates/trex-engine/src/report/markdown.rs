@@ -5,8 +5,8 @@ use trex_domain::{NodeReport, Report, RowLedger};
 
 use super::text::{
     best_name, best_variant, cost_rows, date_utc, diff_text, duplicates_text, effect_text, effect_word, experiments,
-    known_score, no_result_text, noise_lines, processor_text, put, score_text, sealed_text, state_text, stop_text,
-    untried_text, verdict_sentence, why_best,
+    known_score, no_result_text, noise_lines, processor_text, put, resumed_text, score_text, sealed_text, state_text,
+    stop_text, untried_text, verdict_sentence, why_best,
 };
 
 /// Renders the report as Markdown.
@@ -216,8 +216,8 @@ fn cost(report: &Report, out: &mut String) {
     for node in experiments(report) {
         put!(out, "| processor time of `{}` | {} |\n", node.id, processor_text(&node.cost));
     }
-    if report.resumed > 0 {
-        put!(out, "\nThe run was resumed {} times; finished work was not repeated.\n", report.resumed);
+    if let Some(resumed) = resumed_text(report) {
+        put!(out, "\n{resumed}\n");
     }
 }
 

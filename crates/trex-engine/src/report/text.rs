@@ -8,6 +8,14 @@ use trex_domain::{
 /// The status of a run that has no verdict and that no program works on, and the state of what it was at.
 pub(super) const INTERRUPTED: &str = "interrupted";
 
+/// The status of such a run that an error ended.
+pub(super) const FAILED: &str = "failed";
+
+/// Whether no program works on the run although it has no verdict.
+fn is_left(report: &Report) -> bool {
+    report.status == INTERRUPTED || report.status == FAILED
+}
+
 /// Appends formatted text to a `String`; writing to one cannot fail.
 macro_rules! put {
     ($out:expr, $($arg:tt)*) => {{
@@ -102,6 +110,16 @@ pub(super) fn cost_rows(cost: &Cost) -> [(&'static str, String); 6] {
     ]
 }
 
+/// How often a run was resumed, once it was: "once", "3 times".
+pub(super) fn resumed_text(report: &Report) -> Option<String> {
+    let times = match report.resumed {
+        0 => return None,
+        1 => "once".to_owned(),
+        times => format!("{times} times"),
+    };
+    Some(format!("The run was resumed {times}; finished work was not repeated."))
+}
+
 /// Processor time, or wall time where none was measured.
 pub(super) fn work_secs(cost: &Cost) -> f64 {
     if cost.cpu_s > 0.0 { cost.cpu_s } else { cost.wall_s }
@@ -127,7 +145,7 @@ pub(super) fn state_text(report: &Report, variant: &VariantReport) -> &'static s
 
 /// The same for any variant in this state.
 pub(super) fn state_word(report: &Report, state: NodeState) -> &'static str {
-    if state == NodeState::Running && report.status == INTERRUPTED {
+    if state == NodeState::Running && is_left(report) {
         return INTERRUPTED;
     }
     state.as_str()
@@ -195,12 +213,12 @@ pub(super) fn verdict_sentence(report: &Report) -> String {
 fn running_sentence(report: &Report) -> String {
     let base = report.base.as_ref().map(|base| format!(" The untouched base {} so far.", answers(base)));
     let best = report.best.as_ref().map(|best| format!(" The best candidate so far is {}.", best.variant));
-    format!(
-        "The run {}, so there is no verdict yet.{}{}",
-        if report.status == INTERRUPTED { "was interrupted and can be resumed" } else { "has not ended" },
-        base.unwrap_or_default(),
-        best.unwrap_or_default()
-    )
+    let state = match &report.failure {
+        Some(failure) if report.status == FAILED => format!("ended with an error ({})", failure.message),
+        _ if report.status == INTERRUPTED => "was interrupted and can be resumed".to_owned(),
+        _ => "has not ended".to_owned(),
+    };
+    format!("The run {state}, so there is no verdict yet.{}{}", base.unwrap_or_default(), best.unwrap_or_default())
 }
 
 fn answers(score: &ReportScore) -> String {
@@ -405,6 +423,30 @@ mod tests {
         assert_eq!(untried_text(&report).as_deref(), Some(told));
         report.stopped = Some(StopReason::Exhausted);
         assert_eq!(untried_text(&report), None);
+    }
+
+    #[test]
+    fn resumes_are_counted_in_words() {
+        let mut report = sample_report();
+        let mut told = |times| {
+            report.resumed = times;
+            resumed_text(&report).unwrap_or_default()
+        };
+        assert_eq!(told(0), "");
+        assert!(told(1).starts_with("The run was resumed once;"));
+        assert!(told(2).starts_with("The run was resumed 2 times;"));
+    }
+
+    #[test]
+    fn a_run_that_an_error_ended_tells_the_error() {
+        let mut report = sample_report();
+        report.verdict = None;
+        let message = "data.train: no such file".to_owned();
+        report.failure = Some(trex_domain::RunFailure { code: "data.missing".to_owned(), message, hint: None });
+        crate::report::mark_interrupted(&mut report);
+        assert_eq!(report.status, FAILED);
+        assert!(verdict_sentence(&report).contains("ended with an error (data.train: no such file)"));
+        assert!(!verdict_sentence(&report).contains("resumed"));
     }
 
     #[test]

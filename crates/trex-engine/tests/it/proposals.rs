@@ -91,6 +91,14 @@ fn a_full_disk_is_not_blamed_on_the_recipe() {
     let err = world.start().unwrap_err();
     assert!(matches!(err, EngineError::Data(_)), "{err}");
     assert_eq!((err.code(), err.class()), ("fake.disk_full", trex_domain::ErrorClass::Resource));
+    // Whoever looks at the run afterwards is told what ended it, until it goes on.
+    let failures = |world: &World| -> Vec<_> {
+        let events = world.events().into_iter();
+        events.filter_map(|event| if let Event::RunFailed(failure) = event { Some(failure) } else { None }).collect()
+    };
+    let [failure] = failures(&world).try_into().unwrap();
+    assert_eq!((failure.code.as_str(), failure.message), ("fake.disk_full", err.to_string()));
     let state = world.resume().unwrap();
-    assert_eq!(state.verdict, Some(Verdict::Gain));
+    assert_eq!((state.verdict, state.failure), (Some(Verdict::Gain), None));
+    assert_eq!(failures(&world).len(), 1);
 }
