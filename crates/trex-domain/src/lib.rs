@@ -16,6 +16,7 @@ mod job;
 mod memory;
 mod ports;
 mod profile;
+mod quantization;
 mod recipe;
 mod report;
 mod rng;
@@ -46,6 +47,7 @@ pub use ports::{
     PreparedData, PreparedRequest, Researcher, StrategyRequest,
 };
 pub use profile::{DataProfile, LengthBucket, QuarantinedRow, RowCounts, RowLedger};
+pub use quantization::{BlockFormat, Quantization};
 pub use recipe::{BalanceMode, Operator, OperatorCount, Recipe};
 pub use report::{BestModel, DuplicateCounts, NodeReport, Report, ReportScore, SeedNoise, VariantReport};
 pub use rng::seeded_rng;

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use trex_domain::{
-    ContentHash, EvalJob, EvalMode, Executor, ItemScore, Job, JobControl, JobOutcome, NodeId, RunState, TaskKind,
-    TrialKey, VariantId,
+    ContentHash, EvalJob, EvalMode, Executor, ItemScore, Job, JobControl, JobOutcome, NodeId, Quantization, RunState,
+    TaskKind, TrialKey, VariantId,
 };
 use trex_fs::BlobStore;
 
@@ -125,6 +125,8 @@ pub struct Weights {
     pub model_dir: PathBuf,
     /// Adapter blob, folder or GGUF file.
     pub adapter: Option<PathBuf>,
+    /// Number format in which the base of an adapter is kept; merged weights are loaded as they are.
+    pub quantization: Quantization,
 }
 
 /// Scores weights on the whole select split. A worker that dies is started again.
@@ -167,6 +169,7 @@ pub(crate) fn select_job(state: &RunState, settings: &RunSettings, weights: &Wei
         threads: settings.threads,
         backend: trex_domain::Backend::Auto,
         precision: task.train.precision,
+        quantization: weights.quantization,
     })
 }
 

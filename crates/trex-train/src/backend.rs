@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use trex_domain::{Backend, Precision, TrainJob, WorkerEvent};
+use trex_domain::{Backend, Precision, Quantization, TrainJob, WorkerEvent};
 
 use crate::autograd::Autograd;
 use crate::decoder::Decoder;
@@ -13,31 +13,32 @@ use crate::optimizer::Parameter;
 use crate::step::{Needs, TrainStep};
 use crate::trained::Trained;
 use crate::trainer::EventSink;
-use crate::{ModelConfig, TrainError, weights};
+use crate::weights::{self, FrozenWeights};
+use crate::{ModelConfig, TrainError};
 
 /// Makes the model of a job ready for steps, with the adapters that are trained on it where not all of it is trained.
 pub(crate) fn open(
     job: &TrainJob,
     trained: &Trained<'_>,
-    tensors: BTreeMap<String, Tensor>,
+    weights: FrozenWeights,
     parameters: &[Parameter],
     sink: &mut dyn EventSink,
 ) -> Result<Box<dyn TrainStep>, TrainError> {
     let config = trained.model;
     let Some(why) = refusal(config, Needs::of(&job.config), job.backend) else {
         if trained.is_full() {
-            return Ok(Box::new(CpuEngine::with_all_weights(config.clone(), tensors, parameters)?));
+            return Ok(Box::new(CpuEngine::with_all_weights(config.clone(), weights, parameters)?));
         }
         let bf16 = job.config.precision == Precision::Bf16;
         let scale = job.config.lora.scale();
-        return Ok(Box::new(CpuEngine::new(config.clone(), tensors, parameters, scale, bf16)?));
+        return Ok(Box::new(CpuEngine::new(config.clone(), weights, parameters, scale, bf16)?));
     };
     say(sink, job.backend, &why);
     let backend = if trained.is_full() {
-        let (model, vars) = Decoder::trainable(config.clone(), tensors, &Device::Cpu)?;
+        let (model, vars) = Decoder::trainable(config.clone(), weights.floats, &Device::Cpu)?;
         Autograd::with_all_weights(model, vars.into_iter().map(|(_, var)| var).collect())
     } else {
-        let model = Decoder::frozen(config.clone(), tensors, &Device::Cpu)?;
+        let model = Decoder::frozen(config.clone(), weights, &Device::Cpu)?;
         Autograd::with_adapter(model, &trained.adapter(parameters)?)?
     };
     Ok(Box::new(backend.with_gradient_checkpointing(job.config.gradient_checkpointing)))
@@ -71,14 +72,33 @@ pub(crate) fn say(sink: &mut dyn EventSink, backend: Backend, why: &str) {
     }
 }
 
-/// Reads the weights of a model as single precision, rounded to bfloat16 where that is asked for and not done later.
+/// Number formats of a frozen base.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Numbers {
+    pub(crate) precision: Precision,
+    pub(crate) quantization: Quantization,
+}
+
+impl Numbers {
+    /// Whether products are in bfloat16: a quantised base is multiplied in single precision.
+    pub(crate) fn bf16(self) -> bool {
+        self.precision == Precision::Bf16 && self.quantization.is_none()
+    }
+}
+
+/// Reads the weights of a frozen model: in blocks where the base is quantised; else in single precision, rounded to
+/// bfloat16 where that is asked for and not done later.
 pub(crate) fn load_weights(
     dir: &Path,
     config: &ModelConfig,
-    bf16: bool,
+    numbers: Numbers,
     backend: Backend,
-) -> Result<BTreeMap<String, Tensor>, TrainError> {
-    round_weights(weights::load(dir, config, &Device::Cpu)?, bf16, backend)
+) -> Result<FrozenWeights, TrainError> {
+    let weights = weights::load_frozen(dir, config, numbers.quantization)?;
+    if !numbers.bf16() {
+        return Ok(weights);
+    }
+    Ok(round_weights(weights.floats, true, backend)?.into())
 }
 
 /// Rounds weights to bfloat16 where that is asked for and not done later.

@@ -1,15 +1,17 @@
 //! Who computes a score or an answer: the hand-written engine of the CPU where it takes the model, candle otherwise.
 
 use candle_core::Device;
-use trex_domain::{EvalJob, Precision};
+use trex_domain::EvalJob;
 
 use crate::autograd::adapter_parameters;
+use crate::backend::Numbers;
 use crate::decoder::Decoder;
 use crate::engine::{self, CpuEngine};
 use crate::layout::TokenTree;
 use crate::step::Needs;
 use crate::trained::TrainedFile;
 use crate::trainer::EventSink;
+use crate::weights::FrozenWeights;
 use crate::{ModelConfig, TrainError, backend, generate, ops};
 
 /// Rows whose logits candle computes at the same time.
@@ -28,18 +30,19 @@ impl Inference {
     /// Loads the model of a job with its adapter.
     pub(crate) fn open(job: &EvalJob, config: ModelConfig, sink: &mut dyn EventSink) -> Result<Self, TrainError> {
         let device = Device::Cpu;
-        let bf16 = job.precision == Precision::Bf16;
+        let numbers = Numbers { precision: job.precision, quantization: job.quantization };
+        let bf16 = numbers.bf16();
+        let load = || backend::load_weights(&job.model_dir, &config, numbers, job.backend);
         let trained = job.adapter.as_ref().map(|path| TrainedFile::load(path, &config)).transpose()?;
-        let (adapter, tensors) = match trained {
-            Some(TrainedFile::Weights(weights)) => (None, backend::round_weights(weights, bf16, job.backend)?),
-            Some(TrainedFile::Adapter(adapter)) => {
-                (Some(adapter), backend::load_weights(&job.model_dir, &config, bf16, job.backend)?)
-            }
-            None => (None, backend::load_weights(&job.model_dir, &config, bf16, job.backend)?),
+        let (adapter, weights): (_, FrozenWeights) = match trained {
+            // Weights that were all trained are what they are, whatever becomes of frozen ones.
+            Some(TrainedFile::Weights(weights)) => (None, backend::round_weights(weights, bf16, job.backend)?.into()),
+            Some(TrainedFile::Adapter(adapter)) => (Some(adapter), load()?),
+            None => (None, load()?),
         };
         if let Some(why) = backend::refusal(&config, Needs::default(), job.backend) {
             backend::say(sink, job.backend, &why);
-            let mut model = Decoder::frozen(config, tensors, &device)?;
+            let mut model = Decoder::frozen(config, weights, &device)?;
             if let Some(adapter) = &adapter {
                 model.attach(adapter);
             }
@@ -47,7 +50,7 @@ impl Inference {
         }
         let parameters = adapter.as_ref().map(adapter_parameters).transpose()?.unwrap_or_default();
         let scale = adapter.as_ref().map_or(1.0, |adapter| adapter.config.scale());
-        Ok(Self::Engine(Box::new(CpuEngine::new(config, tensors, &parameters, scale, bf16)?)))
+        Ok(Self::Engine(Box::new(CpuEngine::new(config, weights, &parameters, scale, bf16)?)))
     }
 
     /// The shape of the model.

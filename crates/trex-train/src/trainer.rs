@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 
 use candle_core::Device;
 use trex_chat::ChatModel;
-use trex_domain::{ContentHash, MetricPoint, Precision, TrainDone, TrainJob, TrainObjective, WorkerEvent};
+use trex_domain::{
+    ContentHash, MetricPoint, Precision, Quantization, TrainDone, TrainJob, TrainObjective, WorkerEvent,
+};
 use trex_fs::BlobStore;
 
 use crate::autograd::adapter_parameters;
-use crate::backend;
+use crate::backend::{self, Numbers};
 use crate::checkpoint::{self, Checkpoint, CheckpointHeader, Values};
 use crate::early_stop;
 use crate::lora::Adapter;
@@ -22,6 +24,7 @@ use crate::scratch::Scratch;
 use crate::stepper::{Plan, Pulse, RowSet, Stepper, Work};
 use crate::trained::Trained;
 use crate::usage::{Meter, peak_rss_bytes};
+use crate::weights::FrozenWeights;
 use crate::{ModelConfig, TrainError};
 
 /// A mean loss above this multiple of the first step's counts as divergence.
@@ -79,7 +82,7 @@ impl<'a> Trainer<'a> {
         }
         let trained = Trained { model: &model, config: &job.config };
         let weights = load_weights(job, &model, &trained, sink)?;
-        let fresh = trained.fresh(job.seed, trained.is_full().then_some(&weights))?;
+        let fresh = trained.fresh(job.seed, trained.is_full().then_some(&weights.floats))?;
         let base = if job.config.objective == TrainObjective::Dpo { fresh.clone() } else { Vec::new() };
         let mut optimizer = AdamW::new(start(job, &trained, fresh)?);
         let id = job_id(job, &model)?;
@@ -267,19 +270,28 @@ impl Reporter {
     }
 }
 
-/// The weights of the base; full training knows only 32-bit floats and says so.
+/// The weights of the base; full training and a quantised base know only products of 32-bit floats, and say so.
 fn load_weights(
     job: &TrainJob,
     model: &ModelConfig,
     trained: &Trained<'_>,
     sink: &mut dyn EventSink,
-) -> Result<std::collections::BTreeMap<String, candle_core::Tensor>, TrainError> {
-    let bf16 = job.config.precision == Precision::Bf16;
-    if bf16 && trained.is_full() {
-        let message = "every weight is trained, so all are kept in 32-bit floats and precision is not heeded";
-        sink.send(WorkerEvent::Warning { message: message.to_owned() });
+) -> Result<FrozenWeights, TrainError> {
+    let mut numbers = Numbers { precision: job.config.precision, quantization: job.config.quantization };
+    let mut say = |message: &str| sink.send(WorkerEvent::Warning { message: message.to_owned() });
+    if trained.is_full() {
+        if numbers.precision == Precision::Bf16 {
+            say("every weight is trained, so all are kept in 32-bit floats and precision is not heeded");
+        }
+        numbers = Numbers { precision: Precision::F32, quantization: Quantization::None };
+    } else if numbers.precision == Precision::Bf16 && !numbers.quantization.is_none() {
+        say("the base is kept quantised and multiplied in 32-bit floats, so precision is not heeded");
     }
-    backend::load_weights(&job.model_dir, model, bf16 && !trained.is_full(), job.backend)
+    let weights = backend::load_weights(&job.model_dir, model, numbers, job.backend)?;
+    for warning in &weights.warnings {
+        say(warning);
+    }
+    Ok(weights)
 }
 
 /// The parameters to start from: fresh ones, or those of an adapter that the job goes on from.

@@ -8,7 +8,9 @@ use crate::error::CliError;
 use crate::output::Output;
 
 pub(crate) fn run(args: &MeasureArgs, output: &mut Output) -> Result<(), CliError> {
-    let MeasureCommand::Steps { model, batch, seq, steps, rank, supervised, bf16, autograd } = &args.command else {
+    let MeasureCommand::Steps { model, batch, seq, steps, rank, supervised, bf16, quantization, autograd } =
+        &args.command
+    else {
         let rates = measure_products();
         return output.result(&rates, || format!("{rates:?}"));
     };
@@ -19,6 +21,7 @@ pub(crate) fn run(args: &MeasureArgs, output: &mut Output) -> Result<(), CliErro
         rank: *rank,
         supervised: *supervised,
         precision: if *bf16 { Precision::Bf16 } else { Precision::F32 },
+        quantization: *quantization,
         backend: if *autograd { Backend::Autograd } else { Backend::Auto },
     };
     let times = measure_steps(model, &plan)?;

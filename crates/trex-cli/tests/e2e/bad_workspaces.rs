@@ -210,6 +210,7 @@ fn a_worker_answers_garbage_with_a_failure() {
         threads: 1,
         backend: trex_domain::Backend::Auto,
         precision: trex_domain::Precision::F32,
+        quantization: trex_domain::Quantization::None,
     });
     check_worker(&program, &serde_json::to_string(&job).unwrap(), "fs.not_found");
     assert!(!program.path("blobs").exists());

@@ -72,6 +72,7 @@ fn base_score(program: &Program, task: MiniTask, split: &str, items: &[Example])
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         backend: trex_domain::Backend::Auto,
         precision: trex_domain::Precision::F32,
+        quantization: trex_domain::Quantization::None,
     });
     let scores = work(program, &job);
     assert_eq!(scores.len(), items.len());

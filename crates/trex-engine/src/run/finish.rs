@@ -94,7 +94,8 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
     }
 
     fn score_export(&mut self, adapter: PathBuf) -> Result<Vec<ItemScore>, EngineError> {
-        let weights = Weights { model_dir: self.settings.model.dir.clone(), adapter: Some(adapter) };
+        let quantization = self.task()?.train.quantization;
+        let weights = Weights { model_dir: self.settings.model.dir.clone(), adapter: Some(adapter), quantization };
         let job = Job::Eval(select_job(&self.state, self.settings, &weights)?);
         let done = self.run_scoring("export on select", &job)?;
         Ok(self.blobs.get_lines(&done.items)?)

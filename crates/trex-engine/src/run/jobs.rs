@@ -108,6 +108,7 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
             threads: self.settings.threads,
             backend: trex_domain::Backend::Auto,
             precision: task.train.precision,
+            quantization: task.train.quantization,
         });
         let done = self.run_scoring(what, &job)?;
         let scores: Vec<ItemScore> = self.blobs.get_lines(&done.items)?;

@@ -19,7 +19,7 @@ pub(super) fn write(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Exported, TrainError> {
     let (config, adapter) = source.load()?;
-    let mut model = MergedModel::open(source.model_dir, &config, &adapter)?;
+    let mut model = MergedModel::open(source.model_dir, &config, &adapter, source.card.quantization)?;
     let dtype = dtype.unwrap_or_else(|| model.float_type());
     let tensors: Vec<PlannedTensor> = model.tensors().to_vec();
     let total = tensors.len();

@@ -12,7 +12,7 @@ pub(crate) fn frozen_linear(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     x.contiguous()?.apply_op2(weight, FrozenLinear)
 }
 
-fn sizes(l1: &Layout, l2: &Layout) -> Result<(usize, usize, usize)> {
+pub(super) fn sizes(l1: &Layout, l2: &Layout) -> Result<(usize, usize, usize)> {
     let (tokens, inner) = l1.shape().dims2()?;
     let (out, weight_inner) = l2.shape().dims2()?;
     if inner != weight_inner {

@@ -14,6 +14,7 @@ use crate::ops::single;
 use crate::rows::Sequence;
 use crate::step::Weigh;
 use crate::trained::Trained;
+use crate::weights::FrozenWeights;
 use crate::{ModelConfig, Variant};
 
 /// `tests/golden/methods.json`, written by `methods.py` beside it.
@@ -132,13 +133,14 @@ impl crate::trainer::EventSink for Silent {
 /// A stepper for any model; the parameters are the base's until they are set.
 pub(super) fn stepper_of(
     model: &ModelConfig,
-    weights: BTreeMap<String, Tensor>,
+    weights: impl Into<FrozenWeights>,
     config: &TrainConfig,
     backend: Backend,
     rows: Vec<Row>,
 ) -> Stepper {
+    let weights = weights.into();
     let trained = Trained { model, config };
-    let base = trained.fresh(0, trained.is_full().then_some(&weights)).unwrap();
+    let base = trained.fresh(0, trained.is_full().then_some(&weights.floats)).unwrap();
     let job = trex_domain::TrainJob {
         init_adapter: None,
         model_dir: "model".into(),

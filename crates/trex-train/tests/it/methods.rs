@@ -101,6 +101,7 @@ fn accuracy(fixture: &Fixture, trained: Option<&TrainDone>, backend: Backend) ->
         threads: 1,
         backend,
         precision: trex_domain::Precision::F32,
+        quantization: trex_domain::Quantization::None,
     };
     let done = evaluate(&job, &mut Sink::default()).unwrap();
     let items: Vec<trex_domain::ItemScore> = fixture.blobs().get_lines(&done.items).unwrap();
