@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use trex_domain::{DeviceChoice, TrainObjective};
+use trex_domain::{DeviceChoice, Quantization, TrainObjective};
 
 use crate::args::export::{BaseGgufArgs, ConfigArgs, EXPORT_HELP, ExportArgs, ProbeArgs};
 
@@ -131,6 +131,9 @@ pub(crate) enum MeasureCommand {
         /// Frozen weights in bfloat16.
         #[arg(long)]
         bf16: bool,
+        /// Number format of the frozen base: none, as_stored, q8_0, q6_k, q5_k, q4_k or q4_0.
+        #[arg(long, default_value = "none")]
+        quantization: Quantization,
         /// Automatic differentiation instead of the engine.
         #[arg(long)]
         autograd: bool,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{DomainError, RowForm, SchedulerKwargs, SchedulerType};
+use crate::{DomainError, Quantization, RowForm, SchedulerKwargs, SchedulerType};
 
 /// Which weights are trained.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -221,6 +221,10 @@ pub struct TrainConfig {
     pub save_total_limit: usize,
     /// Number format.
     pub precision: Precision,
+    /// Number format in which the frozen base is kept (QLoRA), and in which it is scored. It is dequantised layer by
+    /// layer and multiplied in 32-bit floats, whatever `precision` says; training every weight has no frozen base.
+    #[serde(skip_serializing_if = "Quantization::is_none")]
+    pub quantization: Quantization,
     /// Adapter to go on from: a PEFT folder, or a GGUF adapter; `lora` must have its shape.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub adapter: Option<PathBuf>,
@@ -258,6 +262,7 @@ impl Default for TrainConfig {
             load_best_model_at_end: false,
             save_total_limit: 1,
             precision: Precision::F32,
+            quantization: Quantization::None,
             adapter: None,
         }
     }
@@ -271,6 +276,13 @@ impl TrainConfig {
             if !valid {
                 return Err(DomainError::OutOfRange { field, value: value.to_string(), allowed });
             }
+        }
+        if self.method == TrainMethod::Full && !self.quantization.is_none() {
+            return Err(DomainError::OutOfRange {
+                field: "quantization",
+                value: self.quantization.to_string(),
+                allowed: "\"none\" where every weight is trained: only a frozen base can be quantised",
+            });
         }
         self.lr_scheduler_kwargs.validate(self.lr_scheduler_type, self.learning_rate)?;
         self.lora.target_modules.names().map(|_| ())
@@ -391,6 +403,7 @@ mod tests {
         check_rejected(|c| c.lora.r = 0, "lora.r");
         check_rejected(|c| c.lora.lora_alpha = 0, "lora.lora_alpha");
         check_rejected(|c| c.max_steps = 0, "max_steps");
+        check_rejected(|c| (c.method, c.quantization) = (TrainMethod::Full, Quantization::Q8_0), "only a frozen base");
         check_rejected(|c| c.warmup_ratio = 1.5, "warmup_ratio");
         check_rejected(|c| c.beta = 0.0, "beta");
         check_rejected(|c| c.save_total_limit = 0, "save_total_limit");

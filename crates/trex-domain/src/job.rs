@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{ContentHash, Cost, DeviceChoice, EmbedDone, EmbedJob, GenerationConfig, Metric, Precision, TrainConfig};
+use crate::{
+    ContentHash, Cost, DeviceChoice, EmbedDone, EmbedJob, GenerationConfig, Metric, Precision, Quantization,
+    TrainConfig,
+};
 
 /// What a worker process is asked to do; written to its standard input as one line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -130,6 +133,9 @@ pub struct EvalJob {
     /// Number format of the frozen weights.
     #[serde(default)]
     pub precision: Precision,
+    /// Number format in which the base is kept: adapters are scored on the base that they were trained on.
+    #[serde(default, skip_serializing_if = "Quantization::is_none")]
+    pub quantization: Quantization,
 }
 
 /// One prediction with its score.

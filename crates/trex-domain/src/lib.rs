@@ -21,6 +21,7 @@ mod measure;
 mod memory;
 mod ports;
 mod profile;
+mod quantization;
 mod recipe;
 mod report;
 mod rng;
@@ -58,6 +59,7 @@ pub use ports::{
     PreparedData, PreparedRequest, Researcher, StrategyRequest,
 };
 pub use profile::{DataProfile, LengthBucket, QuarantinedRow, RowCounts, RowLedger};
+pub use quantization::{BlockFormat, Quantization};
 pub use recipe::{BalanceMode, Operator, OperatorCount, Recipe};
 pub use report::{BestModel, DuplicateCounts, NodeReport, Report, ReportScore, SeedNoise, VariantReport};
 pub use rng::seeded_rng;

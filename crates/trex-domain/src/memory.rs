@@ -6,18 +6,21 @@
 //!
 //! | part | CPU engine | autograd |
 //! |---|---|---|
-//! | weights | 4 · parameters; projections 2 bytes in bfloat16 | the same |
+//! | weights | 4 · parameters; projections 2 bytes in bfloat16; a quantised base as below | the same |
+//! | dequantised | 4 · projections of one layer, and 8 MiB of the head | 4 · the largest matrix, head included |
 //! | trained | 24 n: values, the backend's copy and gradient, the sum of gradients, two moments | the same |
 //! | activations | 4 T L (2h + 2q + 2k + 2i + heads + 7r) | 4 T (L A + A) |
 //! | logits | 4 · min(S, 128) · V, plus 8 T (h + i) for rows in work | 12 S V |
 //!
 //! A is what the graph keeps of one layer and token: (10h + 5q + 7k + 7i) with adapters on all projections,
-//! (6h + 3q + 3k + 3i) without. With gradient checkpointing the activations of autograd are 4 T (L h + 2 A). The program
+//! (6h + 3q + 3k + 3i) without. A quantised base has the bytes of its blocks: those of [`Quantization::of_projections`]
+//! for projections and of [`Quantization::of_vocabulary`] for all the rest, or the bytes of the model's files where it is
+//! kept as stored; "dequantised" is what of it exists as floats at a time. With gradient checkpointing the activations of autograd are 4 T (L h + 2 A). The program
 //! itself takes 12 MiB. Full training has no frozen weights beside the trained ones.
 //!
 //! `the_estimate_is_near_the_measured_peak` in trex-train holds the formula against measured peaks.
 
-use crate::{LoraConfig, ModelFacts, Precision, TrainConfig, TrainMethod};
+use crate::{LoraConfig, ModelFacts, Precision, Quantization, TrainConfig, TrainMethod};
 
 /// Bytes of a float.
 const FLOAT: u64 = 4;
@@ -33,6 +36,9 @@ const ENGINE_LOGIT_ROWS: u64 = 128;
 
 /// Copies of the logits that autograd has at the same time.
 const LOGIT_COPIES: u64 = 3;
+
+/// What of a quantised head the CPU engine has as floats at the same time.
+const ENGINE_HEAD: u64 = 8 << 20;
 
 /// Who computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +63,8 @@ pub struct MicroBatch {
 pub struct MemoryEstimate {
     /// Frozen weights.
     pub weights: u64,
+    /// What of quantised weights exists as floats at the same time.
+    pub dequantised: u64,
     /// Trained values with gradients and moments.
     pub trained: u64,
     /// What the backward pass needs of the forward pass.
@@ -70,7 +78,7 @@ pub struct MemoryEstimate {
 impl MemoryEstimate {
     /// All of it.
     pub fn total(&self) -> u64 {
-        self.weights + self.trained + self.activations + self.logits + self.program
+        self.weights + self.dequantised + self.trained + self.activations + self.logits + self.program
     }
 }
 
@@ -83,10 +91,7 @@ pub fn estimate_memory(
 ) -> MemoryEstimate {
     let widths = Widths::of(model);
     let trains_all = config.method == TrainMethod::Full;
-    let projections = widths.projections() * widths.layers;
-    let packed = config.precision == Precision::Bf16 && !trains_all && backend == MemoryBackend::CpuEngine;
-    let saved = if packed { projections * FLOAT / 2 } else { 0 };
-    let weights = if trains_all { 0 } else { model.num_parameters * FLOAT - saved.min(model.num_parameters * 2) };
+    let weights = if trains_all { 0 } else { widths.frozen_bytes(model, config, backend) };
     let num_trained = if trains_all { model.num_parameters } else { widths.adapters(&config.lora) };
     let per_layer = match backend {
         MemoryBackend::CpuEngine => widths.engine_floats(config.lora.r as u64),
@@ -104,8 +109,14 @@ pub fn estimate_memory(
         }
         MemoryBackend::Autograd => LOGIT_COPIES * batch.supervised * classes,
     };
+    let dequantised = match backend {
+        _ if config.quantization.is_none() => 0,
+        MemoryBackend::CpuEngine => FLOAT * widths.projections() + ENGINE_HEAD,
+        MemoryBackend::Autograd => FLOAT * widths.hidden * classes.max(widths.inner),
+    };
     MemoryEstimate {
         weights,
+        dequantised,
         trained: num_trained * PER_TRAINED * FLOAT,
         activations: batch.tokens * activations * FLOAT,
         logits: logits * FLOAT,
@@ -139,6 +150,26 @@ impl Widths {
     /// Values of the projections of one layer.
     fn projections(&self) -> u64 {
         self.hidden * (2 * self.query + 2 * self.key + 3 * self.inner)
+    }
+
+    /// Bytes of the frozen weights.
+    fn frozen_bytes(&self, model: &ModelFacts, config: &TrainConfig, backend: MemoryBackend) -> u64 {
+        let (parameters, projections) = (model.num_parameters, self.projections() * self.layers);
+        let rest = parameters.saturating_sub(projections);
+        let quantization = config.quantization;
+        if let (Some(format), Some(vocabulary)) = (quantization.of_projections(), quantization.of_vocabulary()) {
+            let bytes = |rows: u64, row: u64| format.bytes_of(rows * row, usize::try_from(row).unwrap_or(0));
+            let (hidden, inner, query) = (self.hidden, self.inner, self.query);
+            let from_hidden = bytes(query + 2 * self.key + 2 * inner, hidden);
+            let layer = from_hidden + bytes(hidden, query) + bytes(hidden, inner);
+            return self.layers * layer + vocabulary.bytes_of(rest, model.hidden_size);
+        }
+        if quantization == Quantization::AsStored {
+            return model.weights_bytes.min(FLOAT * parameters);
+        }
+        let packed = config.precision == Precision::Bf16 && backend == MemoryBackend::CpuEngine;
+        let saved = if packed { projections * FLOAT / 2 } else { 0 };
+        parameters * FLOAT - saved.min(parameters * 2)
     }
 
     /// Values of all adapters.
@@ -177,6 +208,7 @@ mod tests {
             dir: "m".into(),
             hash: ContentHash::of_bytes(b"m"),
             num_parameters: 134_515_008,
+            weights_bytes: 98_362_432,
             hidden_size: 576,
             intermediate_size: 1536,
             num_layers: 30,
@@ -187,6 +219,28 @@ mod tests {
             max_position: 8192,
             license: None,
         }
+    }
+
+    #[test]
+    fn a_quantised_base_has_the_bytes_of_its_blocks() {
+        let batch = MicroBatch { tokens: 1024, supervised: 256 };
+        let of = |quantization, backend| {
+            let config = TrainConfig { quantization, ..TrainConfig::default() };
+            estimate_memory(&model(), &config, backend, batch)
+        };
+        let plain = of(Quantization::None, MemoryBackend::CpuEngine);
+        let eight = of(Quantization::Q8_0, MemoryBackend::CpuEngine);
+        // 34 bytes for 32 values.
+        assert_eq!((plain.dequantised, eight.weights), (0, 134_515_008 / 32 * 34));
+        // Rows of 576 values take 22 bytes for 32, those of 1536 take 144 for 256, the vocabulary has eight bits.
+        let (narrow, wide) = (30u64 * 576 * (2 * 576 + 2 * 192 + 2 * 1536), 30u64 * 576 * 1536);
+        let four = of(Quantization::Q4K, MemoryBackend::CpuEngine);
+        let rest = 134_515_008 - narrow - wide;
+        assert_eq!(four.weights, narrow / 32 * 22 + wide / 256 * 144 + rest / 32 * 34);
+        assert_eq!(of(Quantization::AsStored, MemoryBackend::CpuEngine).weights, 98_362_432);
+        assert_eq!(four.dequantised, 4 * 576 * 6144 + (8 << 20));
+        assert_eq!(of(Quantization::Q4K, MemoryBackend::Autograd).dequantised, 4 * 576 * 49_152);
+        assert_eq!((four.activations, four.trained, four.logits), (plain.activations, plain.trained, plain.logits));
     }
 
     /// Adapters of rank 8 on all projections of this model have 2 442 240 values (PEFT prints the same).

@@ -113,6 +113,8 @@ pub struct ModelFacts {
     pub hash: ContentHash,
     /// Weights.
     pub num_parameters: u64,
+    /// Bytes of the files that hold them.
+    pub weights_bytes: u64,
     /// Width of the residual stream.
     pub hidden_size: usize,
     /// Width of the feed-forward layer.

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use trex_domain::{
-    ContentHash, EvalJob, Executor, ItemScore, Job, JobControl, JobOutcome, NodeId, RunState, TrialKey, VariantId,
+    ContentHash, EvalJob, Executor, ItemScore, Job, JobControl, JobOutcome, NodeId, Quantization, RunState, TrialKey,
+    VariantId,
 };
 use trex_fs::BlobStore;
 
@@ -131,6 +132,8 @@ pub struct Weights {
     pub model_dir: PathBuf,
     /// Adapter blob, folder or GGUF file.
     pub adapter: Option<PathBuf>,
+    /// Number format in which the base of an adapter is kept; merged weights are loaded as they are.
+    pub quantization: Quantization,
 }
 
 /// Scores weights on the whole select split. A worker that dies is started again.
@@ -171,6 +174,7 @@ pub(crate) fn select_job(state: &RunState, settings: &RunSettings, weights: &Wei
         backend: trex_domain::Backend::Auto,
         device: settings.device_for(task),
         precision: task.train.precision,
+        quantization: weights.quantization,
     })
 }
 

@@ -119,6 +119,7 @@ impl<E: Executor + Send + Sync> WorkerMeter<E> {
             backend: Backend::Auto,
             device: DeviceChoice::Cpu,
             precision: Precision::F32,
+            quantization: trex_domain::Quantization::None,
         });
         let what = "losses of the base model";
         let JobOutcome::Evaluated(done) = self.run(what, &job)? else { return Err(wrong_answer(what)) };

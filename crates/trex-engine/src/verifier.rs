@@ -65,6 +65,7 @@ pub fn verify(proposal: &Proposal<'_>) -> Result<Passed, Rejection> {
     let config = &proposal.variant.config;
     config.validate().map_err(|err| Rejection { code: "verify.configuration", reason: err.to_string() })?;
     check_adapter(&proposal.task.train, config)?;
+    check_base(&proposal.task.train, config)?;
     check_leak(proposal.data)?;
     check_form(config, proposal.data)?;
     check_labels(proposal)?;
@@ -82,6 +83,16 @@ fn check_adapter(start: &TrainConfig, config: &TrainConfig) -> Result<(), Reject
     }
     let reason = "the run goes on from an adapter, whose rank, alpha and target modules cannot change";
     Err(Rejection { code: "verify.adapter_shape", reason: reason.to_owned() })
+}
+
+/// All variants of a run are scored on one base, and an adapter is scored on the base that it was trained on.
+fn check_base(start: &TrainConfig, config: &TrainConfig) -> Result<(), Rejection> {
+    if config.quantization == start.quantization {
+        return Ok(());
+    }
+    let (of_run, found) = (start.quantization, config.quantization);
+    let reason = format!("quantization is {found}, but everything in this run is scored on a base kept as {of_run}");
+    Err(Rejection { code: "verify.quantization", reason })
 }
 
 fn check_leak(data: &PreparedData) -> Result<(), Rejection> {
@@ -214,7 +225,7 @@ pub fn estimate_memory_bytes(model: &ModelFacts, config: &TrainConfig, data: &Pr
 
 #[cfg(test)]
 mod tests {
-    use trex_domain::{ContentHash, Recipe, RowLedger};
+    use trex_domain::{ContentHash, Quantization, Recipe, RowLedger};
 
     use super::*;
 
@@ -224,6 +235,7 @@ mod tests {
             dir: "m".into(),
             hash: ContentHash::of_bytes(b"m"),
             num_parameters: 1_000_000,
+            weights_bytes: 4_000_000,
             hidden_size: 64,
             intermediate_size: 128,
             num_layers: 2,
@@ -282,6 +294,13 @@ mod tests {
         check(|_, _, _, _, _| (), "passed");
         check(|_, variant, _, _, _| variant.recipe = Recipe::default(), "verify.no_decontamination");
         check(|_, variant, _, _, _| variant.config.learning_rate = 0.0, "verify.configuration");
+        check(|_, variant, _, _, _| variant.config.quantization = Quantization::Q8_0, "verify.quantization");
+        check(
+            |task, variant, _, _, _| {
+                (task.train.quantization, variant.config.quantization) = (Quantization::Q8_0, Quantization::Q8_0);
+            },
+            "passed",
+        );
         check(|_, _, data, _, _| data.leaked = 1, "verify.leak");
         check(|_, _, data, _, _| data.labels = vec!["yes".into()], "verify.label_coverage");
         check(|_, _, data, _, _| data.texts = 1, "verify.no_answers");

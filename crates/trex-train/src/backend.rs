@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use trex_domain::{Backend, Precision, TrainJob, WorkerEvent};
+use trex_domain::{Backend, Precision, Quantization, TrainJob, WorkerEvent};
 
 use crate::autograd::Autograd;
 use crate::decoder::Decoder;
@@ -14,12 +14,13 @@ use crate::optimizer::Parameter;
 use crate::step::{Needs, TrainStep};
 use crate::trained::Trained;
 use crate::trainer::EventSink;
-use crate::{ModelConfig, TrainError, weights};
+use crate::weights::{self, FrozenWeights};
+use crate::{ModelConfig, TrainError};
 
 /// The weights of a base, and where they lie.
 #[derive(Debug)]
 pub(crate) struct Base {
-    pub(crate) tensors: BTreeMap<String, Tensor>,
+    pub(crate) weights: FrozenWeights,
     pub(crate) placement: Placement,
 }
 
@@ -32,35 +33,35 @@ pub(crate) fn open(
     sink: &mut dyn EventSink,
 ) -> Result<Box<dyn TrainStep>, TrainError> {
     let config = trained.model;
-    let Base { tensors, placement } = base;
+    let Base { weights, placement } = base;
     if placement.is_card() {
-        return Ok(Box::new(autograd(job, trained, tensors, parameters, &placement)?));
+        return Ok(Box::new(autograd(job, trained, weights, parameters, &placement)?));
     }
     let Some(why) = refusal(config, Needs::of(&job.config), job.backend) else {
         if trained.is_full() {
-            return Ok(Box::new(CpuEngine::with_all_weights(config.clone(), tensors, parameters)?));
+            return Ok(Box::new(CpuEngine::with_all_weights(config.clone(), weights, parameters)?));
         }
-        let bf16 = job.config.precision == Precision::Bf16;
+        let bf16 = job.config.precision == Precision::Bf16 && job.config.quantization.is_none();
         let scale = job.config.lora.scale();
-        return Ok(Box::new(CpuEngine::new(config.clone(), tensors, parameters, scale, bf16)?));
+        return Ok(Box::new(CpuEngine::new(config.clone(), weights, parameters, scale, bf16)?));
     };
     say(sink, job.backend, &why);
-    Ok(Box::new(autograd(job, trained, tensors, parameters, &placement)?))
+    Ok(Box::new(autograd(job, trained, weights, parameters, &placement)?))
 }
 
 fn autograd(
     job: &TrainJob,
     trained: &Trained<'_>,
-    tensors: BTreeMap<String, Tensor>,
+    weights: FrozenWeights,
     parameters: &[Parameter],
     placement: &Placement,
 ) -> Result<Autograd, TrainError> {
     let (config, device) = (trained.model.clone(), placement.device());
     let backend = if trained.is_full() {
-        let (model, vars) = Decoder::trainable(config, tensors, device)?;
+        let (model, vars) = Decoder::trainable(config, weights.floats, device)?;
         Autograd::with_all_weights(model, vars.into_iter().map(|(_, var)| var).collect())
     } else {
-        let model = Decoder::frozen(config, tensors, device)?;
+        let model = Decoder::frozen(config, weights, device)?;
         Autograd::with_adapter(model, &trained.adapter(parameters)?)?
     };
     Ok(backend.with_gradient_checkpointing(job.config.gradient_checkpointing))
@@ -94,18 +95,57 @@ pub(crate) fn say(sink: &mut dyn EventSink, backend: Backend, why: &str) {
     }
 }
 
-/// Reads the weights of a model to where they are used, in the number format that is asked for.
+/// Number formats of a frozen base.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Numbers {
+    pub(crate) precision: Precision,
+    pub(crate) quantization: Quantization,
+}
+
+impl Numbers {
+    /// Whether products are in bfloat16: a quantised base is multiplied in single precision.
+    pub(crate) fn bf16(self) -> bool {
+        self.precision == Precision::Bf16 && self.quantization.is_none()
+    }
+}
+
+/// Reads the weights of a frozen model to where they are used: in blocks where the base is quantised; else in the
+/// precision that is asked for, as far as that is not done later.
 pub(crate) fn load_weights(
     dir: &Path,
     config: &ModelConfig,
-    precision: Precision,
+    numbers: Numbers,
     backend: Backend,
     placement: &Placement,
-) -> Result<BTreeMap<String, Tensor>, TrainError> {
+) -> Result<FrozenWeights, TrainError> {
     if placement.is_card() {
-        return weights::load_with(dir, config, &|name, tensor| placement.frozen(name, tensor));
+        return load_on_card(dir, config, numbers.quantization, placement);
     }
-    round_weights(weights::load(dir, config, &Device::Cpu)?, precision, backend)
+    let weights = weights::load_frozen(dir, config, numbers.quantization)?;
+    if !numbers.quantization.is_none() {
+        return Ok(weights);
+    }
+    Ok(round_weights(weights.floats, numbers.precision, backend)?.into())
+}
+
+/// A card has no products of blocks, so it gets the checkpoint that they stand for.
+fn load_on_card(
+    dir: &Path,
+    config: &ModelConfig,
+    quantization: Quantization,
+    placement: &Placement,
+) -> Result<FrozenWeights, TrainError> {
+    if quantization.is_none() {
+        return Ok(weights::load_with(dir, config, &|name, tensor| placement.frozen(name, tensor))?.into());
+    }
+    let kept = weights::load_frozen(dir, config, quantization)?;
+    let floats = place_weights(kept.dequantized()?, Precision::F32, Backend::Autograd, placement)?;
+    let mut placed = FrozenWeights::from(floats);
+    placed.warnings = kept.warnings;
+    placed
+        .warnings
+        .push("on a card the numbers of the quantised base are kept as floats, so it takes their room".to_owned());
+    Ok(placed)
 }
 
 /// Puts weights that were read before where they are used, like [`load_weights`].

@@ -10,9 +10,11 @@ use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 use trex_domain::seeded_rng;
 
+use crate::blocks::Matrix;
 use crate::layout::TokenTree;
 use crate::lora::{Adapter, LoraPair};
 use crate::ops::{self, HeadShape, RopeTable, Sight};
+use crate::weights::FrozenWeights;
 use crate::{ModelConfig, TrainError};
 
 /// Attention of one layer: takes layer number and rotated queries, rotated keys and values of the batch.
@@ -22,7 +24,7 @@ pub(crate) type Attend<'a> = &'a mut dyn FnMut(usize, &Tensor, &Tensor, &Tensor)
 #[derive(Debug)]
 struct Linear {
     /// (out, in).
-    weight: Tensor,
+    weight: Matrix,
     /// (out).
     bias: Option<Tensor>,
     adapter: Option<LoraPair>,
@@ -103,11 +105,11 @@ pub(crate) struct Decoder {
     config: ModelConfig,
     device: Device,
     /// (vocabulary, hidden).
-    embedding: Tensor,
+    embedding: Matrix,
     layers: Vec<Layer>,
     norm: Tensor,
     /// (vocabulary, hidden); the embedding itself where tied.
-    head: Tensor,
+    head: Matrix,
     adapter_scale: f64,
     frozen: bool,
 }
@@ -122,10 +124,10 @@ impl Decoder {
     /// A frozen model of loaded weights.
     pub(crate) fn frozen(
         config: ModelConfig,
-        tensors: BTreeMap<String, Tensor>,
+        weights: impl Into<FrozenWeights>,
         device: &Device,
     ) -> Result<Self, TrainError> {
-        Self::from_tensors(config, tensors, device, true)
+        Self::from_weights(config, weights.into(), device, true)
     }
 
     /// A model whose weights are all trained; returns them sorted by name.
@@ -141,26 +143,23 @@ impl Decoder {
             tensors.insert(name.clone(), var.as_tensor().clone());
             vars.push((name, var));
         }
-        Ok((Self::from_tensors(config, tensors, device, false)?, vars))
+        Ok((Self::from_weights(config, tensors.into(), device, false)?, vars))
     }
 
-    fn from_tensors(
+    fn from_weights(
         config: ModelConfig,
-        mut tensors: BTreeMap<String, Tensor>,
+        mut weights: FrozenWeights,
         device: &Device,
         frozen: bool,
     ) -> Result<Self, TrainError> {
-        let mut take = |name: String| {
-            let missing = || TrainError::MissingTensor { path: "weights".into(), name: name.clone() };
-            tensors.remove(&name).ok_or_else(missing)
-        };
-        let embedding = take("model.embed_tokens.weight".to_owned())?;
+        let embedding = weights.take_matrix("model.embed_tokens.weight")?;
         let mut layers = Vec::with_capacity(config.num_layers);
         for number in 0..config.num_layers {
-            layers.push(layer_from(&config, number, &mut take)?);
+            layers.push(layer_from(&config, number, &mut weights)?);
         }
-        let norm = take("model.norm.weight".to_owned())?;
-        let head = if config.tie_word_embeddings { embedding.clone() } else { take("lm_head.weight".to_owned())? };
+        let norm = weights.take("model.norm.weight")?;
+        let head =
+            if config.tie_word_embeddings { embedding.clone() } else { weights.take_matrix("lm_head.weight")? };
         Ok(Self { config, device: device.clone(), embedding, layers, norm, head, adapter_scale: 1.0, frozen })
     }
 
@@ -211,8 +210,7 @@ impl Decoder {
 
     /// Input of the first layer, (tokens, hidden).
     pub(crate) fn embed(&self, tokens: &[u32], dropout: Option<&Dropout>) -> Result<Tensor, TrainError> {
-        let ids = Tensor::from_slice(tokens, tokens.len(), &self.device)?;
-        let mut x = self.embedding.index_select(&ids, 0)?;
+        let mut x = self.embedding.rows(tokens, &self.device)?;
         if let Some(scale) = self.config.variant.embedding_scale {
             x = (x * f64::from(scale))?;
         }
@@ -338,10 +336,7 @@ impl Decoder {
 
     /// Logits of hidden states: (rows, vocabulary).
     pub(crate) fn project(&self, hidden: &Tensor) -> Result<Tensor, TrainError> {
-        if self.frozen {
-            return Ok(ops::frozen_linear(hidden, &self.head)?);
-        }
-        Ok(hidden.matmul(&self.head.t()?)?)
+        Ok(self.head.product(hidden, self.frozen)?)
     }
 
     /// Number and width of heads, the same in all layers. What they see is said by [`Self::layer_shape`].
@@ -361,7 +356,7 @@ impl Decoder {
     }
 
     fn linear(&self, linear: &Linear, x: &Tensor, adapter_input: &Tensor) -> candle_core::Result<Tensor> {
-        let mut out = if self.frozen { ops::frozen_linear(x, &linear.weight)? } else { x.matmul(&linear.weight.t()?)? };
+        let mut out = linear.weight.product(x, self.frozen)?;
         if let Some(bias) = &linear.bias {
             out = out.broadcast_add(bias)?;
         }
@@ -372,24 +367,20 @@ impl Decoder {
 }
 
 /// Takes the tensors of one layer.
-fn layer_from(
-    config: &ModelConfig,
-    number: usize,
-    take: &mut dyn FnMut(String) -> Result<Tensor, TrainError>,
-) -> Result<Layer, TrainError> {
+fn layer_from(config: &ModelConfig, number: usize, weights: &mut FrozenWeights) -> Result<Layer, TrainError> {
     let variant = &config.variant;
-    let mut named = |name: &str| take(format!("model.layers.{number}.{name}"));
     let mut linears = Vec::new();
     for projection in config.projections() {
-        let weight = named(&format!("{}.weight", projection.path))?;
-        let bias = projection.has_bias.then(|| named(&format!("{}.bias", projection.path))).transpose()?;
+        let path = format!("model.layers.{number}.{}", projection.path);
+        let weight = weights.take_matrix(&format!("{path}.weight"))?;
+        let bias = projection.has_bias.then(|| weights.take(&format!("{path}.bias"))).transpose()?;
         linears.push(Linear { weight, bias, adapter: None });
     }
     let mut linears = linears.into_iter();
     let (num_attention_in, num_feed_forward_in) = if variant.fused_projections { (1, 1) } else { (3, 2) };
     let mut next = |count: usize| -> Vec<Linear> { linears.by_ref().take(count).collect() };
     let missing = || TrainError::MissingTensor { path: "weights".into(), name: format!("of layer {number}") };
-    let mut norm = |name: &str| named(&format!("{name}.weight"));
+    let mut norm = |name: &str| weights.take(&format!("model.layers.{number}.{name}.weight"));
     let mut head_norms = None;
     if variant.qk_norm {
         head_norms = Some([norm("self_attn.q_norm")?, norm("self_attn.k_norm")?]);
@@ -481,8 +472,8 @@ mod tests {
     fn frozen() -> Decoder {
         let weights = initial_weights(&tiny(), 3, &Device::Cpu).unwrap();
         // Larger than a fresh model's, so that attention is far from uniform.
-        let weights = weights.into_iter().map(|(name, w)| (name, (w * 8.0).unwrap())).collect();
-        Decoder::from_tensors(tiny(), weights, &Device::Cpu, true).unwrap()
+        let weights = weights.into_iter().map(|(name, w)| (name, (w * 8.0).unwrap())).collect::<BTreeMap<_, _>>();
+        Decoder::frozen(tiny(), weights, &Device::Cpu).unwrap()
     }
 
     fn adapter_with_values() -> Adapter {

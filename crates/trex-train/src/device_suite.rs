@@ -18,7 +18,7 @@ use trex_domain::{
 use trex_fs::BlobStore;
 
 use crate::autograd::{Autograd, adapter_parameters};
-use crate::backend::load_weights;
+use crate::backend::{Numbers, load_weights};
 use crate::batch::TrainBatch;
 use crate::decoder::Decoder;
 use crate::device::Placement;
@@ -150,10 +150,16 @@ struct Trainee {
     objective: Objective,
 }
 
+/// A base that is not quantised.
+fn floats_of(precision: Precision) -> Numbers {
+    Numbers { precision, quantization: trex_domain::Quantization::None }
+}
+
 impl Trainee {
     fn new(case: &Case, precision: Precision, checkpoints: bool) -> Self {
         let placement = placement_of(precision);
-        let tensors = load_weights(&case.dir, &case.config(), precision, Backend::Autograd, &placement).unwrap();
+        let tensors =
+            load_weights(&case.dir, &case.config(), floats_of(precision), Backend::Autograd, &placement).unwrap();
         let model = Decoder::frozen(case.config(), tensors, placement.device()).unwrap();
         let adapter = case.adapter();
         let step = Autograd::with_adapter(model, &adapter).unwrap().with_gradient_checkpointing(checkpoints);
@@ -247,7 +253,8 @@ fn answers_of_every_family_are_those_of_the_processor() {
         let greedy = || {
             let placement = placement_of(Precision::F32);
             let tensors =
-                load_weights(&case.dir, &case.config(), Precision::F32, Backend::Autograd, &placement).unwrap();
+                load_weights(&case.dir, &case.config(), floats_of(Precision::F32), Backend::Autograd, &placement)
+                    .unwrap();
             let mut model = Decoder::frozen(case.config(), tensors, placement.device()).unwrap();
             model.attach(&case.adapter().on(placement.device()).unwrap());
             crate::generate::greedy(&model, &prompts, 10, &[79]).unwrap()
@@ -379,6 +386,7 @@ impl Workshop {
             backend: Backend::Auto,
             device: Self::choice(),
             precision,
+            quantization: trex_domain::Quantization::None,
         };
         let done = crate::evaluate(&job, &mut Heard::default()).unwrap();
         let items: Vec<ItemScore> = self.blobs().get_lines(&done.items).unwrap();
@@ -428,12 +436,13 @@ fn numbers_beyond_the_range_are_refused_on_the_device() {
     on_the_device(|_| {
         let case = Case::named("llama");
         let place = placement_of(Precision::F16);
-        let mut tensors = load_weights(&case.dir, &case.config(), Precision::F16, Backend::Autograd, &place).unwrap();
+        let mut tensors =
+            load_weights(&case.dir, &case.config(), floats_of(Precision::F16), Backend::Autograd, &place).unwrap();
         let name = "model.layers.0.mlp.down_proj.weight";
-        let huge = (&tensors[name].to_dtype(candle_core::DType::F32).unwrap() * 1e30).unwrap();
+        let huge = (&tensors.floats[name].to_dtype(candle_core::DType::F32).unwrap() * 1e30).unwrap();
         let err = place.frozen(name, &huge.to_device(&Device::Cpu).unwrap()).unwrap_err();
         assert!(matches!(err, TrainError::BeyondFormat { .. }), "{err}");
-        tensors.insert(name.to_owned(), huge.to_dtype(candle_core::DType::F16).unwrap());
+        tensors.floats.insert(name.to_owned(), huge.to_dtype(candle_core::DType::F16).unwrap());
         let model = Decoder::frozen(case.config(), tensors, place.device()).unwrap();
         let mut trainee = Trainee::new(&case, Precision::F16, false);
         trainee.step = Autograd::with_adapter(model, &case.adapter()).unwrap();

@@ -24,10 +24,6 @@ mod peak;
 mod product;
 mod simd;
 
-use std::collections::BTreeMap;
-
-use candle_core::Tensor;
-
 use self::attention::{Scene, TreeRange};
 use self::backward::Buffers;
 use self::blocks::{Pool, room};
@@ -45,6 +41,7 @@ use crate::layout::Segment;
 use crate::ops::{HeadShape, single};
 use crate::optimizer::{Gradients, Parameter};
 use crate::step::{Needs, Objective, TrainStep, Weigh};
+use crate::weights::FrozenWeights;
 use crate::{Architecture, ModelConfig, Rope, TrainError, Variant};
 
 /// A frozen model with adapters, ready for steps.
@@ -72,18 +69,21 @@ impl CpuEngine {
         needs.first().map(str::to_owned)
     }
 
-    /// Takes the weights of a model and the adapters that are trained, named as in PEFT and scaled by `scale`.
+    /// Takes the weights of a model and the adapters that are trained, named as in PEFT and scaled by `scale`. Weights in
+    /// blocks are multiplied in single precision.
     pub(crate) fn new(
         config: ModelConfig,
-        tensors: BTreeMap<String, Tensor>,
+        weights: impl Into<FrozenWeights>,
         parameters: &[Parameter],
         scale: f64,
         bf16: bool,
     ) -> Result<Self, TrainError> {
         let level = Level::detect();
-        let packs = bf16 && level.has_bf16();
-        let weights = Weights::new(&config, tensors, packs)?;
-        let packed_head = packs.then(|| PackedHead::new(weights.head(), config.vocab_size, config.hidden_size));
+        let weights: FrozenWeights = weights.into();
+        let packs = bf16 && level.has_bf16() && weights.blocks.is_empty();
+        let weights = Weights::new(&config, weights, packs)?;
+        let head = weights.head().floats().filter(|_| packs);
+        let packed_head = head.map(|head| PackedHead::new(head, config.vocab_size, config.hidden_size));
         let adapters = model::layer_adapters(&config, parameters, single(scale));
         let traces = (0..config.num_layers).map(|_| Trace::default()).collect();
         Ok(Self {
@@ -104,12 +104,12 @@ impl CpuEngine {
     /// Takes a model whose weights are all trained; `parameters` hold every one of them under its name.
     pub(crate) fn with_all_weights(
         config: ModelConfig,
-        tensors: BTreeMap<String, Tensor>,
+        weights: impl Into<FrozenWeights>,
         parameters: &[Parameter],
     ) -> Result<Self, TrainError> {
         let trained = Places::find(&config, parameters);
         let missing = || TrainError::MissingTensor { path: "parameters".into(), name: "a weight".to_owned() };
-        Ok(Self { trained: Some(trained.ok_or_else(missing)?), ..Self::new(config, tensors, &[], 1.0, false)? })
+        Ok(Self { trained: Some(trained.ok_or_else(missing)?), ..Self::new(config, weights, &[], 1.0, false)? })
     }
 
     /// The shape of the model.
@@ -145,8 +145,7 @@ fn embed(weights: &Weights, config: &ModelConfig, tokens: &[u32], trace: &mut Tr
     let hidden = config.hidden_size;
     let x = room(&mut trace.x, tokens.len() * hidden);
     for (token, row) in tokens.iter().zip(x.chunks_mut(hidden)) {
-        let at = *token as usize * hidden;
-        row.copy_from_slice(&weights.embedding[at..at + hidden]);
+        weights.embedding.copy_row(*token as usize, row);
         if let Some(scale) = config.variant.embedding_scale {
             for x in row.iter_mut() {
                 *x *= scale;

@@ -122,12 +122,15 @@ pub fn export_model(
 fn finish_gguf(source: &ExportSource<'_>, file: PathBuf, encoding: &str, out: &Path) -> Result<Exported, TrainError> {
     let is_adapter = file.file_name().is_some_and(|name| name.to_string_lossy().ends_with("-LoRA.gguf"));
     let name = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    let (modelfile, warnings) = modelfile::modelfile(source.model_dir, &name, is_adapter)?;
+    let (modelfile, mut warnings) = modelfile::modelfile(source.model_dir, &name, is_adapter)?;
+    let of_base = source.card.note_on_quantised_base().filter(|_| is_adapter);
     trex_fs::write_atomic(&out.join("Modelfile"), modelfile.as_bytes())?;
     let mut card = source.card.clone();
     card.notes.push(format!(
         "{name} is for llama.cpp and what is built on it; `ollama create NAME -f Modelfile` takes it in."
     ));
+    card.notes.extend(of_base.clone());
+    warnings.extend(of_base);
     let tags: &[&str] = if is_adapter { &["gguf", "lora"] } else { &["gguf"] };
     trex_fs::write_atomic(&out.join("README.md"), card.markdown("gguf", tags).as_bytes())?;
     Ok(Exported { weights: file, encoding: encoding.to_owned(), warnings })

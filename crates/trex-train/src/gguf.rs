@@ -114,7 +114,8 @@ pub(crate) struct GgufTensor {
     /// Outermost first, as Hugging Face writes shapes.
     pub(crate) shape: Vec<usize>,
     pub(crate) kind: GgmlDType,
-    range: Range<usize>,
+    /// Where its bytes lie in the file.
+    pub(crate) range: Range<usize>,
 }
 
 /// Names of the tensor types that are read, with their numbers in ggml.h.

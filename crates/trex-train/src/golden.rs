@@ -15,7 +15,7 @@ use crate::{ModelConfig, ops};
 
 mod families;
 mod gguf;
-mod smollm2;
+pub(crate) mod smollm2;
 
 /// As in the script.
 pub(crate) const SEQUENCES: [&[u32]; 2] =

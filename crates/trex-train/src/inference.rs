@@ -1,8 +1,9 @@
 //! Who computes a score or an answer: the hand-written engine of the CPU where it takes the model, candle otherwise.
 
-use trex_domain::{EvalJob, Precision};
+use trex_domain::EvalJob;
 
 use crate::autograd::adapter_parameters;
+use crate::backend::Numbers;
 use crate::decoder::Decoder;
 use crate::engine::CpuEngine;
 use crate::layout::TokenTree;
@@ -10,6 +11,7 @@ use crate::sampling::Choice;
 use crate::step::Needs;
 use crate::trained::TrainedFile;
 use crate::trainer::EventSink;
+use crate::weights::FrozenWeights;
 use crate::{ModelConfig, TrainError, backend, generate, ops};
 
 /// Rows whose logits candle computes at the same time.
@@ -28,11 +30,13 @@ impl Inference {
     /// Loads the model of a job with its adapter.
     pub(crate) fn open(job: &EvalJob, config: ModelConfig, sink: &mut dyn EventSink) -> Result<Self, TrainError> {
         let placement = crate::device::open(job.device, job.precision, sink)?;
-        let load = || backend::load_weights(&job.model_dir, &config, job.precision, job.backend, &placement);
+        let numbers = Numbers { precision: job.precision, quantization: job.quantization };
+        let load = || backend::load_weights(&job.model_dir, &config, numbers, job.backend, &placement);
         let trained = job.adapter.as_ref().map(|path| TrainedFile::load(path, &config)).transpose()?;
-        let (adapter, tensors) = match trained {
+        let (adapter, weights): (_, FrozenWeights) = match trained {
             Some(TrainedFile::Weights(weights)) => {
-                (None, backend::place_weights(weights, job.precision, job.backend, &placement)?)
+                // Weights that were all trained are what they are, whatever becomes of frozen ones.
+                (None, backend::place_weights(weights, job.precision, job.backend, &placement)?.into())
             }
             Some(TrainedFile::Adapter(adapter)) => (Some(adapter), load()?),
             None => (None, load()?),
@@ -42,16 +46,16 @@ impl Inference {
             if let Some(why) = refused.filter(|_| !placement.is_card()) {
                 backend::say(sink, job.backend, &why);
             }
-            let mut model = Decoder::frozen(config, tensors, placement.device())?;
+            let mut model = Decoder::frozen(config, weights, placement.device())?;
             if let Some(adapter) = &adapter {
                 model.attach(&adapter.on(placement.device())?);
             }
             return Ok(Self::Decoder(Box::new(model)));
         }
-        let bf16 = job.precision == Precision::Bf16;
+        let bf16 = numbers.bf16();
         let parameters = adapter.as_ref().map(adapter_parameters).transpose()?.unwrap_or_default();
         let scale = adapter.as_ref().map_or(1.0, |adapter| adapter.config.scale());
-        Ok(Self::Engine(Box::new(CpuEngine::new(config, tensors, &parameters, scale, bf16)?)))
+        Ok(Self::Engine(Box::new(CpuEngine::new(config, weights, &parameters, scale, bf16)?)))
     }
 
     /// The shape of the model.

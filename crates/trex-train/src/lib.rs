@@ -7,6 +7,7 @@
 mod autograd;
 mod backend;
 mod batch;
+mod blocks;
 mod checkpoint;
 mod decoder;
 mod device;

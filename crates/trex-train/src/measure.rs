@@ -14,10 +14,10 @@ use std::time::Instant;
 
 use candle_core::Device;
 use serde::Serialize;
-use trex_domain::{Backend, LoraConfig, Precision, SchedulerType, TrainConfig};
+use trex_domain::{Backend, LoraConfig, Precision, Quantization, SchedulerType, TrainConfig};
 
 use crate::autograd::{Autograd, adapter_parameters};
-use crate::backend::load_weights;
+use crate::backend::{Numbers, load_weights};
 use crate::batch::{TrainBatch, row};
 use crate::decoder::Decoder;
 use crate::device::Placement;
@@ -44,6 +44,8 @@ pub struct StepPlan {
     pub supervised: f64,
     /// Number format.
     pub precision: Precision,
+    /// Number format of the frozen base.
+    pub quantization: Quantization,
     /// Who computes.
     pub backend: Backend,
 }
@@ -61,6 +63,8 @@ pub struct StepTimes {
     pub trainable: usize,
     /// Largest resident memory in bytes.
     pub peak_rss_bytes: u64,
+    /// Largest resident memory up to when the weights were loaded, in bytes.
+    pub loaded_rss_bytes: u64,
     /// Bytes of the frozen weights, where the engine holds them.
     pub weights_bytes: usize,
 }
@@ -71,13 +75,14 @@ pub fn measure_steps(model_dir: &Path, plan: &StepPlan) -> Result<StepTimes, Tra
     let lora = LoraConfig { r: plan.rank, lora_alpha: 2 * plan.rank, ..LoraConfig::default() };
     let adapter = Adapter::new(&config, &lora, 0, &Device::Cpu)?;
     let mut optimizer = AdamW::new(adapter_parameters(&adapter)?);
-    let bf16 = plan.precision == Precision::Bf16;
-    let tensors = load_weights(model_dir, &config, plan.precision, plan.backend, &Placement::cpu())?;
+    let numbers = Numbers { precision: plan.precision, quantization: plan.quantization };
+    let weights = load_weights(model_dir, &config, numbers, plan.backend, &Placement::cpu())?;
+    let loaded_rss_bytes = peak_rss_bytes();
     let mut weights_bytes = 0;
     let mut backend: Box<dyn TrainStep> = if plan.backend == Backend::Autograd {
-        Box::new(Autograd::with_adapter(Decoder::frozen(config.clone(), tensors, &Device::Cpu)?, &adapter)?)
+        Box::new(Autograd::with_adapter(Decoder::frozen(config.clone(), weights, &Device::Cpu)?, &adapter)?)
     } else {
-        let engine = CpuEngine::new(config.clone(), tensors, &optimizer.parameters, lora.scale(), bf16)?;
+        let engine = CpuEngine::new(config.clone(), weights, &optimizer.parameters, lora.scale(), numbers.bf16())?;
         weights_bytes = engine.weights_bytes();
         Box::new(engine)
     };
@@ -101,7 +106,8 @@ pub fn measure_steps(model_dir: &Path, plan: &StepPlan) -> Result<StepTimes, Tra
     }
     let trainable = optimizer.parameters.iter().map(|parameter| parameter.values.len()).sum();
     let tokens = plan.batch * plan.seq;
-    Ok(StepTimes { losses, seconds, tokens, trainable, peak_rss_bytes: peak_rss_bytes(), weights_bytes })
+    let peak_rss_bytes = peak_rss_bytes();
+    Ok(StepTimes { losses, seconds, tokens, trainable, peak_rss_bytes, loaded_rss_bytes, weights_bytes })
 }
 
 /// What products of square matrices of 2048 rows reach on all threads, in GFLOP/s by number format.

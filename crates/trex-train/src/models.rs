@@ -118,11 +118,16 @@ pub fn model_facts(name: &str, dir: &Path) -> Result<ModelFacts, TrainError> {
     let tokenizer = ChatModel::load(dir)?;
     tokenizer.check_fits(config.vocab_size)?;
     check_complete(&files)?;
+    let mut weights_bytes = 0;
+    for path in files.paths() {
+        weights_bytes += std::fs::metadata(path).map_err(|err| FsError::io("look at", path, err))?.len();
+    }
     Ok(ModelFacts {
         name: name.to_owned(),
         dir: dir.to_owned(),
         hash: model_hash(dir, &files)?,
         num_parameters: config.num_parameters(),
+        weights_bytes,
         hidden_size: config.hidden_size,
         intermediate_size: config.intermediate_size,
         num_layers: config.num_layers,

@@ -9,6 +9,7 @@ mod cross_entropy;
 mod frozen_linear;
 mod gated;
 pub(crate) mod kernels;
+mod quantized_linear;
 mod rms_norm;
 mod rope;
 
@@ -16,6 +17,7 @@ pub(crate) use attention::{HeadShape, Sight, attention};
 pub(crate) use cross_entropy::cross_entropy;
 pub(crate) use frozen_linear::frozen_linear;
 pub(crate) use gated::gated;
+pub(crate) use quantized_linear::quantized_linear;
 pub(crate) use rms_norm::rms_norm;
 pub(crate) use rope::{RopeTable, rope};
 

@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 
 use candle_core::Device;
 use trex_chat::ChatModel;
-use trex_domain::{ContentHash, MetricPoint, Precision, TrainDone, TrainJob, TrainObjective, WorkerEvent};
+use trex_domain::{
+    ContentHash, MetricPoint, Precision, Quantization, TrainDone, TrainJob, TrainObjective, WorkerEvent,
+};
 use trex_fs::BlobStore;
 
 use crate::autograd::adapter_parameters;
-use crate::backend::{self, Base};
+use crate::backend::{self, Base, Numbers};
 use crate::checkpoint::{self, Checkpoint, CheckpointHeader, Values};
 use crate::device::Placement;
 use crate::early_stop;
@@ -23,6 +25,7 @@ use crate::scratch::Scratch;
 use crate::stepper::{Plan, Pulse, RowSet, Stepper, Work};
 use crate::trained::Trained;
 use crate::usage::{Meter, peak_rss_bytes};
+use crate::weights::FrozenWeights;
 use crate::{ModelConfig, TrainError};
 
 /// A mean loss above this multiple of the first step's counts as divergence.
@@ -81,7 +84,7 @@ impl<'a> Trainer<'a> {
         let trained = Trained { model: &model, config: &job.config };
         let placement = crate::device::open(job.device, job.config.precision, sink)?;
         let weights = load_weights(job, &trained, &placement, sink)?;
-        let fresh = trained.fresh(job.seed, trained.is_full().then_some(&weights))?;
+        let fresh = trained.fresh(job.seed, trained.is_full().then_some(&weights.floats))?;
         let base = if job.config.objective == TrainObjective::Dpo { fresh.clone() } else { Vec::new() };
         let mut optimizer = AdamW::new(start(job, &trained, fresh)?);
         let id = job_id(job, &model)?;
@@ -92,7 +95,7 @@ impl<'a> Trainer<'a> {
             best = checkpoint.restore(&mut optimizer, job.config.load_best_model_at_end)?;
             header = checkpoint.header;
         }
-        let base_weights = Base { tensors: weights, placement };
+        let base_weights = Base { weights, placement };
         let mut step = backend::open(job, &trained, base_weights, &optimizer.parameters, sink)?;
         step.set_parameters(&optimizer.parameters)?;
         let plan = Plan {
@@ -270,21 +273,30 @@ impl Reporter {
     }
 }
 
-/// The weights of the base; full training knows only 32-bit floats and says so.
+/// The weights of the base; full training and a quantised base know only products of 32-bit floats, and say so.
 fn load_weights(
     job: &TrainJob,
     trained: &Trained<'_>,
     placement: &Placement,
     sink: &mut dyn EventSink,
-) -> Result<std::collections::BTreeMap<String, candle_core::Tensor>, TrainError> {
-    let mut precision = job.config.precision;
+) -> Result<FrozenWeights, TrainError> {
+    let mut numbers = Numbers { precision: job.config.precision, quantization: job.config.quantization };
     let mut placement = placement.clone();
-    if precision != Precision::F32 && trained.is_full() {
-        (precision, placement) = (Precision::F32, placement.in_single_precision());
-        let message = "every weight is trained, so all are kept in 32-bit floats and precision is not heeded";
-        sink.send(WorkerEvent::Warning { message: message.to_owned() });
+    let mut say = |message: &str| sink.send(WorkerEvent::Warning { message: message.to_owned() });
+    if trained.is_full() {
+        if numbers.precision != Precision::F32 {
+            say("every weight is trained, so all are kept in 32-bit floats and precision is not heeded");
+        }
+        numbers = Numbers { precision: Precision::F32, quantization: Quantization::None };
+        placement = placement.in_single_precision();
+    } else if numbers.precision != Precision::F32 && !numbers.quantization.is_none() && !placement.is_card() {
+        say("the base is kept quantised and multiplied in 32-bit floats, so precision is not heeded");
     }
-    backend::load_weights(&job.model_dir, trained.model, precision, job.backend, &placement)
+    let weights = backend::load_weights(&job.model_dir, trained.model, numbers, job.backend, &placement)?;
+    for warning in &weights.warnings {
+        say(warning);
+    }
+    Ok(weights)
 }
 
 /// The parameters to start from: fresh ones, or those of an adapter that the job goes on from.

@@ -2,11 +2,15 @@
 //!
 //! Shapes are held against the configuration before anything is converted, so what is allocated is what the model needs.
 
+mod frozen;
 mod gguf_names;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use candle_core::quantized::GgmlDType;
 use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
 use rayon::prelude::*;
@@ -14,9 +18,11 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::Deserialize;
 
+use crate::blocks::BlockMatrix;
 use crate::gguf::GgufFile;
 use crate::mapped::map_file;
 use crate::{ModelConfig, TrainError};
+pub(crate) use frozen::{FrozenWeights, as_kept, load_frozen};
 use gguf_names::{gguf_name, rows_are_permuted, unpermuted};
 
 /// The files that hold the weights of a folder.
@@ -180,6 +186,49 @@ impl Source {
         }
     }
 
+    /// A matrix in the number format in which the file holds it, its rows in the order of Hugging Face.
+    fn blocks(&self, config: &ModelConfig, name: &str) -> Result<BlockMatrix, TrainError> {
+        let place = self.place(config, name)?;
+        let [rows, width] = *place.shape.as_slice() else { return Err(self.missing(name)) };
+        let mut bytes = AlignedBytes::zeroed(place.range.len());
+        read_range(&place.path, place.range.start, bytes.as_mut_slice())?;
+        if let (Self::Gguf(_), Some(heads)) = (self, rows_are_permuted(config, name)) {
+            bytes = unpermuted_rows(bytes.as_slice(), rows, heads);
+        }
+        let blocks = BlockMatrix::from_bytes(place.kind, bytes.as_slice(), (rows, width));
+        blocks.map_err(|source| TrainError::DamagedWeights { path: place.path, source })
+    }
+
+    fn place(&self, config: &ModelConfig, name: &str) -> Result<Place, TrainError> {
+        match self {
+            Self::Gguf(file) => {
+                let tensor = file.tensors().get(&gguf_name(config, name)).ok_or_else(|| self.missing(name))?;
+                let (shape, range) = (tensor.shape.clone(), tensor.range.clone());
+                Ok(Place { path: file.path().to_owned(), kind: tensor.kind, shape, range })
+            }
+            Self::Safetensors { maps, places } => {
+                let (path, map) =
+                    places.get(name).and_then(|number| maps.get(*number)).ok_or_else(|| self.missing(name))?;
+                let damaged = |source| TrainError::DamagedSafetensors { path: path.clone(), source };
+                let (header_len, header) = SafeTensors::read_metadata(map).map_err(damaged)?;
+                let info = header.info(name).ok_or_else(|| self.missing(name))?;
+                let kind = match info.dtype {
+                    Dtype::F32 => GgmlDType::F32,
+                    Dtype::F16 => GgmlDType::F16,
+                    Dtype::BF16 => GgmlDType::BF16,
+                    other => {
+                        let dtype = format!("{other:?}");
+                        return Err(TrainError::UnsupportedDtype { name: name.to_owned(), dtype });
+                    }
+                };
+                // The header follows its own length in eight bytes, the data follow the header.
+                let data = 8 + header_len;
+                let range = data + info.data_offsets.0..data + info.data_offsets.1;
+                Ok(Place { path: path.clone(), kind, shape: info.shape.clone(), range })
+            }
+        }
+    }
+
     fn with_view<R>(
         &self,
         name: &str,
@@ -199,6 +248,60 @@ impl Source {
         };
         TrainError::MissingTensor { path, name: name.to_owned() }
     }
+}
+
+/// Where a tensor lies.
+struct Place {
+    path: PathBuf,
+    kind: GgmlDType,
+    /// Outermost first.
+    shape: Vec<usize>,
+    /// Bytes of the file.
+    range: Range<usize>,
+}
+
+/// Bytes that begin at a multiple of eight.
+struct AlignedBytes {
+    buffer: Vec<u8>,
+    range: Range<usize>,
+}
+
+impl AlignedBytes {
+    const ALIGNMENT: usize = 8;
+
+    fn zeroed(len: usize) -> Self {
+        let buffer = vec![0; len + Self::ALIGNMENT];
+        let start = buffer.as_ptr().align_offset(Self::ALIGNMENT).min(Self::ALIGNMENT);
+        Self { buffer, range: start..start + len }
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        &self.buffer[self.range.clone()]
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [u8] {
+        &mut self.buffer[self.range.clone()]
+    }
+}
+
+/// Reads bytes of a file without mapping it, so that they count once.
+fn read_range(path: &Path, start: usize, out: &mut [u8]) -> Result<(), TrainError> {
+    let mut file = trex_fs::open(path)?;
+    let read = file.seek(SeekFrom::Start(start as u64)).and_then(|_| file.read_exact(out));
+    Ok(read.map_err(|err| trex_fs::FsError::io("read", path, err))?)
+}
+
+/// Puts rows of bytes into the order of Hugging Face, as [`unpermuted`] does with values.
+fn unpermuted_rows(bytes: &[u8], rows: usize, heads: usize) -> AlignedBytes {
+    let mut out = AlignedBytes::zeroed(bytes.len());
+    let row_bytes = bytes.len() / rows.max(1);
+    let (per_head, pairs) = (rows / heads, rows / heads / 2);
+    for (row, out) in out.as_mut_slice().chunks_exact_mut(row_bytes.max(1)).enumerate() {
+        let (head, within) = (row / per_head, row % per_head);
+        let from = head * per_head + 2 * (within % pairs) + within / pairs;
+        out.copy_from_slice(&bytes[from * row_bytes..(from + 1) * row_bytes]);
+    }
+    out
 }
 
 /// The header of a safetensors file; it says of every tensor where it lies, and the file is as long as that.

@@ -41,6 +41,8 @@ struct Contender {
 struct Outcome {
     rates: Vec<f64>,
     peak_mib: f64,
+    /// Frozen weights, where that is known.
+    base_mib: Option<f64>,
     first_loss: Option<f64>,
 }
 
@@ -89,9 +91,13 @@ fn contenders(
     let text = |path: &Path| path.display().to_string();
     let mut contenders = Vec::new();
     for (shape, batch, seq) in SHAPES {
-        for (name, flags) in
-            [("ours f32", &[][..]), ("ours bf16", &["--bf16"]), ("ours f32, autograd", &["--autograd"])]
-        {
+        for (name, flags) in [
+            ("ours f32", &[][..]),
+            ("ours bf16", &["--bf16"]),
+            ("ours QLoRA, base as stored", &["--quantization", "as_stored"]),
+            ("ours QLoRA, base in q8_0", &["--quantization", "q8_0"]),
+            ("ours f32, autograd", &["--autograd"]),
+        ] {
             let mut command = vec![text(&project.trex()), "--json".to_owned()];
             command.extend(["measure", "steps", "--model"].map(str::to_owned));
             command.push(text(model));
@@ -131,6 +137,8 @@ fn measure_once(project: &Project, contender: &Contender, outcome: &mut Outcome)
         outcome.rates.push(tokens / median(&seconds[1.min(seconds.len())..]));
         outcome.peak_mib = outcome.peak_mib.max(value["peak_rss_bytes"].as_f64().unwrap_or_default() / 1_048_576.0);
         outcome.first_loss = value["losses"][0].as_f64();
+        outcome.base_mib =
+            value["weights_bytes"].as_f64().filter(|bytes| *bytes > 0.0).map(|bytes| bytes / 1_048_576.0);
     } else {
         outcome.rates.push(value["tokens_per_s"].as_f64().unwrap_or_default());
         outcome.peak_mib = outcome.peak_mib.max(value["peak_mib"].as_f64().unwrap_or_default());
@@ -165,13 +173,15 @@ fn measurement(
             let ratio = stock.filter(|stock| *stock > 0.0).map(|stock| rate(index) / stock);
             let beside = ratio.map_or_else(String::new, |ratio| format!(", {ratio:.2}× the stock f32 step"));
             let loss = outcome.first_loss.map_or_else(String::new, |loss| format!(", first loss {loss:.4}"));
-            let value = format!("{:.0} tokens/s{beside}, peak {:.0} MiB{loss}", rate(index), outcome.peak_mib);
+            let base = outcome.base_mib.map_or_else(String::new, |mib| format!(" with {mib:.0} MiB of base"));
+            let value = format!("{:.0} tokens/s{beside}, peak {:.0} MiB{base}{loss}", rate(index), outcome.peak_mib);
             rows.push((format!("{shape} {}", contender.name), value));
             details.push(json!({
                 "shape": shape,
                 "name": contender.name,
                 "tokens_per_s": outcome.rates,
                 "peak_mib": outcome.peak_mib,
+                "base_mib": outcome.base_mib,
                 "first_loss": outcome.first_loss,
                 "ratio_to_stock_f32": ratio,
             }));
@@ -211,11 +221,15 @@ mod tests {
         let contender =
             |name: &str, is_ours| Contender { name: name.to_owned(), shape: SHAPES[0].0, command: Vec::new(), is_ours };
         let contenders = [contender("ours f32", true), contender("peer", false)];
-        let outcome = |rate: f64| Outcome { rates: vec![rate], peak_mib: 10.0, first_loss: Some(2.0) };
+        let outcome =
+            |rate: f64| Outcome { rates: vec![rate], peak_mib: 10.0, base_mib: Some(5.0), first_loss: Some(2.0) };
         let outcomes = BTreeMap::from([(0, outcome(300.0)), (1, outcome(100.0))]);
         let plan = Plan { rounds: 1, steps: 2, python: None, peers: PathBuf::new() };
         let measured = measurement(&plan, &contenders, &outcomes, &json!({"f32": 200.0}));
-        assert_eq!(measured.rows[0].1, "300 tokens/s, 3.00× the stock f32 step, peak 10 MiB, first loss 2.0000");
+        assert_eq!(
+            measured.rows[0].1,
+            "300 tokens/s, 3.00× the stock f32 step, peak 10 MiB with 5 MiB of base, first loss 2.0000"
+        );
         assert_eq!(measured.rows.last().map(|row| row.1.as_str()), Some("200 GFLOP/s"));
     }
 }

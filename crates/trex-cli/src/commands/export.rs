@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::json;
 use trex_domain::{
-    ItemScore, JobControl, ModelCard, ModelFacts, Problem as _, RunState, TrainMethod, TrialKey, WorkerEvent,
+    ItemScore, JobControl, ModelCard, ModelFacts, Problem as _, Quantization, RunState, TrainMethod, TrialKey,
+    WorkerEvent,
 };
 use trex_engine::{
     ExportCheck, ExportPrecision, RunSettings, Weights, WorkerProcesses, score_on_select, trained_weights,
@@ -169,7 +170,8 @@ impl ExportJob<'_> {
         if let Some(score) = recorded.filter(|score| score.n == whole) {
             return Ok(BlobStore::new(self.settings.workspace.join("blobs")).get_lines(&score.items)?);
         }
-        let weights = Weights { model_dir: self.model.dir.clone(), adapter: Some(self.adapter.clone()) };
+        let (model_dir, quantization) = (self.model.dir.clone(), self.card.quantization);
+        let weights = Weights { model_dir, adapter: Some(self.adapter.clone()), quantization };
         self.score("the trained model", &weights)
     }
 
@@ -200,12 +202,18 @@ impl ExportJob<'_> {
     fn weights(&self, form: FormName, written: &Exported) -> Result<Weights, CliError> {
         let base = self.model.dir.clone();
         Ok(match form {
-            FormName::Peft | FormName::GgufLora => Weights { model_dir: base, adapter: Some(written.weights.clone()) },
+            FormName::Peft | FormName::GgufLora => Weights {
+                model_dir: base,
+                adapter: Some(written.weights.clone()),
+                quantization: self.card.quantization,
+            },
             FormName::Gguf => {
                 let model_dir = gguf_folder(&written.weights, &base, &self.place.scratch())?;
-                Weights { model_dir, adapter: None }
+                Weights { model_dir, adapter: None, quantization: Quantization::None }
             }
-            FormName::Merged | FormName::All => Weights { model_dir: written.weights.clone(), adapter: None },
+            FormName::Merged | FormName::All => {
+                Weights { model_dir: written.weights.clone(), adapter: None, quantization: Quantization::None }
+            }
         })
     }
 

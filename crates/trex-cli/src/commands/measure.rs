@@ -10,7 +10,7 @@ use crate::output::Output;
 pub(crate) fn run(args: &MeasureArgs, output: &mut Output) -> Result<(), CliError> {
     let precision = |bf16: bool| if bf16 { Precision::Bf16 } else { Precision::F32 };
     match &args.command {
-        MeasureCommand::Steps { model, batch, seq, steps, rank, supervised, bf16, autograd } => {
+        MeasureCommand::Steps { model, batch, seq, steps, rank, supervised, bf16, quantization, autograd } => {
             let plan = StepPlan {
                 batch: *batch,
                 seq: *seq,
@@ -18,6 +18,7 @@ pub(crate) fn run(args: &MeasureArgs, output: &mut Output) -> Result<(), CliErro
                 rank: *rank,
                 supervised: *supervised,
                 precision: precision(*bf16),
+                quantization: *quantization,
                 backend: if *autograd { Backend::Autograd } else { Backend::Auto },
             };
             let times = measure_steps(model, &plan)?;

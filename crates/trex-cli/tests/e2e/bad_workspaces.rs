@@ -214,6 +214,7 @@ fn a_worker_answers_garbage_with_a_failure() {
         backend: trex_domain::Backend::Auto,
         device: trex_domain::DeviceChoice::Auto,
         precision: trex_domain::Precision::F32,
+        quantization: trex_domain::Quantization::None,
     });
     check_worker(&program, &serde_json::to_string(&job).unwrap(), "fs.not_found");
     assert!(!program.path("blobs").exists());

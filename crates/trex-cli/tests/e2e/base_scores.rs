@@ -69,6 +69,7 @@ fn base_score(program: &Program, task: MiniTask, split: &str, items: &[Example])
         backend: trex_domain::Backend::Auto,
         device: trex_domain::DeviceChoice::Auto,
         precision: trex_domain::Precision::F32,
+        quantization: trex_domain::Quantization::None,
     });
     let scores = work(program, &job);
     assert_eq!(scores.len(), items.len());

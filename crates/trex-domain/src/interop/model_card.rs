@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use crate::{ReportScore, RunState, Score, TrainMethod, VariantId};
+use crate::{Quantization, ReportScore, RunState, Score, TrainMethod, VariantId};
 
 /// What an export is: read by the card, by GGUF metadata and by file names.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,6 +31,8 @@ pub struct ModelCard {
     pub base_score: Option<ReportScore>,
     /// Settings of the training, name and value.
     pub settings: Vec<(String, String)>,
+    /// Number format in which the base was kept while the adapter was trained and scored.
+    pub quantization: Quantization,
     /// What else a reader must know, one sentence each.
     pub notes: Vec<String>,
 }
@@ -49,6 +51,7 @@ impl ModelCard {
         let config = state.variants.get(variant).map(|record| &record.variant.config);
         let settings = config.map_or_else(Vec::new, |config| {
             let method = match config.method {
+                TrainMethod::Lora if !config.quantization.is_none() => "QLoRA",
                 TrainMethod::Lora => "LoRA",
                 TrainMethod::Full => "full fine-tuning",
             };
@@ -63,6 +66,9 @@ impl ModelCard {
             settings.push(value("learning_rate", config.learning_rate.to_string()));
             settings.push(value("max_steps", config.max_steps.to_string()));
             settings.push(value("effective batch size", config.effective_batch_size().to_string()));
+            if !config.quantization.is_none() {
+                settings.push(value("base kept as", config.quantization.to_string()));
+            }
             settings
         });
         Self {
@@ -74,8 +80,20 @@ impl ModelCard {
             score: final_score.or(select).map(ReportScore::from),
             base_score: base.map(ReportScore::from),
             settings,
+            quantization: config.map_or(Quantization::None, |config| config.quantization),
             ..Self::default()
         }
+    }
+
+    /// What a reader must know of an adapter whose base was quantised.
+    pub fn note_on_quantised_base(&self) -> Option<String> {
+        let quantization = self.quantization;
+        (!quantization.is_none()).then(|| {
+            format!(
+                "The adapter was trained and scored on a quantised base (quantization = \"{quantization}\"): on the base \
+                 in another number format its scores are others, mostly by little."
+            )
+        })
     }
 
     /// Owner and name where the base is one of the hub.
@@ -207,6 +225,7 @@ mod tests {
             score: Some(score(0.875)),
             base_score: Some(score(0.5)),
             settings: vec![("a|b".to_owned(), "1".to_owned())],
+            quantization: Quantization::Q4K,
             notes: vec!["One note.".to_owned()],
         }
     }
@@ -229,6 +248,12 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn only_a_quantised_base_is_spoken_of() {
+        assert!(card().note_on_quantised_base().is_some_and(|note| note.contains("q4_k")));
+        assert_eq!(ModelCard::default().note_on_quantised_base(), None);
     }
 
     #[test]

@@ -4,13 +4,15 @@
 //! are read (transformers 5: `warmup_steps` may be a fraction, `eval_strategy`, …). What a file leaves out has the default
 //! of its tool, not ours, because that is what the file means there; those defaults are listed too.
 
+mod keys;
 mod values;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::{DomainError, LoraConfig, SchedulerType, TargetModules, TrainConfig, TrainMethod};
-use values::{bad, checkpointing, count, number, plain_case, plain_text, precision, shortened, targets, truth};
+use self::keys::{KEYS, Setting, TABLES};
+use self::values::{bad, checkpointing, count, number, plain_case, plain_text, precision, shortened, targets, truth};
+use crate::{DomainError, LoraConfig, Quantization, SchedulerType, TargetModules, TrainConfig, TrainMethod};
 
 /// Whose configuration file it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -45,159 +47,6 @@ pub struct ImportedConfig {
     /// What was not taken over, and why; one line each.
     pub warnings: Vec<String>,
 }
-
-/// What a key sets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Setting {
-    LearningRate,
-    Scheduler,
-    WarmupRatio,
-    WarmupSteps,
-    MaxSteps,
-    Epochs,
-    BatchSize,
-    Accumulation,
-    WeightDecay,
-    MaxGradNorm,
-    Beta1,
-    Beta2,
-    Epsilon,
-    MaxLength,
-    LabelSmoothing,
-    Rank,
-    Alpha,
-    Dropout,
-    Targets,
-    TargetLinear,
-    RsLora,
-    Packing,
-    GradientCheckpointing,
-    GroupByLength,
-    NeftuneNoise,
-    Precision,
-    Method,
-    UsePeft,
-    BaseModel,
-    /// Fine as long as it says what is so here anyway.
-    Only(&'static [&'static str], &'static str),
-    /// Has no counterpart in a training configuration.
-    Elsewhere(&'static str),
-}
-
-const DATA: Setting = Setting::Elsewhere("data belongs into [data] and [prompt] of the task file");
-const OUTPUT: Setting = Setting::Elsewhere("where results lie is the workspace's business");
-const PACE: Setting = Setting::Elsewhere("logging, checkpoints and evaluation have their own pace here");
-const NOT_4BIT: Setting =
-    Setting::Only(&["false", "null", ""], "the base is trained against in the form in which the model folder holds it");
-
-/// Names of all tools with what they set. One table, because tools borrow each other's names.
-const KEYS: &[(&str, Setting)] = &[
-    ("learning_rate", Setting::LearningRate),
-    ("lr_scheduler_type", Setting::Scheduler),
-    ("lr_scheduler", Setting::Scheduler),
-    ("warmup_ratio", Setting::WarmupRatio),
-    ("warmup_steps", Setting::WarmupSteps),
-    ("max_steps", Setting::MaxSteps),
-    ("num_train_epochs", Setting::Epochs),
-    ("num_epochs", Setting::Epochs),
-    ("per_device_train_batch_size", Setting::BatchSize),
-    ("per_gpu_train_batch_size", Setting::BatchSize),
-    ("micro_batch_size", Setting::BatchSize),
-    ("batch_size", Setting::BatchSize),
-    ("gradient_accumulation_steps", Setting::Accumulation),
-    ("weight_decay", Setting::WeightDecay),
-    ("max_grad_norm", Setting::MaxGradNorm),
-    ("adam_beta1", Setting::Beta1),
-    ("adam_beta2", Setting::Beta2),
-    ("adam_epsilon", Setting::Epsilon),
-    ("max_length", Setting::MaxLength),
-    ("max_seq_length", Setting::MaxLength),
-    ("max_seq_len", Setting::MaxLength),
-    ("sequence_len", Setting::MaxLength),
-    ("cutoff_len", Setting::MaxLength),
-    ("label_smoothing_factor", Setting::LabelSmoothing),
-    ("label_smoothing", Setting::LabelSmoothing),
-    ("r", Setting::Rank),
-    ("lora_r", Setting::Rank),
-    ("lora_rank", Setting::Rank),
-    ("lora_alpha", Setting::Alpha),
-    ("lora_dropout", Setting::Dropout),
-    ("target_modules", Setting::Targets),
-    ("lora_target_modules", Setting::Targets),
-    ("lora_target", Setting::Targets),
-    ("lora_target_linear", Setting::TargetLinear),
-    ("use_rslora", Setting::RsLora),
-    ("peft_use_rslora", Setting::RsLora),
-    ("packing", Setting::Packing),
-    ("sample_packing", Setting::Packing),
-    ("gradient_checkpointing", Setting::GradientCheckpointing),
-    ("use_gradient_checkpointing", Setting::GradientCheckpointing),
-    ("group_by_length", Setting::GroupByLength),
-    ("neftune_noise_alpha", Setting::NeftuneNoise),
-    ("bf16", Setting::Precision),
-    ("finetuning_type", Setting::Method),
-    ("training_type", Setting::Method),
-    ("adapter", Setting::Method),
-    ("use_lora", Setting::UsePeft),
-    ("use_peft", Setting::UsePeft),
-    ("model_name_or_path", Setting::BaseModel),
-    ("model_name", Setting::BaseModel),
-    ("base_model", Setting::BaseModel),
-    ("base_model_name_or_path", Setting::BaseModel),
-    ("peft_type", Setting::Only(&["lora"], "only LoRA is known")),
-    ("task_type", Setting::Only(&["causal_lm", "null"], "only causal language models are trained")),
-    ("stage", Setting::Only(&["sft"], "only supervised fine-tuning is run")),
-    ("bias", Setting::Only(&["none"], "biases are not trained")),
-    ("use_dora", Setting::Only(&["false"], "DoRA is not implemented")),
-    ("optim", Setting::Only(ADAMW, "the optimiser is AdamW in 32 bits")),
-    ("optimizer", Setting::Only(ADAMW, "the optimiser is AdamW in 32 bits")),
-    ("fp16", Setting::Only(&["false", "auto"], "training is in 32-bit floats, or with frozen weights in bfloat16")),
-    ("tf32", Setting::Only(&["false", "auto"], "training is in 32-bit floats, or with frozen weights in bfloat16")),
-    ("load_in_4bit", NOT_4BIT),
-    ("load_in_8bit", NOT_4BIT),
-    ("quantization_bit", NOT_4BIT),
-    ("train_on_inputs", Setting::Only(&["false"], "the loss is on answers only")),
-    ("completion_only_loss", Setting::Only(&["true", "null"], "the loss is on answers only")),
-    ("assistant_only_loss", Setting::Only(&["true", "false"], "the loss is on answers only")),
-    ("do_train", Setting::Only(&["true"], "a run always trains")),
-    ("inference_mode", Setting::Only(&["true", "false"], "")),
-    ("modules_to_save", Setting::Only(&["null", "[]"], "whole modules are not trained beside adapters")),
-    ("fan_in_fan_out", Setting::Only(&["false"], "weights are stored (out, in)")),
-    ("revision", Setting::Only(&["null"], "the revision is fixed when the model is added")),
-    ("seed", Setting::Elsewhere("give it to `trex run --seed`")),
-    ("data_seed", Setting::Elsewhere("one seed decides everything: `trex run --seed`")),
-    ("dataset", DATA),
-    ("datasets", DATA),
-    ("dataset_name", DATA),
-    ("dataset_dir", DATA),
-    ("dataset_text_field", DATA),
-    ("dataset_prepared_path", DATA),
-    ("template", Setting::Elsewhere("the chat template is the model's own")),
-    ("chat_template", Setting::Elsewhere("the chat template is the model's own")),
-    ("val_set_size", DATA),
-    ("val_size", DATA),
-    ("max_samples", DATA),
-    ("output_dir", OUTPUT),
-    ("overwrite_output_dir", OUTPUT),
-    ("report_to", PACE),
-    ("logging_steps", PACE),
-    ("save_steps", PACE),
-    ("save_strategy", PACE),
-    ("save_total_limit", PACE),
-    ("eval_strategy", PACE),
-    ("evaluation_strategy", PACE),
-    ("eval_steps", PACE),
-    ("load_best_model_at_end", PACE),
-    ("metric_for_best_model", Setting::Elsewhere("the metric is the task's")),
-    ("greater_is_better", Setting::Elsewhere("the metric is the task's")),
-];
-
-/// AdamW by the names of transformers; variants with other numbers are not among them.
-const ADAMW: &[&str] = &["adamw", "adamw_torch", "adamw_torch_fused", "adamw_hf", "adamw_apex_fused"];
-
-/// Tables that tools put settings into.
-const TABLES: [&str; 9] =
-    ["training", "train", "lora", "peft", "peft_config", "lora_config", "model", "sft", "training_arguments"];
 
 /// Reads a configuration. `format` is told from the keys where it is absent; `rows` turns epochs into steps.
 pub fn import_trainer_config(
@@ -300,6 +149,8 @@ struct Reader {
     /// The key that says so, and how many.
     epochs: Option<(String, f64)>,
     method: Option<TrainMethod>,
+    /// In how many bits the base is loaded, where it is quantised.
+    bits: Option<u8>,
 }
 
 impl Reader {
@@ -315,6 +166,7 @@ impl Reader {
             warmup_steps: None,
             epochs: None,
             method: None,
+            bits: None,
         }
     }
 
@@ -394,6 +246,17 @@ impl Reader {
                 let adapters = truth(path, value)?;
                 self.method = Some(if adapters { TrainMethod::Lora } else { TrainMethod::Full });
             }
+            Setting::LoadInBits(bits) => {
+                if truth(path, value)? {
+                    self.quantise(bits);
+                }
+            }
+            Setting::QuantizationBit => match count(path, value)? {
+                0 | 16 | 32 => {}
+                4 => self.quantise(4),
+                8 => self.quantise(8),
+                _ => return Err(bad(path, value, "4 or 8")),
+            },
             Setting::BaseModel => self.base_model = Some(plain_case(value)),
             Setting::Only(..) | Setting::Elsewhere(_) => {}
         }
@@ -419,9 +282,7 @@ impl Reader {
         match plain_text(value).as_str() {
             "lora" => Ok(TrainMethod::Lora),
             "qlora" => {
-                self.warnings.push(format!(
-                    "{path} = \"qlora\" is taken for lora: the base is used in the form in which the model folder holds it"
-                ));
+                self.quantise(4);
                 Ok(TrainMethod::Lora)
             }
             "full" => Ok(TrainMethod::Full),
@@ -429,8 +290,23 @@ impl Reader {
         }
     }
 
+    /// Of two wishes the smaller one counts.
+    fn quantise(&mut self, bits: u8) {
+        self.bits = Some(self.bits.map_or(bits, |found| found.min(bits)));
+    }
+
+    fn resolve_bits(&mut self) {
+        let Some(bits) = self.bits else { return };
+        if self.config.method == TrainMethod::Full {
+            self.warnings.push(format!("a base in {bits} bits is not taken over: every weight is trained"));
+            return;
+        }
+        self.config.quantization = if bits == 4 { Quantization::Q4K } else { Quantization::Q8_0 };
+    }
+
     fn finish(mut self) -> Result<ImportedConfig, DomainError> {
         self.config.method = self.method.unwrap_or_else(|| self.method_by_keys());
+        self.resolve_bits();
         // LLaMA-Factory doubles the rank where no alpha is given.
         if self.format == TrainerFormat::LlamaFactory && !self.seen.contains(&Setting::Alpha) {
             self.config.lora.lora_alpha = 2 * self.config.lora.r;
@@ -530,9 +406,18 @@ impl Reader {
         if self.format == TrainerFormat::Peft {
             rows.retain(|(_, name, _)| name.starts_with("lora."));
         }
+        // NF4 and its like are not implemented; the nearest that is.
+        let quantization = self.config.quantization;
+        let in_place_of = match quantization {
+            Quantization::Q4K => Some("blocks of llama.cpp in place of 4 bits of bitsandbytes (NF4)"),
+            Quantization::Q8_0 => Some("blocks of llama.cpp in place of 8 bits of bitsandbytes (LLM.int8)"),
+            _ => None,
+        };
+        let quantization = in_place_of.map(|what| ("quantization".to_owned(), format!("{quantization}, {what}")));
         rows.into_iter()
             .filter(|(setting, ..)| !self.is_given(*setting))
             .map(|(_, name, value)| (name.to_owned(), value))
+            .chain(quantization)
             .collect()
     }
 

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::{Precision, SchedulerType, TargetModules, TrainConfig, TrainMethod, TrainerFormat};
+use crate::{Precision, Quantization, SchedulerType, TargetModules, TrainConfig, TrainMethod, TrainerFormat};
 
 /// The settings of a file for this tool, and what could not be said there, one line each.
 pub fn export_trainer_config(config: &TrainConfig, format: TrainerFormat, base_model: &str) -> (Value, Vec<String>) {
@@ -16,6 +16,9 @@ pub fn export_trainer_config(config: &TrainConfig, format: TrainerFormat, base_m
         TrainerFormat::Unsloth => unsloth(config, base_model),
         TrainerFormat::Peft => peft(config, base_model, &mut warnings),
     };
+    if format != TrainerFormat::Peft {
+        warnings.extend(warning_on_quantization(config.quantization));
+    }
     (Value::Object(value), warnings)
 }
 
@@ -53,6 +56,29 @@ fn scheduler(kind: SchedulerType) -> Value {
     serde_json::to_value(kind).unwrap_or_default()
 }
 
+/// Bits of the base in tools that are built on bitsandbytes.
+fn bits(quantization: Quantization) -> Option<u8> {
+    match quantization {
+        Quantization::None | Quantization::AsStored => None,
+        Quantization::Q8_0 | Quantization::Q6K | Quantization::Q5K => Some(8),
+        Quantization::Q4K | Quantization::Q4_0 => Some(4),
+    }
+}
+
+/// What is lost where only 4 and 8 bits can be said; q8_0 and q4_k are what such files come to when they are read.
+fn warning_on_quantization(quantization: Quantization) -> Option<String> {
+    match (quantization, bits(quantization)) {
+        (Quantization::None | Quantization::Q8_0 | Quantization::Q4K, _) => None,
+        (_, Some(bits)) => Some(format!("quantization = \"{quantization}\" is written as {bits} bits")),
+        (_, None) => Some(format!("quantization = \"{quantization}\" is left out: the tool quantises at loading only")),
+    }
+}
+
+/// `load_in_4bit` or `load_in_8bit`, where the base is quantised.
+fn load_in_bits(config: &TrainConfig) -> Map<String, Value> {
+    bits(config.quantization).map(|bits| (format!("load_in_{bits}bit"), json!(true))).into_iter().collect()
+}
+
 fn uses_adapters(config: &TrainConfig) -> bool {
     config.method == TrainMethod::Lora
 }
@@ -75,6 +101,7 @@ fn trl(config: &TrainConfig, base_model: &str) -> Map<String, Value> {
             "lora_target_modules": config.lora.target_modules,
             "use_rslora": config.lora.use_rslora,
         })));
+        map.extend(load_in_bits(config));
     }
     map
 }
@@ -101,6 +128,7 @@ fn llama_factory(config: &TrainConfig, base_model: &str) -> Map<String, Value> {
             "lora_target": targets,
             "use_rslora": config.lora.use_rslora,
         })));
+        map.extend(bits(config.quantization).map(|bits| ("quantization_bit".to_owned(), json!(bits))));
     }
     map
 }
@@ -134,7 +162,7 @@ fn axolotl(config: &TrainConfig, base_model: &str, warnings: &mut Vec<String>) -
     }));
     if uses_adapters(config) {
         map.extend(table(json!({
-            "adapter": "lora",
+            "adapter": if bits(config.quantization) == Some(4) { "qlora" } else { "lora" },
             "lora_alpha": config.lora.lora_alpha,
             "lora_dropout": config.lora.lora_dropout,
             "lora_r": config.lora.r,
@@ -145,6 +173,7 @@ fn axolotl(config: &TrainConfig, base_model: &str, warnings: &mut Vec<String>) -
             TargetModules::List(names) => ("lora_target_modules", json!(names)),
         };
         map.insert(key.to_owned(), value);
+        map.extend(load_in_bits(config));
     }
     map
 }
@@ -165,6 +194,7 @@ fn unsloth(config: &TrainConfig, base_model: &str) -> Map<String, Value> {
             "target_modules": config.lora.target_modules,
             "use_rslora": config.lora.use_rslora,
         })));
+        map.extend(load_in_bits(config));
     }
     map
 }

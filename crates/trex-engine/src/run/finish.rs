@@ -88,12 +88,16 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
         self.ports.exporter.export(request).map_err(|err| EngineError::Export(err.into()))?;
         let expected = match self.state.trials.get(&key).and_then(|trial| trial.scores.get("select")) {
             Some(score) => self.blobs.get_lines(&score.items)?,
-            None => self.score_export(&self.beside_base(adapter))?,
+            None => self.score_export(&self.beside_base(adapter)?)?,
         };
         let (weights, precision, form) = if whole_model {
-            (Weights { model_dir: out.clone(), adapter: None }, ExportPrecision::F32, "merged")
+            (
+                Weights { model_dir: out.clone(), adapter: None, quantization: trex_domain::Quantization::None },
+                ExportPrecision::F32,
+                "merged",
+            )
         } else {
-            (self.beside_base(out.clone()), ExportPrecision::Adapter, "PEFT")
+            (self.beside_base(out.clone())?, ExportPrecision::Adapter, "PEFT")
         };
         let found = self.score_export(&weights)?;
         let checked = ExportCheck::new(&expected, &found, precision).into_result(form);
@@ -103,8 +107,9 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
         checked.map(|_| ())
     }
 
-    fn beside_base(&self, adapter: PathBuf) -> Weights {
-        Weights { model_dir: self.settings.model.dir.clone(), adapter: Some(adapter) }
+    fn beside_base(&self, adapter: PathBuf) -> Result<Weights, EngineError> {
+        let quantization = self.task()?.train.quantization;
+        Ok(Weights { model_dir: self.settings.model.dir.clone(), adapter: Some(adapter), quantization })
     }
 
     fn score_export(&mut self, weights: &Weights) -> Result<Vec<ItemScore>, EngineError> {

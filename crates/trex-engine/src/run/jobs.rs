@@ -105,6 +105,7 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
             backend: trex_domain::Backend::Auto,
             device: self.settings.device_for(&task),
             precision: task.train.precision,
+            quantization: task.train.quantization,
         });
         let done = self.run_scoring(what, &job)?;
         let scores: Vec<ItemScore> = self.blobs.get_lines(&done.items)?;

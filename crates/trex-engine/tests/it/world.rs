@@ -109,6 +109,7 @@ pub(crate) fn model() -> ModelFacts {
         dir: "model".into(),
         hash: hash("model"),
         num_parameters: 1_000_000,
+        weights_bytes: 4_000_000,
         hidden_size: 64,
         intermediate_size: 128,
         num_layers: 2,

@@ -216,6 +216,7 @@ fn a_node_that_is_no_strategy_is_an_error() {
         dir: std::path::PathBuf::new(),
         hash: crate::tree::hash("m"),
         num_parameters: 1,
+        weights_bytes: 4,
         hidden_size: 1,
         intermediate_size: 1,
         num_layers: 1,

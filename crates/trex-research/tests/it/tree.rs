@@ -65,6 +65,7 @@ fn model() -> ModelFacts {
         dir: PathBuf::new(),
         hash: hash("model"),
         num_parameters: 1_000_000,
+        weights_bytes: 4_000_000,
         hidden_size: 64,
         intermediate_size: 128,
         num_layers: 2,

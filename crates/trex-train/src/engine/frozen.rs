@@ -1,9 +1,10 @@
 //! The frozen weights of the CPU engine, in the form in which its products read them.
 //!
 //! In single precision one row-major copy is kept; the forward order is packed one layer at a time into a workspace. In
-//! bfloat16 both orders are kept packed, which takes the same room.
+//! bfloat16 both orders are kept packed, which takes the same room. A quantised base stays in its blocks; each pass takes
+//! the floats of one layer out into the same workspace, in the order that it reads, and the products are those of single
+//! precision to the last bit.
 
-use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::blocks::room;
@@ -11,6 +12,7 @@ use super::pack::{fill_transposed_panel, pair_panels, panels_len, transposed_pai
 use super::product::{Factors, Left, Out, PairRows, Right, multiply, multiply_bf16};
 use super::simd::{Level, PANEL};
 use crate::TrainError;
+use crate::blocks::{BlockMatrix, Matrix};
 
 /// Number of weight stacks of a layer.
 pub(super) const STACKS: usize = 4;
@@ -33,19 +35,28 @@ enum Store {
     F32(Vec<f32>),
     /// Packed in pairs for `x Wᵀ`, one part after the other, and for `g W`.
     Bf16 { forward: Vec<Vec<u32>>, backward: Vec<u32> },
+    /// Quantised, part by part.
+    Blocks(Vec<BlockMatrix>),
 }
 
 impl Stack {
     /// Takes linear layers of equal input width, each of shape (out, inner).
-    pub(super) fn new(weights: Vec<Tensor>, bf16: bool) -> Result<Self, TrainError> {
-        let (mut inner, mut outs, mut natural) = (0, Vec::with_capacity(weights.len()), Vec::new());
-        for weight in weights {
-            let (out, width) = weight.dims2()?;
+    pub(super) fn new(weights: Vec<Matrix>, bf16: bool) -> Result<Self, TrainError> {
+        let (mut inner, mut outs) = (0, Vec::with_capacity(weights.len()));
+        for weight in &weights {
+            let (out, width) = weight.shape()?;
             inner = width;
             outs.push(out);
-            natural.extend(weight.flatten_all()?.to_vec1::<f32>()?);
         }
-        let store = if bf16 { pack_pairs(&natural, &outs, inner) } else { Store::F32(natural) };
+        let store = if weights.iter().any(|weight| matches!(weight, Matrix::Blocks(_))) {
+            Store::Blocks(weights.into_iter().map(Matrix::into_blocks).collect::<Result<_, _>>()?)
+        } else {
+            let mut natural = Vec::with_capacity(inner * outs.iter().sum::<usize>());
+            for weight in weights {
+                natural.extend(weight.into_floats()?);
+            }
+            if bf16 { pack_pairs(&natural, &outs, inner) } else { Store::F32(natural) }
+        };
         Ok(Self { inner, outs, bias: None, store })
     }
 
@@ -71,6 +82,7 @@ impl Stack {
         match &self.store {
             Store::F32(values) => 4 * values.len(),
             Store::Bf16 { forward, backward } => 4 * (forward.iter().map(Vec::len).sum::<usize>() + backward.len()),
+            Store::Blocks(parts) => parts.iter().map(BlockMatrix::size_bytes).sum(),
         }
     }
 
@@ -80,6 +92,7 @@ impl Stack {
             Store::Bf16 { forward: panels, backward } => {
                 return if forward { Ready::PairPanels(panels) } else { Ready::Pairs(backward) };
             }
+            Store::Blocks(parts) => return self.taken_out(parts, &mut room.floats, forward),
             Store::F32(values) => values,
         };
         if !forward {
@@ -87,18 +100,125 @@ impl Stack {
         }
         let mut first_row = 0;
         let mut offset = 0;
-        room.panels.resize(self.outs.iter().map(|out| panels_len(*out, self.inner)).sum(), 0.0);
+        room.floats.resize(self.panels_len(), 0.0);
         for out in &self.outs {
             let len = panels_len(*out, self.inner);
             let rows = &natural[first_row * self.inner..(first_row + out) * self.inner];
-            room.panels[offset..offset + len]
+            room.floats[offset..offset + len]
                 .par_chunks_mut(self.inner * PANEL)
                 .zip(rows.par_chunks(self.inner * PANEL))
                 .for_each(|(panel, rows)| fill_transposed_panel(panel, rows, self.inner));
             first_row += out;
             offset += len;
         }
-        Ready::Panels(&room.panels)
+        Ready::Panels(&room.floats)
+    }
+
+    fn panels_len(&self) -> usize {
+        self.outs.iter().map(|out| panels_len(*out, self.inner)).sum()
+    }
+
+    /// Takes quantised weights out, a panel at a time: packed for the forward pass, row-major for the backward pass.
+    fn taken_out<'a>(&self, parts: &[BlockMatrix], floats: &'a mut Vec<f32>, forward: bool) -> Ready<'a> {
+        let (inner, panel_len) = (self.inner, self.inner * PANEL);
+        // The larger of the two forms, so that going back and forth moves nothing.
+        let mut rest = room(floats, self.panels_len());
+        let (mut tasks, mut len) = (Vec::new(), 0);
+        for part in parts {
+            let (rows, _) = part.shape();
+            let taken = if forward { panels_len(rows, inner) } else { rows * inner };
+            let (own, others) = std::mem::take(&mut rest).split_at_mut(taken);
+            tasks.extend(own.chunks_mut(panel_len).enumerate().map(|(panel, out)| (part, panel * PANEL, out)));
+            (rest, len) = (others, len + taken);
+        }
+        tasks.into_par_iter().for_each_init(Vec::new, |natural, (part, first, out)| {
+            if !forward {
+                return part.copy_rows(first, out);
+            }
+            let rows = room(natural, PANEL.min(part.shape().0 - first) * inner);
+            part.copy_rows(first, rows);
+            fill_transposed_panel(out, rows, inner);
+        });
+        let floats = &floats[..len];
+        if forward { Ready::Panels(floats) } else { Ready::Natural(floats) }
+    }
+}
+
+/// A matrix of rows that are read one by one or in groups: embedding and output projection.
+#[derive(Debug)]
+pub(super) enum Table {
+    /// Row-major.
+    Floats { values: Vec<f32>, width: usize },
+    /// Quantised.
+    Blocks(BlockMatrix),
+}
+
+impl Table {
+    /// Takes a matrix.
+    pub(super) fn new(matrix: Matrix) -> Result<Self, TrainError> {
+        let (_, width) = matrix.shape()?;
+        Ok(match matrix {
+            Matrix::Blocks(blocks) => Self::Blocks(blocks),
+            Matrix::Floats(_) => Self::Floats { values: matrix.into_floats()?, width },
+        })
+    }
+
+    /// All values, row-major, where they are floats.
+    pub(super) fn floats(&self) -> Option<&[f32]> {
+        match self {
+            Self::Floats { values, .. } => Some(values),
+            Self::Blocks(_) => None,
+        }
+    }
+
+    /// Takes new values; only floats can be changed.
+    pub(super) fn set(&mut self, new: &[f32]) {
+        if let Self::Floats { values, .. } = self {
+            values.copy_from_slice(new);
+        }
+    }
+
+    /// Copies one row.
+    pub(super) fn copy_row(&self, row: usize, out: &mut [f32]) {
+        match self {
+            Self::Floats { values, width } => out.copy_from_slice(&values[row * width..(row + 1) * width]),
+            Self::Blocks(blocks) => blocks.copy_rows(row, out),
+        }
+    }
+
+    /// `count` rows from `first` on, row-major; `scratch` holds them where they have to be taken out.
+    pub(super) fn rows<'a>(&'a self, first: usize, count: usize, scratch: &'a mut Vec<f32>) -> &'a [f32] {
+        match self {
+            Self::Floats { values, width } => &values[first * width..(first + count) * width],
+            Self::Blocks(blocks) => {
+                let out = room(scratch, count * blocks.shape().1);
+                blocks.copy_rows(first, out);
+                out
+            }
+        }
+    }
+
+    /// Like [`Self::rows`], taken out by all threads.
+    pub(super) fn rows_on_all_threads<'a>(
+        &'a self,
+        first: usize,
+        count: usize,
+        scratch: &'a mut Vec<f32>,
+    ) -> &'a [f32] {
+        let Self::Blocks(blocks) = self else { return self.rows(first, count, scratch) };
+        let width = blocks.shape().1;
+        let out = room(scratch, count * width);
+        let tasks = out.par_chunks_mut(PANEL * width).enumerate();
+        tasks.for_each(|(task, out)| blocks.copy_rows(first + task * PANEL, out));
+        out
+    }
+
+    /// Bytes that it takes.
+    pub(super) fn size_bytes(&self) -> usize {
+        match self {
+            Self::Floats { values, .. } => 4 * values.len(),
+            Self::Blocks(blocks) => blocks.size_bytes(),
+        }
     }
 }
 
@@ -112,10 +232,10 @@ fn pack_pairs(natural: &[f32], outs: &[usize], inner: usize) -> Store {
     Store::Bf16 { forward, backward: pair_panels(natural, first, inner) }
 }
 
-/// Where one stack of the current layer is packed.
+/// Where one stack of the current layer is packed or taken out.
 #[derive(Debug, Default)]
 pub(super) struct Room {
-    panels: Vec<f32>,
+    floats: Vec<f32>,
 }
 
 /// Weights of a stack as one pass reads them.

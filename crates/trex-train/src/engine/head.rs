@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::blocks::room;
 use super::forward::{Setting, norm_rows};
+use super::frozen::Table;
 use super::math;
 use super::pack::{fill_transposed_panel, pair_panels, transposed_pair_panels};
 use super::product::{Factors, Left, Out, PairRows, Right, multiply, multiply_bf16};
@@ -21,6 +22,9 @@ const GROUP: usize = 8 * PANEL;
 
 /// Columns of the hidden gradient that one task computes.
 const COLUMNS: usize = 2 * PANEL;
+
+/// Values of a quantised output projection that exist as floats at the same time in the backward pass.
+const SPAN_VALUES: usize = 2 << 20;
 
 /// The output projection in bfloat16, packed for both passes.
 #[derive(Debug)]
@@ -44,8 +48,8 @@ impl PackedHead {
 pub(super) struct Head<'a> {
     /// Last norm, (hidden).
     pub(super) norm: &'a [f32],
-    /// Row-major, (vocabulary, hidden).
-    pub(super) weight: &'a [f32],
+    /// (vocabulary, hidden).
+    pub(super) weight: &'a Table,
     pub(super) packed: Option<&'a PackedHead>,
     pub(super) vocabulary: usize,
 }
@@ -61,6 +65,8 @@ pub(super) struct HeadBuffers {
     stats: Vec<Stats>,
     columns: Vec<f32>,
     dnormed: Vec<f32>,
+    /// Rows of a quantised output projection.
+    span: Vec<f32>,
 }
 
 /// What one group knows of one row.
@@ -235,8 +241,9 @@ fn logits(setting: &Setting<'_>, head: &Head<'_>, x: &[f32], targets: &[u32], bu
                 multiply_bf16(level, &mut out, PairRows { data: pairs, row: words, len: words }, panels, None);
             } else {
                 setting.pool.with(|scratch| {
-                    let panels = room(&mut scratch.floats[0], GROUP * hidden);
-                    let weights = &head.weight[first * hidden..(first + columns) * hidden];
+                    let [panels, taken_out, ..] = &mut scratch.floats;
+                    let panels = room(panels, GROUP * hidden);
+                    let weights = head.weight.rows(first, columns, taken_out);
                     for (panel, rows) in panels.chunks_mut(PANEL * hidden).zip(weights.chunks(PANEL * hidden)) {
                         fill_transposed_panel(panel, rows, hidden);
                     }
@@ -309,38 +316,64 @@ fn gradient_of_logits(
     });
 }
 
-/// `dnormed = dlogits · W`, columns shared out.
+/// `dnormed = dlogits · W`, columns shared out; some groups of W after the other where it has to be taken out.
 fn gradient_of_hidden(setting: &Setting<'_>, head: &Head<'_>, rows: usize, buffers: &mut HeadBuffers) {
     let hidden = setting.hidden;
     let tasks = hidden.div_ceil(COLUMNS);
-    let HeadBuffers { logits, gradient_pairs, columns, dnormed, .. } = buffers;
+    let HeadBuffers { logits, gradient_pairs, columns, dnormed, span, .. } = buffers;
     let logits = &*logits;
     if head.packed.is_some() {
         round_gradients(setting, head, rows, logits, gradient_pairs);
     }
     let gradient_pairs = &*gradient_pairs;
     let columns = room(columns, tasks * rows * COLUMNS);
-    columns.par_chunks_mut(rows * COLUMNS).enumerate().for_each(|(task, out)| {
-        let first = task * COLUMNS;
-        let width = COLUMNS.min(hidden - first);
-        if let Some(packed) = head.packed {
+    match head.packed {
+        Some(packed) => columns.par_chunks_mut(rows * COLUMNS).enumerate().for_each(|(task, out)| {
+            let first = task * COLUMNS;
+            let width = COLUMNS.min(hidden - first);
             packed.add_gradient(setting, head.vocabulary, gradient_pairs, (first, width), rows, out);
-            return;
-        }
-        let mut out = Out { data: out, offset: 0, row: COLUMNS, rows, columns: width, add: false };
-        for group in 0..head.vocabulary.div_ceil(GROUP) {
-            let len = GROUP.min(head.vocabulary - group * GROUP);
-            let left = Left::rows(logits, group * rows * GROUP, GROUP);
-            let right = Right::Natural { data: head.weight, offset: group * GROUP * hidden + first, row: hidden };
-            out.add = group > 0;
-            multiply(setting.level, &mut out, &[Factors { left, right, len }]);
-        }
-    });
+        }),
+        None => multiply_spans(setting, head, rows, logits, span, columns),
+    }
     let dnormed = room(dnormed, rows * hidden);
     for (row, out) in dnormed.chunks_mut(hidden).enumerate() {
         for (task, out) in out.chunks_mut(COLUMNS).enumerate() {
             out.copy_from_slice(&columns[(task * rows + row) * COLUMNS..][..out.len()]);
         }
+    }
+}
+
+/// `dlogits · W` in single precision; of a quantised projection some classes exist as floats at a time.
+fn multiply_spans(
+    setting: &Setting<'_>,
+    head: &Head<'_>,
+    rows: usize,
+    logits: &[f32],
+    span: &mut Vec<f32>,
+    columns: &mut [f32],
+) {
+    let hidden = setting.hidden;
+    let groups = head.vocabulary.div_ceil(GROUP);
+    let is_whole = head.weight.floats().is_some();
+    let span_groups = if is_whole { groups } else { (SPAN_VALUES / (GROUP * hidden)).clamp(1, groups) };
+    for begin in (0..groups).step_by(span_groups) {
+        let end = (begin + span_groups).min(groups);
+        let first_class = begin * GROUP;
+        let classes = head.vocabulary.min(end * GROUP) - first_class;
+        let weights = head.weight.rows_on_all_threads(first_class, classes, span);
+        columns.par_chunks_mut(rows * COLUMNS).enumerate().for_each(|(task, out)| {
+            let first = task * COLUMNS;
+            let mut out =
+                Out { data: out, offset: 0, row: COLUMNS, rows, columns: COLUMNS.min(hidden - first), add: false };
+            for group in begin..end {
+                let len = GROUP.min(head.vocabulary - group * GROUP);
+                let left = Left::rows(logits, group * rows * GROUP, GROUP);
+                let offset = (group - begin) * GROUP * hidden + first;
+                let right = Right::Natural { data: weights, offset, row: hidden };
+                out.add = group > 0;
+                multiply(setting.level, &mut out, &[Factors { left, right, len }]);
+            }
+        });
     }
 }
 

@@ -1,13 +1,13 @@
 //! The weights of a model as the CPU engine keeps them, and which models it takes.
 
-use std::collections::BTreeMap;
-
 use candle_core::Tensor;
 
 use super::adapters::{Module, StackAdapters, index_by_module};
-use super::frozen::Stack;
+use super::frozen::{Stack, Table};
 use super::full::Places;
+use crate::blocks::Matrix;
 use crate::optimizer::Parameter;
+use crate::weights::FrozenWeights;
 use crate::{ModelConfig, TrainError};
 
 /// One block: what is frozen.
@@ -51,45 +51,37 @@ impl LayerAdapters {
 /// All frozen weights.
 #[derive(Debug)]
 pub(super) struct Weights {
-    /// Row-major, (vocabulary, hidden).
-    pub(super) embedding: Vec<f32>,
+    /// (vocabulary, hidden).
+    pub(super) embedding: Table,
     pub(super) layers: Vec<Layer>,
     pub(super) norm: Vec<f32>,
     /// The output projection where it is not the embedding.
-    pub(super) head: Option<Vec<f32>>,
+    pub(super) head: Option<Table>,
 }
 
 impl Weights {
-    /// Takes the tensors of a model.
-    pub(super) fn new(
-        config: &ModelConfig,
-        mut tensors: BTreeMap<String, Tensor>,
-        bf16: bool,
-    ) -> Result<Self, TrainError> {
-        let mut take = |name: &str| {
-            let missing = || TrainError::MissingTensor { path: "weights".into(), name: name.to_owned() };
-            tensors.remove(name).ok_or_else(missing)
-        };
+    /// Takes the weights of a model.
+    pub(super) fn new(config: &ModelConfig, mut weights: FrozenWeights, bf16: bool) -> Result<Self, TrainError> {
         let floats = |tensor: Tensor| -> Result<Vec<f32>, TrainError> { Ok(tensor.flatten_all()?.to_vec1()?) };
-        let embedding = floats(take("model.embed_tokens.weight")?)?;
+        let embedding = Table::new(weights.take_matrix("model.embed_tokens.weight")?)?;
         let mut layers = Vec::with_capacity(config.num_layers);
         for layer in 0..config.num_layers {
             let variant = &config.variant;
             let mut stack = |names: &[(&str, (usize, usize))], has_bias: bool| -> Result<Stack, TrainError> {
-                let mut weights = Vec::with_capacity(names.len());
+                let mut matrices: Vec<Matrix> = Vec::with_capacity(names.len());
                 let mut bias = Vec::new();
                 for (name, _) in names {
-                    weights.push(take(&format!("model.layers.{layer}.{name}.weight"))?);
+                    matrices.push(weights.take_matrix(&format!("model.layers.{layer}.{name}.weight"))?);
                     if has_bias {
-                        bias.extend(floats(take(&format!("model.layers.{layer}.{name}.bias"))?)?);
+                        bias.extend(floats(weights.take(&format!("model.layers.{layer}.{name}.bias"))?)?);
                     }
                 }
-                Ok(Stack::new(weights, bf16)?.with_bias(has_bias.then_some(bias)))
+                Ok(Stack::new(matrices, bf16)?.with_bias(has_bias.then_some(bias)))
             };
             let [qkv, o, gate_up, down] = stacks(config);
             let (qkv, o) = (stack(&qkv, variant.qkv_bias)?, stack(&o, variant.output_bias)?);
             let (gate_up, down) = (stack(&gate_up, variant.mlp_bias)?, stack(&down, variant.mlp_bias)?);
-            let mut norm = |name: &str| floats(take(&format!("model.layers.{layer}.{name}.weight"))?);
+            let mut norm = |name: &str| floats(weights.take(&format!("model.layers.{layer}.{name}.weight"))?);
             let input_norm = norm("input_layernorm")?;
             let (mut attention_norm, mut post_norm, mut output_norm) = (None, norm("post_attention_layernorm")?, None);
             if variant.sandwich_norms {
@@ -112,18 +104,19 @@ impl Weights {
                 down,
             });
         }
-        let norm = floats(take("model.norm.weight")?)?;
-        let head = if config.tie_word_embeddings { None } else { Some(floats(take("lm_head.weight")?)?) };
+        let norm = floats(weights.take("model.norm.weight")?)?;
+        let is_tied = config.tie_word_embeddings;
+        let head = if is_tied { None } else { Some(Table::new(weights.take_matrix("lm_head.weight")?)?) };
         Ok(Self { embedding, layers, norm, head })
     }
 
     /// Takes new values of all weights.
     pub(super) fn take(&mut self, places: &Places, parameters: &[Parameter]) {
         let copy = |from: usize, to: &mut Vec<f32>| to.copy_from_slice(&parameters[from].values);
-        copy(places.embedding, &mut self.embedding);
+        self.embedding.set(&parameters[places.embedding].values);
         copy(places.norm, &mut self.norm);
         if let (Some(place), Some(head)) = (places.head, &mut self.head) {
-            copy(place, head);
+            head.set(&parameters[place].values);
         }
         for (layer, places) in self.layers.iter_mut().zip(&places.layers) {
             copy(places.input_norm, &mut layer.input_norm);
@@ -142,9 +135,9 @@ impl Weights {
         }
     }
 
-    /// The output projection, row-major (vocabulary, hidden).
-    pub(super) fn head(&self) -> &[f32] {
-        self.head.as_deref().unwrap_or(&self.embedding)
+    /// The output projection, (vocabulary, hidden).
+    pub(super) fn head(&self) -> &Table {
+        self.head.as_ref().unwrap_or(&self.embedding)
     }
 
     /// Bytes of all weights.
@@ -152,7 +145,8 @@ impl Weights {
         let layer = |layer: &Layer| {
             [&layer.qkv, &layer.o, &layer.gate_up, &layer.down].map(Stack::size_bytes).iter().sum::<usize>()
         };
-        4 * (self.embedding.len() + self.head.as_ref().map_or(0, Vec::len))
+        self.embedding.size_bytes()
+            + self.head.as_ref().map_or(0, Table::size_bytes)
             + self.layers.iter().map(layer).sum::<usize>()
     }
 }

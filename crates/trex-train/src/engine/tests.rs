@@ -1,9 +1,10 @@
 //! The engine against autograd: the same loss and the same gradients.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use candle_core::Device;
-use trex_domain::{GenerationConfig, LoraConfig, TargetModules};
+use candle_core::{Device, Tensor};
+use trex_domain::{GenerationConfig, LoraConfig, Quantization, TargetModules};
 
 use super::*;
 use crate::autograd::{Autograd, adapter_parameters};
@@ -261,4 +262,122 @@ fn gradients_of_all_weights_are_those_of_autograd() {
             engine.set_parameters(&optimizer.parameters).unwrap();
         }
     }
+}
+
+/// Rows that blocks of 256 divide.
+fn wide() -> ModelConfig {
+    ModelConfig {
+        hidden_size: 256,
+        intermediate_size: 512,
+        num_layers: 2,
+        num_heads: 4,
+        num_kv_heads: 2,
+        head_dim: 64,
+        ..config()
+    }
+}
+
+const FORMATS: [Quantization; 5] =
+    [Quantization::Q8_0, Quantization::Q6K, Quantization::Q5K, Quantization::Q4K, Quantization::Q4_0];
+
+/// Loss and gradients of both batches.
+fn results(step: &mut dyn TrainStep, optimizer: &AdamW, vocab: usize) -> Vec<(f64, Vec<Vec<f32>>)> {
+    let objective = Objective { divisor: 7.0, label_smoothing: 0.1 };
+    let result = |batch: &TrainBatch| {
+        let mut gradients = optimizer.zero_gradients();
+        (step.accumulate(batch, objective, None, &mut gradients).unwrap(), gradients.values)
+    };
+    batches(vocab).iter().map(result).collect()
+}
+
+#[track_caller]
+fn check_quantised(config: &ModelConfig, quantization: Quantization) {
+    let lora = LoraConfig { r: 3, lora_alpha: 5, ..LoraConfig::default() };
+    let adapter = adapter(config, &lora);
+    let optimizer = AdamW::new(adapter_parameters(&adapter).unwrap());
+    let blocks = || FrozenWeights::quantized(weights(config), quantization);
+    let floats = blocks().dequantized().unwrap();
+    let engine = |weights: FrozenWeights| {
+        CpuEngine::new(config.clone(), weights, &optimizer.parameters, lora.scale(), false).unwrap()
+    };
+    let (mut quantised, mut plain) = (engine(blocks()), engine(floats.clone().into()));
+    let found = results(&mut quantised, &optimizer, config.vocab_size);
+    assert!(found == results(&mut plain, &optimizer, config.vocab_size), "{quantization}: engine");
+    let kept = blocks().blocks;
+    let saved = kept.values().map(|blocks| 4 * blocks.shape().0 * blocks.shape().1 - blocks.size_bytes());
+    assert_eq!(plain.weights_bytes() - quantised.weights_bytes(), saved.sum::<usize>());
+
+    let autograd = |weights: FrozenWeights| {
+        let model = Decoder::frozen(config.clone(), weights, &Device::Cpu).unwrap();
+        Autograd::with_adapter(model, &adapter).unwrap()
+    };
+    let expected = results(&mut autograd(blocks()), &optimizer, config.vocab_size);
+    assert!(
+        expected == results(&mut autograd(floats.into()), &optimizer, config.vocab_size),
+        "{quantization}: autograd"
+    );
+    for ((loss, found), (expected_loss, expected)) in found.into_iter().zip(expected) {
+        assert!((loss - expected_loss).abs() < 2e-5 * expected_loss, "{quantization}: {loss} against {expected_loss}");
+        let (found, expected) = (Gradients { values: found }, Gradients { values: expected });
+        let (off, name) = worst(&found, &expected, &optimizer.parameters);
+        assert!(off < 5e-4, "{quantization}: {name} is off by {off}");
+    }
+}
+
+#[test]
+fn a_quantised_base_gives_the_bytes_of_the_dequantised_checkpoint() {
+    for quantization in FORMATS {
+        check_quantised(&wide(), quantization);
+    }
+    check_quantised(&ModelConfig { tie_word_embeddings: false, ..wide() }, Quantization::Q4K);
+    // Blocks of 32 that stand in for those of 256, and rows that no block divides.
+    check_quantised(
+        &ModelConfig { hidden_size: 64, intermediate_size: 96, head_dim: 16, ..config() },
+        Quantization::Q4K,
+    );
+    check_quantised(&ModelConfig { hidden_size: 32, head_dim: 8, ..config() }, Quantization::Q8_0);
+    check_quantised(&config(), Quantization::Q8_0);
+}
+
+#[test]
+fn a_head_of_more_classes_than_a_span_is_taken_out_in_parts() {
+    // Two spans of 8192 classes each, and a group that is not full.
+    let config = ModelConfig { vocab_size: 9000, num_layers: 1, ..wide() };
+    check_quantised(&config, Quantization::Q8_0);
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit_of_a_quantised_base_either() {
+    let (config, lora) = (wide(), LoraConfig::default());
+    let adapter = adapter(&config, &lora);
+    let optimizer = AdamW::new(adapter_parameters(&adapter).unwrap());
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let weights = FrozenWeights::quantized(weights(&config), Quantization::Q4K);
+            let engine = CpuEngine::new(config.clone(), weights, &optimizer.parameters, lora.scale(), false);
+            results(&mut engine.unwrap(), &optimizer, config.vocab_size)
+        })
+    };
+    let one = run(1);
+    assert!(one == run(2) && one == run(5));
+}
+
+#[test]
+fn generation_on_a_quantised_base_is_that_of_the_dequantised_checkpoint() {
+    let (config, lora) = (wide(), LoraConfig { r: 2, ..LoraConfig::default() });
+    let adapter = adapter(&config, &lora);
+    let parameters = adapter_parameters(&adapter).unwrap();
+    let blocks = FrozenWeights::quantized(weights(&config), Quantization::Q4_0);
+    let prompts = vec![vec![1, 2, 3, 4, 5, 6], vec![1, 2, 3, 4, 5, 9, 10, 11], vec![1, 2, 3, 4, 5, 7, 8]];
+    let answers = |weights: FrozenWeights| {
+        let mut engine = CpuEngine::new(config.clone(), weights, &parameters, lora.scale(), false).unwrap();
+        greedy(&mut engine, &prompts, 12, &[0]).unwrap()
+    };
+    let expected = answers(blocks.dequantized().unwrap().into());
+    let mut model = Decoder::frozen(config.clone(), blocks, &Device::Cpu).unwrap();
+    model.attach(&adapter);
+    assert_eq!(crate::generate::greedy(&model, &prompts, 12, &[0]).unwrap(), expected);
+    assert_eq!(answers(FrozenWeights::quantized(weights(&config), Quantization::Q4_0)), expected);
+    assert_ne!(answers(weights(&config).into()), expected, "rounding to four bits changes nothing");
 }

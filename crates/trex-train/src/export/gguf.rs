@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use candle_core::quantized::GgmlDType;
 use serde_json::Value;
 use trex_chat::MetaValue;
-use trex_domain::{LoraConfig, ModelCard};
+use trex_domain::{LoraConfig, ModelCard, Quantization};
 
 use super::ExportSource;
 use super::merge::MergedModel;
@@ -137,7 +137,7 @@ pub(crate) fn write_merged(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<PathBuf, TrainError> {
     let (config, trained) = source.load()?;
-    let mut model = MergedModel::open(source.model_dir, &config, &trained)?;
+    let mut model = MergedModel::open(source.model_dir, &config, &trained, source.card.quantization)?;
     let path = write_model(&mut model, &config, source.model_dir, source.card, encoding, out, progress)?;
     model.check_effect(source.adapter)?;
     Ok(path)
@@ -153,7 +153,7 @@ pub fn write_base_gguf(
     trex_fs::create_dir_all(out)?;
     let config = ModelConfig::load(&model_dir.join("config.json"))?;
     let nothing = TrainedFile::Adapter(Adapter { config: LoraConfig::default(), pairs: BTreeMap::new() });
-    let mut model = MergedModel::open(model_dir, &config, &nothing)?;
+    let mut model = MergedModel::open(model_dir, &config, &nothing, Quantization::None)?;
     write_model(&mut model, &config, model_dir, card, encoding, out, &mut |_, _| ())
 }
 

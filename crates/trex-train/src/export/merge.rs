@@ -2,19 +2,21 @@
 //! weights of a full training in their place.
 //!
 //! Works from tensor names alone, so it merges whatever the adapter names; a name that the base does not have is an
-//! error. A quantised base is dequantised first: the sum is that of the weights that were trained against.
+//! error. A quantised base is dequantised first, and one that was quantised for the training is rounded here as it was
+//! there: the sum is that of the weights that were trained against.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use candle_core::quantized::gguf_file;
+use candle_core::quantized::{GgmlDType, gguf_file};
 use candle_core::{Device, Tensor};
+use trex_domain::Quantization;
 
 use super::gguf::layout::Layout;
 use super::safetensors_file::{FloatType, PlannedTensor, SafetensorsFile};
 use crate::trained::TrainedFile;
-use crate::weights::WeightFiles;
+use crate::weights::{WeightFiles, as_kept};
 use crate::{ModelConfig, TrainError};
 
 /// Where base tensors come from.
@@ -31,6 +33,7 @@ enum Source {
 pub(crate) struct MergedModel<'a> {
     dir: PathBuf,
     trained: &'a TrainedFile,
+    quantization: Quantization,
     source: Source,
     tensors: Vec<PlannedTensor>,
     float_type: FloatType,
@@ -38,8 +41,14 @@ pub(crate) struct MergedModel<'a> {
 }
 
 impl<'a> MergedModel<'a> {
-    /// Opens the weights of a folder; everything that was trained must have its weight there.
-    pub(crate) fn open(dir: &Path, config: &ModelConfig, trained: &'a TrainedFile) -> Result<Self, TrainError> {
+    /// Opens the weights of a folder, kept as they were in the training; everything that was trained must have its weight
+    /// there.
+    pub(crate) fn open(
+        dir: &Path,
+        config: &ModelConfig,
+        trained: &'a TrainedFile,
+        quantization: Quantization,
+    ) -> Result<Self, TrainError> {
         let (source, tensors, float_type) = match WeightFiles::find(dir)? {
             WeightFiles::Safetensors(paths) => open_safetensors(&paths, config)?,
             WeightFiles::Gguf(path) => open_gguf(&path, dir, config)?,
@@ -52,7 +61,7 @@ impl<'a> MergedModel<'a> {
         if let Some(name) = wanted.into_iter().find(|name| !names.contains(name.as_str())) {
             return Err(TrainError::MissingTensor { path: dir.to_owned(), name });
         }
-        Ok(Self { dir: dir.to_owned(), trained, source, tensors, float_type, changed: 0 })
+        Ok(Self { dir: dir.to_owned(), trained, quantization, source, tensors, float_type, changed: 0 })
     }
 
     /// All tensors under Hugging Face names, sorted.
@@ -67,6 +76,9 @@ impl<'a> MergedModel<'a> {
 
     /// Whether the base is kept quantised.
     pub(crate) fn is_quantised(&self) -> bool {
+        if self.quantization.of_projections().is_some() {
+            return true;
+        }
         match &self.source {
             Source::Safetensors { .. } => false,
             Source::Gguf { content, .. } => content.tensor_infos.values().any(|info| info.ggml_dtype.block_size() > 1),
@@ -116,13 +128,15 @@ impl<'a> MergedModel<'a> {
             Source::Safetensors { place, files } => {
                 let missing = || TrainError::MissingTensor { path: self.dir.clone(), name: name.to_owned() };
                 let file = place.get(name).and_then(|index| files.get_mut(*index)).ok_or_else(missing)?;
-                file.tensor_f32(name)
+                as_kept(self.quantization, name, file.tensor_f32(name)?, GgmlDType::F32)
             }
             Source::Gguf { reader, content, layout } => {
                 let damaged = |source| TrainError::DamagedWeights { path: self.dir.clone(), source };
                 let stored = layout.gguf_name(name)?;
                 let tensor = content.tensor(reader, &stored, &Device::Cpu).and_then(|q| q.dequantize(&Device::Cpu));
-                layout.tensor_from_gguf(name, &tensor.map_err(damaged)?)
+                let values = layout.tensor_from_gguf(name, &tensor.map_err(damaged)?)?;
+                let kind = content.tensor_infos.get(&stored).map_or(GgmlDType::F32, |info| info.ggml_dtype);
+                as_kept(self.quantization, name, values, kind)
             }
         }
     }

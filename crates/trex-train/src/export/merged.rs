@@ -20,7 +20,7 @@ pub(super) fn write(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Exported, TrainError> {
     let (config, trained) = source.load()?;
-    let mut model = MergedModel::open(source.model_dir, &config, &trained)?;
+    let mut model = MergedModel::open(source.model_dir, &config, &trained, source.card.quantization)?;
     let dtype = dtype.unwrap_or_else(|| model.float_type());
     let tensors: Vec<PlannedTensor> = model.tensors().to_vec();
     let total = tensors.len();

@@ -36,12 +36,14 @@ pub(super) fn write(source: &ExportSource<'_>, out: &Path) -> Result<Exported, T
     });
     trex_fs::write_json(&out.join("adapter_config.json"), &peft)?;
     copy_tokenizer(source.model_dir, out)?;
-    trex_fs::write_atomic(&out.join("README.md"), source.card.markdown("peft", &["lora"]).as_bytes())?;
-    let warnings = if lora.r > VLLM_RANK {
-        vec![format!("rank {} needs `--max-lora-rank` in vLLM, whose limit is {VLLM_RANK} by default", lora.r)]
-    } else {
-        Vec::new()
-    };
+    let mut card = source.card.clone();
+    card.notes.extend(source.card.note_on_quantised_base());
+    trex_fs::write_atomic(&out.join("README.md"), card.markdown("peft", &["lora"]).as_bytes())?;
+    let mut warnings: Vec<String> = source.card.note_on_quantised_base().into_iter().collect();
+    if lora.r > VLLM_RANK {
+        warnings
+            .push(format!("rank {} needs `--max-lora-rank` in vLLM, whose limit is {VLLM_RANK} by default", lora.r));
+    }
     Ok(Exported { weights: out.to_owned(), encoding: "F32".to_owned(), warnings })
 }
 

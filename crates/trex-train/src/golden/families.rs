@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor, Var};
+use trex_domain::{Quantization, TrainConfig};
 
 use super::{Case, SEQUENCES, batch, difference, first_logits, largest, loss, values};
 use crate::autograd::{Autograd, adapter_parameters};
@@ -13,7 +14,8 @@ use crate::generate::greedy;
 use crate::layout::TokenTree;
 use crate::ops::testing::assert_close;
 use crate::optimizer::AdamW;
-use crate::step::{Objective, TrainStep as _};
+use crate::optimizer::Parameter;
+use crate::step::{Objective, TrainStep};
 use crate::weights;
 
 /// As in the script.
@@ -158,6 +160,64 @@ fn the_engine_gives_the_losses_and_gradients_of_autograd_in_any_family() {
         let expected = crate::generate::greedy(&model, &prompts, 10, &[79]).unwrap();
         assert_eq!(greedy(&mut engine, &prompts, 10, &[79]).unwrap(), expected, "{}", case.name);
     }
+}
+
+/// Twenty steps of AdamW on the sequences of the script: losses, and the adapters at the end.
+fn twenty_steps(mut step: Box<dyn TrainStep>, start: &[Parameter]) -> (Vec<f64>, Vec<Parameter>) {
+    let mut optimizer = AdamW::new(start.to_vec());
+    let (tree, rows) = batch(true);
+    let mut rows = rows.concat();
+    rows.sort_unstable();
+    rows.dedup();
+    let targets = Arc::new(rows.iter().map(|row| row % 7 + 1).collect());
+    let batch = TrainBatch { tree, rows, targets };
+    let objective = Objective { divisor: batch.rows.len() as f64, label_smoothing: 0.0 };
+    let mut losses = Vec::new();
+    for number in 0..20 {
+        let mut gradients = optimizer.zero_gradients();
+        losses.push(step.accumulate(&batch, objective, None, &mut gradients).unwrap());
+        optimizer.step(&mut gradients, &TrainConfig::default(), LEARNING_RATE, number + 1);
+        step.set_parameters(&optimizer.parameters).unwrap();
+    }
+    (losses, optimizer.parameters)
+}
+
+#[test]
+fn the_engine_follows_autograd_on_a_quantised_base_of_any_family() {
+    let mut count = 0;
+    for case in Case::all() {
+        let gguf = case.dir.join("gguf");
+        let bases = [
+            (&case.dir, Quantization::Q8_0),
+            (&case.dir, Quantization::Q4K),
+            (&case.dir, Quantization::Q4_0),
+            (&gguf, Quantization::AsStored),
+        ];
+        for (dir, quantization) in bases.into_iter().filter(|(dir, _)| dir.is_dir()) {
+            let adapter = case.adapter();
+            let start = adapter_parameters(&adapter).unwrap();
+            let frozen = || weights::load_frozen(dir, &case.config(), quantization).unwrap();
+            assert!(!frozen().blocks.is_empty(), "{}: nothing is quantised", case.name);
+            let scale = adapter.config.scale();
+            let engine = CpuEngine::new(case.config(), frozen(), &start, scale, false).unwrap();
+            let model = Decoder::frozen(case.config(), frozen(), &Device::Cpu).unwrap();
+            let oracle = Autograd::with_adapter(model, &adapter).unwrap();
+            let (losses, found) = twenty_steps(Box::new(engine), &start);
+            let (expected_losses, expected) = twenty_steps(Box::new(oracle), &start);
+            for (loss, expected) in losses.iter().zip(&expected_losses) {
+                assert!((loss - expected).abs() < 1e-4 * expected, "{} {quantization}: {loss} {expected}", case.name);
+            }
+            assert!(losses[19] < 0.9 * losses[0], "{}: nothing is learned: {losses:?}", case.name);
+            for (found, expected) in found.iter().zip(&expected) {
+                let top = expected.values.iter().fold(1e-6f32, |top, x| top.max(x.abs()));
+                let pairs = found.values.iter().zip(&expected.values);
+                let off = pairs.fold(0f32, |off, (a, b)| off.max((a - b).abs()));
+                assert!(off < 1e-3 * top, "{} {quantization}: {} is off by {off} of {top}", case.name, found.name);
+            }
+            count += 1;
+        }
+    }
+    assert_eq!(count, 9 * 3 + 5);
 }
 
 #[test]

@@ -30,15 +30,9 @@ fn folder() -> Option<PathBuf> {
     Some(cache.join("smollm2-135m-instruct"))
 }
 
-#[test]
-fn logits_of_smollm2_are_those_of_transformers() {
-    let golden: Golden = serde_json::from_slice(&std::fs::read(golden_dir().join("smollm2.json")).unwrap()).unwrap();
-    let Some(dir) = folder().filter(|dir| dir.join(&golden.file).is_file()) else {
-        println!("skipped: 1 model (smollm2-135m-instruct); `cargo xtask setup` fetches it");
-        return;
-    };
-    let file = GgufFile::open(&dir.join(&golden.file)).unwrap();
-    let config = ModelConfig {
+/// Its shape, which the file says in GGUF's words.
+pub(crate) fn config() -> ModelConfig {
+    ModelConfig {
         hidden_size: 576,
         intermediate_size: 1536,
         num_layers: 30,
@@ -51,7 +45,25 @@ fn logits_of_smollm2_are_those_of_transformers() {
         rope_theta: 100_000.0,
         tie_word_embeddings: true,
         variant: Variant::default(),
-    };
+    }
+}
+
+/// The folder where it holds the model; else says that a test is skipped.
+pub(crate) fn present() -> Option<PathBuf> {
+    let golden: Golden = serde_json::from_slice(&std::fs::read(golden_dir().join("smollm2.json")).unwrap()).unwrap();
+    let dir = folder().filter(|dir| dir.join(&golden.file).is_file());
+    if dir.is_none() {
+        println!("skipped: 1 model (smollm2-135m-instruct); `cargo xtask setup` fetches it");
+    }
+    dir
+}
+
+#[test]
+fn logits_of_smollm2_are_those_of_transformers() {
+    let golden: Golden = serde_json::from_slice(&std::fs::read(golden_dir().join("smollm2.json")).unwrap()).unwrap();
+    let Some(dir) = present() else { return };
+    let file = GgufFile::open(&dir.join(&golden.file)).unwrap();
+    let config = config();
     assert_eq!(file.tensors().len(), config.tensor_shapes().len());
     let model = Decoder::load(&dir, config, &Device::Cpu).unwrap();
     let mut tree = TokenTree::default();

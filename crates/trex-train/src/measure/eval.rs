@@ -6,9 +6,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use serde::Serialize;
-use trex_domain::{Backend, Precision};
+use trex_domain::{Backend, Precision, Quantization};
 
-use crate::backend::load_weights;
+use crate::backend::{Numbers, load_weights};
 use crate::batch::{push_root, row};
 use crate::device::Placement;
 use crate::engine::CpuEngine;
@@ -58,8 +58,9 @@ pub struct EvalTimes {
 /// Scores and continues made-up prompts with the CPU engine.
 pub fn measure_eval(model_dir: &Path, plan: &EvalPlan) -> Result<EvalTimes, TrainError> {
     let config = ModelConfig::load(&model_dir.join("config.json"))?;
-    let tensors = load_weights(model_dir, &config, plan.precision, Backend::Auto, &Placement::cpu())?;
-    let bf16 = plan.precision == Precision::Bf16;
+    let numbers = Numbers { precision: plan.precision, quantization: Quantization::None };
+    let tensors = load_weights(model_dir, &config, numbers, Backend::Auto, &Placement::cpu())?;
+    let bf16 = numbers.bf16();
     let vocabulary = config.vocab_size;
     let mut engine = CpuEngine::new(config, tensors, &[], 1.0, bf16)?;
     let prompts = made_up_prompts(plan, vocabulary);

@@ -46,7 +46,7 @@ fn product<S: BackendStorage>(x: &S, l1: &Layout, weight: &S, l2: &Layout) -> Re
     Ok((out.to_dtype(&Layout::contiguous((m, n)), dtype)?, (m, n).into()))
 }
 
-fn sizes(l1: &Layout, l2: &Layout) -> Result<(usize, usize, usize)> {
+pub(super) fn sizes(l1: &Layout, l2: &Layout) -> Result<(usize, usize, usize)> {
     let (tokens, inner) = l1.shape().dims2()?;
     let (out, weight_inner) = l2.shape().dims2()?;
     if inner != weight_inner {

@@ -15,6 +15,7 @@ use crate::ops::single;
 use crate::rows::Sequence;
 use crate::step::Weigh;
 use crate::trained::Trained;
+use crate::weights::FrozenWeights;
 use crate::{ModelConfig, Variant};
 
 /// `tests/golden/methods.json`, written by `methods.py` beside it.
@@ -133,13 +134,14 @@ impl crate::trainer::EventSink for Silent {
 /// A stepper for any model; the parameters are the base's until they are set.
 pub(super) fn stepper_of(
     model: &ModelConfig,
-    weights: BTreeMap<String, Tensor>,
+    weights: impl Into<FrozenWeights>,
     config: &TrainConfig,
     backend: Backend,
     rows: Vec<Row>,
 ) -> Stepper {
+    let weights = weights.into();
     let trained = Trained { model, config };
-    let base = trained.fresh(0, trained.is_full().then_some(&weights)).unwrap();
+    let base = trained.fresh(0, trained.is_full().then_some(&weights.floats)).unwrap();
     let job = trex_domain::TrainJob {
         init_adapter: None,
         model_dir: "model".into(),
@@ -163,7 +165,8 @@ pub(super) fn stepper_of(
         let placed = placement.frozen(&name, &tensor).unwrap();
         (name, placed)
     };
-    let weights = Base { tensors: weights.into_iter().map(place).collect(), placement: placement.clone() };
+    let floats: std::collections::BTreeMap<_, _> = weights.floats.into_iter().map(place).collect();
+    let weights = Base { weights: floats.into(), placement: placement.clone() };
     let step = crate::backend::open(&job, &trained, weights, &base, &mut Silent).unwrap();
     let plan = Plan { config: config.clone(), seed: 4, total_steps: 10, hidden_size: model.hidden_size };
     Stepper::new(plan, step, AdamW::new(base), rows, config.per_device_train_batch_size)

@@ -1,17 +1,20 @@
 //! Measured peaks of memory against the formula of `trex_domain::estimate_memory`. Linux only, where a process can set
 //! its peak back; meant for one process per test, as `cargo nextest` runs them.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use candle_core::{Device, Tensor};
-use trex_domain::{Backend, ContentHash, MemoryBackend, MicroBatch, ModelFacts, TrainMethod, estimate_memory};
+use candle_core::Device;
+use trex_domain::{
+    Backend, ContentHash, MemoryBackend, MicroBatch, ModelFacts, Quantization, TrainMethod, estimate_memory,
+};
 
 use super::golden::stepper_of;
 use super::*;
 use crate::decoder::initial_weights;
+use crate::golden::smollm2;
 use crate::rows::Sequence;
 use crate::usage::peak_rss_bytes;
+use crate::weights::{FrozenWeights, load_frozen};
 use crate::{ModelConfig, Variant};
 
 fn small() -> ModelConfig {
@@ -41,17 +44,17 @@ fn rows(count: u32, classes: u32) -> Vec<Row> {
     (0..count).map(row).collect()
 }
 
-/// Peak of the whole process over two steps, in bytes; `None` where the system does not let it be set back.
-fn measured(
+/// Peak of the whole process over loading and two steps, in bytes; `None` where the system does not let it be set back.
+fn measured<W: Into<FrozenWeights>>(
     model: &ModelConfig,
-    weights: BTreeMap<String, Tensor>,
+    weights: impl FnOnce() -> W,
     config: &TrainConfig,
     backend: Backend,
 ) -> Option<u64> {
     let classes = u32::try_from(model.vocab_size).unwrap();
     let rows = rows(u32::try_from(config.per_device_train_batch_size).unwrap(), classes);
     std::fs::write("/proc/self/clear_refs", "5").ok()?;
-    let mut stepper = stepper_of(model, weights, config, backend, rows);
+    let mut stepper = stepper_of(model, weights(), config, backend, rows);
     for step in 0..2 {
         stepper.step(step, &mut |_, _| true).unwrap();
     }
@@ -59,11 +62,16 @@ fn measured(
 }
 
 fn estimated(model: &ModelConfig, config: &TrainConfig, backend: MemoryBackend) -> u64 {
+    estimated_of(model, model.num_parameters() * 4, config, backend)
+}
+
+fn estimated_of(model: &ModelConfig, weights_bytes: u64, config: &TrainConfig, backend: MemoryBackend) -> u64 {
     let facts = ModelFacts {
         name: "m".into(),
         dir: "m".into(),
         hash: ContentHash::of_bytes(b"m"),
         num_parameters: model.num_parameters(),
+        weights_bytes,
         hidden_size: model.hidden_size,
         intermediate_size: model.intermediate_size,
         num_layers: model.num_layers,
@@ -94,7 +102,7 @@ fn the_estimate_is_near_the_measured_peak() {
     let model = small();
     let weights = || initial_weights(&model, 3, &Device::Cpu).unwrap();
     let check = |name: &str, config: &TrainConfig, backend, estimator| {
-        let Some(found) = measured(&model, weights(), config, backend) else { return };
+        let Some(found) = measured(&model, weights, config, backend) else { return };
         check_near(name, found, estimated(&model, config, estimator));
     };
     // From the smallest to the largest: freed memory may stay with the process.
@@ -111,9 +119,9 @@ fn the_estimate_is_near_for_the_bundled_model_too() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/models/trex-mini");
     let model = ModelConfig::load(&dir.join("config.json")).unwrap();
     let weights = || crate::weights::load(&dir, &model, &Device::Cpu).unwrap();
-    let Some(engine) = measured(&model, weights(), &config(8), Backend::Auto) else { return };
+    let Some(engine) = measured(&model, weights, &config(8), Backend::Auto) else { return };
     check_near("engine", engine, estimated(&model, &config(8), MemoryBackend::CpuEngine));
-    let Some(graph) = measured(&model, weights(), &config(8), Backend::Autograd) else { return };
+    let Some(graph) = measured(&model, weights, &config(8), Backend::Autograd) else { return };
     check_near("autograd", graph, estimated(&model, &config(8), MemoryBackend::Autograd));
 }
 
@@ -122,8 +130,38 @@ fn gradient_checkpointing_lowers_the_peak() {
     let model = small();
     let weights = || initial_weights(&model, 3, &Device::Cpu).unwrap();
     let again = TrainConfig { gradient_checkpointing: true, ..config(8) };
-    let Some(low) = measured(&model, weights(), &again, Backend::Autograd) else { return };
-    let Some(high) = measured(&model, weights(), &config(8), Backend::Autograd) else { return };
+    let Some(low) = measured(&model, weights, &again, Backend::Autograd) else { return };
+    let Some(high) = measured(&model, weights, &config(8), Backend::Autograd) else { return };
     println!("checkpointed {} MiB, plain {} MiB", low >> 20, high >> 20);
     assert!(low * 3 < high * 2, "{low} with checkpointing, {high} without");
+}
+
+/// SmolLM2-135M with its real weights: the frozen base is most of it, so each way of keeping it shows.
+#[test]
+fn the_estimate_is_near_for_smollm2_and_a_quantised_base_saves_what_it_says() {
+    let Some(dir) = smollm2::present() else { return };
+    let model = smollm2::config();
+    let stored: u64 = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
+    let peak = |quantization, sequences| {
+        let config = TrainConfig { quantization, ..config(sequences) };
+        let load = || load_frozen(&dir, &model, quantization).unwrap();
+        let found = measured(&model, load, &config, Backend::Auto)?;
+        let expected = estimated_of(&model, stored, &config, MemoryBackend::CpuEngine);
+        check_near(&format!("smollm2, {quantization}, {sequences} sequences"), found, expected);
+        Some(found)
+    };
+    // From the smallest to the largest: freed memory may stay with the process.
+    let Some(as_stored) = peak(Quantization::AsStored, 1) else { return };
+    let Some(eight) = peak(Quantization::Q8_0, 1) else { return };
+    let Some(plain) = peak(Quantization::None, 1) else { return };
+    let bytes = model.num_parameters() * 4;
+    println!(
+        "saved {} MiB as stored, {} MiB in 8 bits, of {} MiB",
+        (plain - as_stored) >> 20,
+        (plain - eight) >> 20,
+        bytes >> 20
+    );
+    // Seven tenths of the base at least, with all that is packed and taken out counted against it.
+    assert!(plain - as_stored > bytes / 10 * 7, "{as_stored} against {plain}");
+    assert!(plain - eight > bytes / 10 * 6, "{eight} against {plain}");
 }

@@ -3,18 +3,22 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use trex_domain::{ModelCard, Problem as _, TargetModules, TrainJob, TrainMethod};
+use trex_domain::{
+    EvalJob, EvalMode, ItemScore, Metric, ModelCard, Precision, Problem as _, Quantization, TargetModules, TrainJob,
+    TrainMethod,
+};
 use trex_train::{
     ExportForm, ExportSource, Exported, FloatType, GgufEncoding, ModelRegistry, Probe, ProbeAnswer, TrainError,
-    export_model, peft_lora_config, probe, train,
+    evaluate, export_model, peft_lora_config, probe, train,
 };
 
-use crate::fixture::{Fixture, Sink};
+use crate::fixture::{Fixture, Sink, animals};
 
 /// A trained adapter on a tiny model.
 struct Trained {
     fixture: Fixture,
     adapter: PathBuf,
+    quantization: Quantization,
 }
 
 impl Trained {
@@ -24,7 +28,7 @@ impl Trained {
         change(&mut job);
         let done = train(&job, &mut Sink::default()).unwrap();
         let adapter = fixture.blobs().path(&done.adapter);
-        Self { fixture, adapter }
+        Self { fixture, adapter, quantization: job.config.quantization }
     }
 
     fn out(&self, name: &str) -> PathBuf {
@@ -36,6 +40,7 @@ impl Trained {
             base_model: "owner/tiny-1M".to_owned(),
             task: "animals".to_owned(),
             license: Some("mit".to_owned()),
+            quantization: self.quantization,
             ..ModelCard::default()
         };
         let model_dir = self.fixture.model_dir();
@@ -50,6 +55,30 @@ impl Trained {
 
     fn expected(&self) -> Vec<ProbeAnswer> {
         answers(&self.fixture.model_dir(), Some(&self.adapter))
+    }
+
+    /// Log-likelihoods of the gold answers under a model with an adapter or without.
+    fn likelihoods(&self, model_dir: &Path, adapter: Option<&Path>, quantization: Quantization) -> Vec<f64> {
+        let blobs = self.fixture.blobs();
+        let items = blobs.put_lines(&animals()).unwrap();
+        let job = EvalJob {
+            model_dir: model_dir.to_owned(),
+            adapter: adapter.map(Path::to_owned),
+            items: blobs.path(&items),
+            take: usize::MAX,
+            metric: Metric::Accuracy,
+            mode: EvalMode::Choice,
+            seed: 0,
+            blobs_dir: blobs.root().to_owned(),
+            threads: 2,
+            backend: trex_domain::Backend::Auto,
+            precision: Precision::F32,
+            quantization,
+            device: trex_domain::DeviceChoice::Cpu,
+        };
+        let done = evaluate(&job, &mut Sink::default()).unwrap();
+        let scores: Vec<ItemScore> = blobs.get_lines(&done.items).unwrap();
+        scores.into_iter().map(|score| score.gold_logprob.unwrap()).collect()
     }
 
     /// The folder of a GGUF file, with the tokenizer that it holds itself.
@@ -144,6 +173,28 @@ fn a_merged_folder_gives_the_numbers_of_base_and_adapter() {
     }
     let kept = trained.export(ExportForm::Merged { dtype: None, max_shard_bytes: u64::MAX }, "as-base");
     assert_eq!(kept.encoding, "bfloat16", "the base is stored in bfloat16");
+}
+
+#[test]
+fn what_was_trained_on_a_quantised_base_is_merged_into_that_base() {
+    let trained = Trained::new(|job| job.config.quantization = Quantization::Q4_0);
+    let base = trained.fixture.model_dir();
+    let expected = trained.likelihoods(&base, Some(&trained.adapter), Quantization::Q4_0);
+    let worst = |found: &[f64]| found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    let merged = trained.export(MERGED_F32, "merged").weights;
+    let off = worst(&trained.likelihoods(&merged, None, Quantization::None));
+    assert!(off < 1e-4, "the merged model is off by {off}");
+    let gguf = trained.export(ExportForm::Gguf(GgufEncoding::F32), "gguf").weights;
+    let off = worst(&trained.likelihoods(&trained.unpacked(&gguf, "unpacked"), None, Quantization::None));
+    assert!(off < 1e-4, "the GGUF file is off by {off}");
+    let peft = trained.export(ExportForm::Peft, "peft");
+    let off = worst(&trained.likelihoods(&base, Some(&peft.weights), Quantization::Q4_0));
+    assert!(off < 1e-6, "the adapter is off by {off}");
+    let elsewhere = worst(&trained.likelihoods(&base, Some(&peft.weights), Quantization::None));
+    assert!(elsewhere > 1e-3, "on the base in floats the scores are the same: {elsewhere}");
+    assert!(peft.warnings.iter().any(|warning| warning.contains("q4_0")), "{:?}", peft.warnings);
+    let card = trex_fs::read_to_string(&peft.weights.join("README.md")).unwrap();
+    assert!(card.contains("quantised base") && card.contains("q4_0"), "{card}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use trex_domain::{
-    Backend, EvalJob, EvalMode, Job, JobOutcome, Metric, Problem as _, TrainDone, TrainJob, WorkerEvent,
+    Backend, EvalJob, EvalMode, Job, JobOutcome, Metric, Problem as _, Quantization, TrainDone, TrainJob, WorkerEvent,
 };
 use trex_train::{evaluate, train};
 
@@ -29,6 +29,7 @@ fn eval_job(fixture: &Fixture, adapter: Option<&TrainDone>, mode: EvalMode) -> E
         backend: trex_domain::Backend::Auto,
         device: trex_domain::DeviceChoice::Auto,
         precision: trex_domain::Precision::F32,
+        quantization: trex_domain::Quantization::None,
     }
 }
 
@@ -247,6 +248,83 @@ fn the_engine_follows_autograd_step_by_step() {
         let off = fast.iter().zip(slow).fold(0f32, |off, (a, b)| off.max((a - b).abs()));
         assert!(top > 0.0 && off < 1e-3 * top, "{name}: {off} of {top}");
     }
+}
+
+#[test]
+fn a_quantised_base_is_trained_on_by_both_and_said_where_it_is_kept_otherwise() {
+    let fixture = Fixture::new();
+    for quantization in [Quantization::Q8_0, Quantization::Q4K, Quantization::AsStored] {
+        let run_with = |backend, scratch: &str| {
+            let mut job = fixture.train_job(&format!("{scratch}-{quantization}"), 20);
+            (job.total_steps, job.backend, job.config.quantization) = (20, backend, quantization);
+            let mut sink = Sink::default();
+            (train(&job, &mut sink).unwrap(), sink)
+        };
+        let ((fast, sink), (slow, _)) = (run_with(Backend::Auto, "fast"), run_with(Backend::Autograd, "slow"));
+        for (fast, slow) in fast.curve.iter().zip(&slow.curve) {
+            assert!((fast.loss - slow.loss).abs() < 1e-4 * slow.loss, "{quantization}: {} {}", fast.loss, slow.loss);
+        }
+        assert_ne!(fast.adapter, run(&fixture.train_job("plain", 12)).adapter);
+        let said = |part: &str| {
+            let is_it =
+                |event: &WorkerEvent| matches!(event, WorkerEvent::Warning { message } if message.contains(part));
+            sink.events.iter().any(is_it)
+        };
+        assert!(!said("autograd computes this"), "the engine leaves a quantised base to autograd");
+        // The feed-forward part of this model has rows of 48 values, which no block divides.
+        assert_eq!(said("rows of 48 values"), quantization != Quantization::AsStored, "{quantization}");
+        assert_eq!(said("kept as q5_0"), quantization == Quantization::Q4K, "{quantization}");
+    }
+}
+
+#[test]
+fn a_stopped_job_on_a_quantised_base_goes_on_to_the_same_bytes_and_not_to_those_of_another() {
+    let fixture = Fixture::new();
+    let job = |scratch: &str, quantization| {
+        let mut job = fixture.train_job(scratch, 8);
+        job.config.quantization = quantization;
+        job
+    };
+    let whole = run(&job("whole", Quantization::Q8_0));
+    train(&job("cut", Quantization::Q8_0), &mut Sink { stop_after: Some(5), ..Sink::default() }).unwrap_err();
+    // A checkpoint of the same job but for the base is that of another job.
+    let other = train(&job("cut", Quantization::None), &mut Sink::default()).unwrap_err();
+    assert_eq!(trex_domain::Problem::code(&other), "train.mismatch");
+    assert_eq!(run(&job("cut", Quantization::Q8_0)).adapter, whole.adapter);
+}
+
+#[test]
+fn an_adapter_is_scored_on_the_base_that_it_was_trained_on() {
+    let fixture = Fixture::new();
+    let row = &animals()[0];
+    let data = fixture.blobs().put_lines(std::slice::from_ref(row)).unwrap();
+    let mut losses = Vec::new();
+    for quantization in [Quantization::None, Quantization::Q4_0] {
+        let mut job = fixture.train_job(&format!("scored-{quantization}"), 1);
+        (job.data, job.config.quantization) = (fixture.blobs().path(&data), quantization);
+        job.config.per_device_train_batch_size = 1;
+        let done = run(&job);
+        let loss = done.curve[0].loss * done.supervised_tokens as f64;
+        for backend in [Backend::Auto, Backend::Autograd] {
+            let job = EvalJob { quantization, backend, ..eval_job(&fixture, None, EvalMode::Choice) };
+            let scored = evaluate(&job, &mut Sink::default()).unwrap();
+            let items: Vec<trex_domain::ItemScore> = fixture.blobs().get_lines(&scored.items).unwrap();
+            let gold = items[0].gold_logprob.unwrap();
+            assert!((gold + loss).abs() < 1e-3, "{quantization}: {gold} against {loss}");
+        }
+        losses.push(loss);
+    }
+    assert!((losses[0] - losses[1]).abs() > 2e-3, "rounding to four bits changes nothing: {losses:?}");
+}
+
+#[test]
+fn training_every_weight_of_a_quantised_base_is_refused() {
+    let fixture = Fixture::new();
+    let mut job = fixture.train_job("full", 1);
+    (job.config.method, job.config.quantization) = (trex_domain::TrainMethod::Full, Quantization::Q8_0);
+    let err = train(&job, &mut Sink::default()).unwrap_err();
+    assert_eq!(trex_domain::Problem::code(&err), "config.out_of_range");
+    assert!(err.to_string().contains("only a frozen base can be quantised"), "{err}");
 }
 
 #[test]

@@ -102,6 +102,7 @@ fn accuracy(fixture: &Fixture, trained: Option<&TrainDone>, backend: Backend) ->
         backend,
         device: trex_domain::DeviceChoice::Auto,
         precision: trex_domain::Precision::F32,
+        quantization: trex_domain::Quantization::None,
     };
     let done = evaluate(&job, &mut Sink::default()).unwrap();
     let items: Vec<trex_domain::ItemScore> = fixture.blobs().get_lines(&done.items).unwrap();

@@ -35,9 +35,11 @@ fn an_axolotl_file_is_understood() {
     assert!((config.learning_rate - 2e-4).abs() < 1e-12 && (config.warmup_ratio - 0.05).abs() < 1e-12);
     assert_eq!(config.lora.target_modules, TargetModules::Keyword("all-linear".to_owned()));
     assert!(config.packing);
-    for part in ["optimizer = \"adamw_bnb_8bit\"", "load_in_4bit", "qlora", "datasets"] {
+    for part in ["optimizer = \"adamw_bnb_8bit\"", "datasets"] {
         check_warned(&file, part);
     }
+    assert_eq!(config.quantization, Quantization::Q4K);
+    assert!(found.assumed.iter().any(|(name, value)| name == "quantization" && value.contains("NF4")));
     let silent = |key: &str| !found.warnings.iter().any(|warning| warning.starts_with(key));
     assert!(silent("bf16") && silent("sample_packing"), "{:?}", found.warnings);
     assert_consistent(&found);
@@ -134,6 +136,41 @@ fn a_peft_file_gives_the_shape_of_the_adapter() {
     assert!(found.warnings[0].contains("use_dora"));
 }
 
+#[track_caller]
+fn check_quantization(file: &Value, expected: Quantization) {
+    assert_eq!(read(file).config.quantization, expected, "{file}");
+}
+
+#[test]
+fn a_base_in_few_bits_is_the_nearest_block_format() {
+    check_quantization(&json!({"use_peft": true, "load_in_4bit": true}), Quantization::Q4K);
+    check_quantization(&json!({"use_peft": true, "load_in_8bit": true, "load_in_4bit": false}), Quantization::Q8_0);
+    check_quantization(&json!({"adapter": "qlora", "micro_batch_size": 1}), Quantization::Q4K);
+    check_quantization(&json!({"finetuning_type": "lora", "quantization_bit": 8}), Quantization::Q8_0);
+    check_quantization(&json!({"use_peft": true, "load_in_4bit": null}), Quantization::None);
+    check_quantization(&json!({"use_peft": false, "load_in_4bit": true}), Quantization::None);
+    check_warned(&json!({"use_peft": false, "load_in_4bit": true}), "every weight is trained");
+    check_warned(&json!({"use_peft": true, "load_in_4bit": true, "bnb_4bit_quant_type": "nf4"}), "bnb_4bit_quant_type");
+    let err = import_trainer_config(&json!({"quantization_bit": 3}), None, None).unwrap_err().to_string();
+    assert!(err.contains("quantization_bit") && err.contains("4 or 8"), "{err}");
+}
+
+#[test]
+fn formats_that_other_tools_have_not_are_written_as_the_nearest_and_said() {
+    let written = |quantization| {
+        let config = TrainConfig { quantization, ..TrainConfig::default() };
+        export_trainer_config(&config, TrainerFormat::Axolotl, "owner/base")
+    };
+    let (file, warnings) = written(Quantization::Q5K);
+    assert_eq!((&file["adapter"], &file["load_in_8bit"]), (&json!("lora"), &json!(true)));
+    assert!(warnings.iter().any(|warning| warning.contains("q5_k")), "{warnings:?}");
+    let (file, warnings) = written(Quantization::AsStored);
+    assert!(file.get("load_in_4bit").is_none() && warnings[0].contains("as_stored"), "{warnings:?}");
+    let (file, warnings) = written(Quantization::Q4K);
+    assert_eq!((&file["adapter"], &file["load_in_4bit"]), (&json!("qlora"), &json!(true)));
+    assert!(warnings.is_empty());
+}
+
 #[test]
 fn files_without_adapters_train_every_weight() {
     assert_eq!(read(&json!({"learning_rate": 1e-5})).config.method, TrainMethod::Full);
@@ -157,10 +194,10 @@ fn wrong_values_are_errors_with_their_key() {
 fn configs() -> impl Strategy<Value = TrainConfig> {
     let lora = (1usize..64, 1usize..128, 0.0f64..0.9, proptest::bool::ANY, 0usize..3);
     let numbers = (1e-6f64..0.1, 0.0f64..0.9, 1usize..500, 1usize..32, 1usize..16, 0.0f64..0.5, 8usize..4096);
-    let switches = (proptest::bool::ANY, proptest::bool::ANY, proptest::bool::ANY, 0usize..2);
+    let switches = (proptest::bool::ANY, proptest::bool::ANY, proptest::bool::ANY, 0usize..2, 0usize..3);
     (lora, numbers, 0usize..5, switches).prop_map(|(lora, numbers, scheduler, switches)| {
         let (r, lora_alpha, lora_dropout, use_rslora, targets) = lora;
-        let (packing, gradient_checkpointing, group_by_length, precision) = switches;
+        let (packing, gradient_checkpointing, group_by_length, precision, quantization) = switches;
         let (learning_rate, warmup_ratio, max_steps, batch, accumulation, weight_decay, max_length) = numbers;
         let target_modules = match targets {
             0 => TargetModules::Keyword("all-linear".to_owned()),
@@ -189,6 +226,7 @@ fn configs() -> impl Strategy<Value = TrainConfig> {
             group_by_length,
             precision: [Precision::F32, Precision::Bf16][precision],
             neftune_noise_alpha: if packing { 5.0 } else { 0.0 },
+            quantization: [Quantization::None, Quantization::Q8_0, Quantization::Q4K][quantization],
             ..TrainConfig::default()
         }
     })
