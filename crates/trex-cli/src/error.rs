@@ -49,7 +49,8 @@ impl CliError {
 
     /// What happened and why, in one line.
     pub(crate) fn told(&self) -> String {
-        let causes: String = self.causes().iter().map(|cause| format!(": {cause}")).collect();
+        let causes: Vec<_> = self.causes().iter().map(|cause| format!(": {cause}")).collect();
+        let causes = causes.concat();
         format!("error[{}]: {}{causes}", self.0.code(), self.0)
     }
 
