@@ -78,7 +78,7 @@ fn check_data(program: &Program, from: &str, to: &str, code: &str, told: &str) {
     let Refusal { message, hint } = refused(program, from, to, code);
     assert!(format!("{message} {hint}").contains(told), "{message} / {hint}");
     let kinds: Vec<_> = program.events("w").iter().map(|event| event["type"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(kinds, ["run_started", "phase_started"]);
+    assert_eq!(kinds, ["run_started", "phase_started", "run_failed"]);
     assert_eq!(fs::read_dir(program.path("w/exports")).unwrap().count(), 0);
 }
 
