@@ -165,8 +165,9 @@ pub(super) fn stepper_of(
         let placed = placement.frozen(&name, &tensor).unwrap();
         (name, placed)
     };
-    let floats: std::collections::BTreeMap<_, _> = weights.floats.into_iter().map(place).collect();
-    let weights = Base { weights: floats.into(), placement: placement.clone() };
+    let mut weights = weights;
+    weights.floats = weights.floats.into_iter().map(place).collect();
+    let weights = Base { weights, placement: placement.clone() };
     let step = crate::backend::open(&job, &trained, weights, &base, &mut Silent).unwrap();
     let plan = Plan { config: config.clone(), seed: 4, total_steps: 10, hidden_size: model.hidden_size };
     Stepper::new(plan, step, AdamW::new(base), rows, config.per_device_train_batch_size)

@@ -305,8 +305,12 @@ mod tests {
         let said = |quantization| load_frozen(&case.dir, &case.config(), quantization).unwrap().warnings.join("\n");
         let four = said(Quantization::Q4K);
         assert!(four.contains("q4_k do not divide rows of 32 values") && four.contains("kept as q5_0"), "{four}");
-        let plain = load_frozen(&case.dir, &case.config(), Quantization::AsStored).unwrap();
-        assert!(plain.blocks.is_empty() && plain.warnings[0].contains("saves no memory"), "{:?}", plain.warnings);
+        let half = load_frozen(&case.dir, &case.config(), Quantization::AsStored).unwrap();
+        assert!(half.blocks.values().all(|blocks| blocks.kind() == GgmlDType::BF16) && half.warnings.is_empty());
+        let floats = load(&case.dir, &case.config(), &Device::Cpu).unwrap();
+        assert!(FrozenWeights::quantized(floats, Quantization::AsStored).blocks.is_empty());
+        let said = Notes::default().sentences(Quantization::AsStored, true);
+        assert!(said[0].contains("saves no memory"), "{said:?}");
     }
 
     #[test]
