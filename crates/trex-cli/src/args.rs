@@ -1,6 +1,7 @@
 //! The command line: names, defaults and the help that teaches them.
 
 pub(crate) mod export;
+pub(crate) mod researcher;
 
 use std::path::PathBuf;
 
@@ -9,6 +10,7 @@ use clap_complete::Shell;
 use trex_domain::{DeviceChoice, Quantization, TrainObjective};
 
 use crate::args::export::{BaseGgufArgs, ConfigArgs, EXPORT_HELP, ExportArgs, ProbeArgs};
+use crate::args::researcher::{RESEARCHER_HELP, ResearcherArgs};
 
 /// Fine-tunes language models on this machine: researches, trains, evaluates and reports by itself.
 ///
@@ -76,6 +78,9 @@ Interrupt at any time, even with kill -9: `trex resume` goes on and comes to the
     Data(DataArgs),
     /// Check, compare and run data recipes.
     Recipe(RecipeArgs),
+    /// Choose, test and pay the language models that research beside the Playbook.
+    #[command(after_long_help = RESEARCHER_HELP)]
+    Researcher(ResearcherArgs),
     /// Say what this machine offers and what is missing.
     Doctor(DoctorArgs),
     /// Print a completion script for a shell.
@@ -191,6 +196,10 @@ pub(crate) struct RunArgs {
     /// Most training trials instead of the task's.
     #[arg(long)]
     pub(crate) trials: Option<usize>,
+    /// Language model to ask before the Playbook instead of those of `trex researcher use`: preset:MODEL, an address, or
+    /// playbook for none.
+    #[arg(long, env = "TREX_RESEARCHER")]
+    pub(crate) researcher: Option<String>,
     /// Begin a new run although the workspace holds an unfinished one.
     #[arg(long)]
     pub(crate) new: bool,

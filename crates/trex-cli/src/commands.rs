@@ -15,6 +15,7 @@ pub(crate) mod probe;
 pub(crate) mod recipe;
 pub(crate) mod report;
 pub(crate) mod repro;
+pub(crate) mod researcher;
 pub(crate) mod run;
 pub(crate) mod show;
 pub(crate) mod status;

@@ -18,6 +18,11 @@ impl<P: Problem + Send + Sync + 'static> From<P> for CliError {
 }
 
 impl CliError {
+    /// An error that came through a port.
+    pub(crate) fn from_problem(err: Box<dyn Problem + Send + Sync>) -> Self {
+        Self(err)
+    }
+
     /// The error of the part that it came from.
     pub(crate) fn into_problem(self) -> Box<dyn Problem + Send + Sync> {
         self.0
@@ -201,6 +206,23 @@ pub(crate) enum CommandError {
     /// A configuration without a YAML form.
     #[error("the configuration has no YAML form")]
     NoYaml(#[source] serde_saphyr::ser::Error),
+    /// A stage of research that asks no model.
+    #[error("no stage that asks a model is named {name:?}")]
+    UnknownStage {
+        /// As given.
+        name: String,
+        /// Those that do.
+        known: String,
+    },
+    /// Standard input that cannot be read.
+    #[error("cannot read standard input")]
+    Input(#[source] std::io::Error),
+    /// A key without a character.
+    #[error("no key came on standard input")]
+    EmptyKey,
+    /// No folder for settings.
+    #[error("no folder for settings is known")]
+    NoConfigFolder,
     /// Output that cannot be written.
     #[error("cannot write to standard output")]
     Output(#[source] std::io::Error),
@@ -228,6 +250,10 @@ impl Problem for CommandError {
             Self::OtherAdapterShape { .. } => "adapter.other_shape",
             Self::BadJson { .. } | Self::BadYaml { .. } => "config.unreadable",
             Self::NoToml(_) | Self::NoYaml(_) => "config.not_written",
+            Self::UnknownStage { .. } => "researcher.unknown_stage",
+            Self::Input(_) => "cli.input",
+            Self::EmptyKey => "researcher.empty_key",
+            Self::NoConfigFolder => "cli.no_config_folder",
             Self::Output(_) => "cli.output",
             Self::NotJson(_) => "cli.not_json",
         }
@@ -261,6 +287,9 @@ impl Problem for CommandError {
                 nearest,
                 "known are messages, prompt-completion, preference, sharegpt, csv, parquet, hf",
             ),
+            Self::UnknownStage { known, .. } => format!("those are {known}"),
+            Self::EmptyKey => "pass the key on standard input: `trex researcher key set NAME < FILE`".to_owned(),
+            Self::NoConfigFolder => "set TREX_CONFIG to a folder that you may write to".to_owned(),
             Self::NoCacheFolder => "set TREX_CACHE to a folder that you may write to".to_owned(),
             Self::NoAdapter { .. } => "use --format merged or --format gguf, which hold all weights".to_owned(),
             Self::NoWorker { .. } => "give the path of a build of trex, or unset TREX_WORKER".to_owned(),
@@ -274,7 +303,7 @@ impl Problem for CommandError {
             Self::BadJson { .. } | Self::BadYaml { .. } => {
                 "give the configuration file of TRL, Axolotl, LLaMA-Factory, Unsloth or PEFT as it is".to_owned()
             }
-            Self::Output(_) | Self::NotJson(_) | Self::NoToml(_) | Self::NoYaml(_) => return None,
+            Self::Input(_) | Self::Output(_) | Self::NotJson(_) | Self::NoToml(_) | Self::NoYaml(_) => return None,
         })
     }
 

@@ -8,6 +8,7 @@ mod error;
 mod measures;
 mod observer;
 mod output;
+mod researcher;
 mod system;
 mod wiring;
 mod worker_program;
@@ -50,6 +51,7 @@ fn dispatch(cli: Cli, output: &mut Output) -> Result<ExitCode, CliError> {
         Command::Model(args) => commands::model::run(&args, output)?,
         Command::Data(args) => commands::data::run(&args, output)?,
         Command::Recipe(args) => commands::recipe::run(&args, output)?,
+        Command::Researcher(args) => commands::researcher::run(&args, output)?,
         Command::Doctor(args) => commands::doctor::run(&args, output)?,
         Command::Completions { shell } => commands::completions::run(shell, output)?,
         Command::Worker => return Ok(commands::worker::run()),

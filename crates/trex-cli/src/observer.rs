@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use trex_domain::{Clock as _, Event, Phase, RunState, Score, StopReason, StoredEvent, Verdict, WorkerEvent};
+use trex_domain::{
+    Clock as _, Event, ModelCall, Phase, RunState, Score, StopReason, StoredEvent, Verdict, WorkerEvent,
+};
 use trex_engine::{BudgetUse, Observer, TreeLook, progress_line, tree_text};
 
 use crate::output::Output;
@@ -161,6 +163,7 @@ pub(crate) fn describe(event: &Event) -> Option<String> {
             )
         }
         Event::InsightDistilled { insight } => format!("learned: {}", insight.statement),
+        Event::ModelCalled { call } => called(call),
         Event::SearchStopped { reason } => format!("search ended: {}", why_stopped(reason)),
         Event::FinalOpened { times, reason } => format!("sealed split opened (time {times}): {reason}"),
         Event::FinalScored { variant, score, .. } => {
@@ -174,6 +177,28 @@ pub(crate) fn describe(event: &Event) -> Option<String> {
         Event::Warned { message, .. } => format!("note: {message}"),
         _ => return None,
     })
+}
+
+/// A question to a language model: what for, what it took, and what came of it.
+fn called(call: &ModelCall) -> String {
+    let outcome = match (&call.failure, call.replayed) {
+        (Some(code), _) => format!("no usable answer [{code}]"),
+        (None, true) => "its stored answer is used again".to_owned(),
+        (None, false) => "answered".to_owned(),
+    };
+    let repairs = if call.repairs > 0 { format!(", sent back {} times", call.repairs) } else { String::new() };
+    let money = match call.money {
+        Some(0.0) => String::new(),
+        Some(money) => format!(", {money:.4} USD"),
+        None => ", price not known".to_owned(),
+    };
+    let tokens = call.usage.total();
+    format!(
+        "{} asked to {}: {outcome}{repairs}, {tokens} tokens, {:.1} s{money}",
+        call.model,
+        call.stage.as_str(),
+        call.seconds
+    )
 }
 
 fn why_stopped(reason: &StopReason) -> String {

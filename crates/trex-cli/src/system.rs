@@ -40,6 +40,15 @@ pub(crate) fn cache_dir() -> Result<PathBuf, CliError> {
     dir.ok_or_else(|| CommandError::NoCacheFolder.into())
 }
 
+/// Folder for settings: `TREX_CONFIG`, else `XDG_CONFIG_HOME/trex`, else `~/.config/trex`.
+pub(crate) fn config_dir() -> Result<PathBuf, CliError> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let dir = set("TREX_CONFIG")
+        .or_else(|| set("XDG_CONFIG_HOME").map(|dir| dir.join("trex")))
+        .or_else(|| set("HOME").or_else(|| set("USERPROFILE")).map(|dir| dir.join(".config").join("trex")));
+    dir.ok_or_else(|| CommandError::NoConfigFolder.into())
+}
+
 /// The program that `TREX_WORKER` names for running jobs.
 pub(crate) fn named_worker() -> Option<PathBuf> {
     std::env::var_os("TREX_WORKER").filter(|value| !value.is_empty()).map(PathBuf::from)

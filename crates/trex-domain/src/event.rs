@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BudgetLimit, ContentHash, Cost, DataProfile, Effect, FailureClass, Insight, Millis, NodeId, RowLedger, RunId,
-    Score, Strategy, TaskSpec, TrainDone, Variant, VariantId,
+    BudgetLimit, ContentHash, Cost, DataProfile, Effect, FailureClass, Insight, Millis, ModelCall, NodeId, RowLedger,
+    RunId, Score, Strategy, TaskSpec, TrainDone, Variant, VariantId,
 };
 
 /// The parts of a run, in order.
@@ -346,6 +346,11 @@ pub enum Event {
         /// What.
         insight: Insight,
     },
+    /// A language model of the Researcher was asked.
+    ModelCalled {
+        /// What came of it.
+        call: ModelCall,
+    },
     /// The search ended.
     SearchStopped {
         /// Why.
@@ -418,6 +423,7 @@ impl Event {
             Self::IncumbentCompared { .. } => "incumbent_compared",
             Self::NoiseMeasured { .. } => "noise_measured",
             Self::InsightDistilled { .. } => "insight_distilled",
+            Self::ModelCalled { .. } => "model_called",
             Self::SearchStopped { .. } => "search_stopped",
             Self::FinalOpened { .. } => "final_opened",
             Self::FinalScored { .. } => "final_scored",

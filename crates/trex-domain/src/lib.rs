@@ -16,6 +16,7 @@ mod hash;
 mod ids;
 mod interop;
 mod job;
+mod language_model;
 mod markup;
 mod measure;
 mod memory;
@@ -50,6 +51,9 @@ pub use interop::{ImportedConfig, ModelCard, TrainerFormat, export_trainer_confi
 pub use job::{
     Backend, EvalDone, EvalJob, EvalMode, FailureClass, ItemScore, Job, JobOutcome, MetricPoint, TrainDone, TrainJob,
     WorkerEvent,
+};
+pub use language_model::{
+    AnswerForm, LanguageModel, ModelCall, ModelReply, ModelRequest, ReplyControl, Stage, ToTheEnd, TokenUsage,
 };
 pub use markup::escape_html;
 pub use measure::{EmbedDone, EmbedJob, Embedder, LossMeter, MeasureError, Vectors};

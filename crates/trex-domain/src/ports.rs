@@ -4,8 +4,8 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use crate::{
-    ContentHash, DataProfile, Effect, Event, Insight, Job, JobOutcome, Millis, ModelCard, NodeId, Problem, Recipe,
-    RowLedger, RunId, RunState, StoredEvent, Strategy, TaskSpec, Variant, WorkerEvent,
+    ContentHash, DataProfile, Effect, Event, Insight, Job, JobOutcome, Millis, ModelCall, ModelCard, NodeId, Problem,
+    Recipe, RowLedger, RunId, RunState, StoredEvent, Strategy, TaskSpec, Variant, WorkerEvent,
 };
 
 /// Tells the time.
@@ -173,6 +173,11 @@ pub trait Researcher {
         node: &NodeId,
         count: usize,
     ) -> Result<Vec<Variant>, Box<dyn Error + Send + Sync>>;
+
+    /// Questions to language models since the last call of this, for the record; none where no model is asked.
+    fn take_calls(&self) -> Vec<ModelCall> {
+        Vec::new()
+    }
 
     /// What a finished experiment taught, given its measured effect against the incumbent of that time.
     fn distil(&self, state: &RunState, node: &NodeId, effect: Effect, significant: bool) -> Vec<Insight>;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    BudgetLimit, CandidateNumbers, Comparison, ContentHash, Cost, DataProfile, DomainError, Event, Insight, NodeId,
-    NodeState, Phase, PruneReason, RowLedger, RunFailure, Score, StopReason, StoredEvent, Strategy, TaskSpec,
+    BudgetLimit, CandidateNumbers, Comparison, ContentHash, Cost, DataProfile, DomainError, Event, Insight, ModelCall,
+    NodeId, NodeState, Phase, PruneReason, RowLedger, RunFailure, Score, StopReason, StoredEvent, Strategy, TaskSpec,
     TrainDone, Variant, VariantId, Verdict, check_transition,
 };
 
@@ -141,6 +141,8 @@ pub struct RunState {
     pub noise: Vec<(String, Vec<f64>, f64)>,
     /// Insights.
     pub insights: Vec<Insight>,
+    /// Questions to language models, in order.
+    pub calls: Vec<ModelCall>,
     /// Why the search ended.
     pub stopped: Option<StopReason>,
     /// Times the sealed split was opened.
@@ -293,6 +295,7 @@ impl RunState {
             }
             Event::NoiseMeasured { of, scores, sd } => self.noise.push((of.clone(), scores.clone(), *sd)),
             Event::InsightDistilled { insight } => self.insights.push(insight.clone()),
+            Event::ModelCalled { call } => self.count_call(call),
             Event::SearchStopped { reason } => self.stopped = Some(reason.clone()),
             Event::Warned { message, .. } => self.warnings.push(message.clone()),
             Event::Delivered { folder } => self.delivered = Some(folder.clone()),
@@ -522,6 +525,12 @@ impl RunState {
         let record = self.variants.get_mut(id).ok_or_else(|| illegal(event, format!("{id} does not exist")))?;
         record.state = check_transition(id.as_str(), record.state, to)?;
         Ok(record)
+    }
+
+    fn count_call(&mut self, call: &ModelCall) {
+        let money = call.money.unwrap_or(0.0);
+        self.cost += Cost { tokens: call.usage.total(), money, ..Cost::default() };
+        self.calls.push(call.clone());
     }
 
     fn spend(&mut self, variant: Option<&VariantId>, cost: &Cost) {

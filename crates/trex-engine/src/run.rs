@@ -194,6 +194,9 @@ impl<'a, L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driv
 
     /// Appends events in one transaction, then applies and shows them as they came back from the log.
     fn record(&mut self, events: Vec<Event>) -> Result<(), EngineError> {
+        if events.is_empty() {
+            return Ok(());
+        }
         let stored = self.ports.log.append(self.run, self.clock.now(), events);
         for event in stored.map_err(|err| EngineError::Log(PortError::new(err)))? {
             self.state.apply_stored(&event)?;
@@ -251,13 +254,21 @@ impl<'a, L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driv
         let request =
             StrategyRequest { task: &task, profile: &profile, model: &self.settings.model, state: &self.state };
         let strategies = self.ports.researcher.strategies(request).map_err(EngineError::Researcher)?;
+        let mut events = self.model_calls();
         if strategies.is_empty() {
+            self.record(events)?;
             return self.enter(Phase::Search);
         }
         let named = strategies.into_iter().enumerate();
-        let events =
-            named.map(|(index, strategy)| Event::StrategyProposed { node: NodeId::strategy(index + 1), strategy });
-        self.record(events.collect())
+        events.extend(
+            named.map(|(index, strategy)| Event::StrategyProposed { node: NodeId::strategy(index + 1), strategy }),
+        );
+        self.record(events)
+    }
+
+    /// What the Researcher asked language models since the last time.
+    fn model_calls(&self) -> Vec<Event> {
+        self.ports.researcher.take_calls().into_iter().map(|call| Event::ModelCalled { call }).collect()
     }
 
     /// The profile of the training pool: the first of the import.

@@ -19,6 +19,35 @@ pub enum ResearchError {
         /// As given.
         node: NodeId,
     },
+    /// A settings file that is not as it should be.
+    #[error("{} is no settings file of the Researcher", path.display())]
+    BadSettings {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: Box<toml::de::Error>,
+    },
+    /// A price that is no number from 0 on.
+    #[error("the price of {model} is no number from 0 on")]
+    BadPrice {
+        /// The model.
+        model: String,
+    },
+    /// A file of keys that is not as it should be. Says no more, as it may hold a key.
+    #[error("{} is no file of keys", path.display())]
+    BadKeyFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Settings without a TOML form.
+    #[error("the settings have no TOML form")]
+    NoToml {
+        /// Why.
+        source: Box<toml::ser::Error>,
+    },
+    /// The file system refused.
+    #[error(transparent)]
+    Files(#[from] trex_fs::FsError),
     /// The network is switched off.
     #[error("{what} needs the network, which is switched off")]
     Offline {
@@ -105,6 +134,11 @@ impl Problem for ResearchError {
         match self {
             Self::Domain(err) => err.code(),
             Self::UnknownStrategy { .. } => "research.unknown_strategy",
+            Self::BadSettings { .. } => "researcher.bad_settings",
+            Self::BadPrice { .. } => "researcher.bad_price",
+            Self::BadKeyFile { .. } => "researcher.bad_key_file",
+            Self::NoToml { .. } => "researcher.no_toml",
+            Self::Files(err) => err.code(),
             Self::Offline { .. } => "net.offline",
             Self::HostNotAllowed { .. } => "net.host_not_allowed",
             Self::BadEndpoint { .. } => "net.bad_endpoint",
@@ -120,13 +154,16 @@ impl Problem for ResearchError {
 
     fn hint(&self) -> Option<String> {
         let text = match self.code() {
+            "researcher.bad_settings" => "its keys are order, stages and prices; see `trex researcher --help`",
+            "researcher.bad_price" => "give US dollars for a million tokens",
+            "researcher.bad_key_file" => "remove the file and store the keys again with `trex researcher key set`",
             "net.offline" => {
                 "switch the network on (unset TREX_OFFLINE and HF_HUB_OFFLINE), or copy the model to this machine and add \
                  its folder with `trex model add`"
             }
             "net.host_not_allowed" => "use the endpoint of HF_ENDPOINT, or allow the host in the settings",
             "net.bad_endpoint" => "set HF_ENDPOINT to an address such as https://huggingface.co",
-            "net.token_in_clear" => "set HF_ENDPOINT to an https address, or unset HF_TOKEN",
+            "net.token_in_clear" => "use an https address (HF_ENDPOINT for the hub), or do without the token or key",
             "net.bad_repository" => "repositories are named owner/name",
             "net.no_cache_folder" => "set HF_HOME to a folder that you may write to",
             "net.unauthorised" => "accept the model's terms on its page and set HF_TOKEN to a token that may read it",
@@ -143,10 +180,11 @@ impl Problem for ResearchError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Domain(err) => err.class(),
+            Self::Files(err) => err.class(),
             Self::Hub { source, .. } => hub_class(source),
             Self::Truncated { .. } => ErrorClass::Transient,
             Self::Io { source, .. } if is_full(source) => ErrorClass::Resource,
-            Self::UnknownStrategy { .. } => ErrorClass::Bug,
+            Self::UnknownStrategy { .. } | Self::NoToml { .. } => ErrorClass::Bug,
             _ => ErrorClass::Permanent,
         }
     }

@@ -1,25 +1,38 @@
 //! The Researcher: the built-in Playbook, which proposes what to try, and the gate to the network.
 //!
-//! The Playbook is a pure function of its request and needs no language model. The gate is the only place of the project
-//! from which the network is reached; downloads run on the caller's thread and may take minutes. Neither decides what is
-//! run: proposals go through the verifier and the budget.
+//! The Playbook is a pure function of its request and needs no language model. Language models may add hypotheses and
+//! settings to it, in typed answers ([`AssistedResearcher`]). The gate is the only place of the project from which the network is
+//! reached; downloads and questions run on the caller's thread and may take minutes. None of them decides what is run:
+//! proposals go through the verifier and the budget.
 
+mod assisted;
 mod diff;
 mod distil;
 mod error;
 mod facts;
 mod hub;
 mod hub_cache;
+mod keys;
+pub mod llm;
 mod moves;
 mod net;
 mod playbook;
+mod prompts;
 mod recipes;
+mod settings;
+mod stages;
 mod strategies;
 mod surrogate;
 
+pub use assisted::{Assistant, AssistedResearcher};
 pub use diff::variant_diff;
 pub use distil::distil;
 pub use error::ResearchError;
 pub use hub::{download_gguf, download_model};
+pub use keys::KeyFile;
 pub use net::{NetAttempt, NetGate, NetSettings, Secret};
 pub use playbook::Playbook;
+pub use settings::{PLAYBOOK, ResearcherSettings};
+pub use stages::{
+    ConfigChange, ExperimentIdea, ExperimentsAnswer, StrategiesAnswer, StrategyIdea, StrategyIdeaKind, stage_schema,
+};

@@ -123,11 +123,37 @@ impl NetGate {
     /// Lets an address through or says why not; either way it is logged.
     pub fn check(&self, url: &str, what: &str) -> Result<(), ResearchError> {
         let answer = self.judge(url, what);
+        self.note(url, what, &answer);
+        answer
+    }
+
+    fn note(&self, url: &str, what: &str, answer: &Result<(), ResearchError>) {
         let refused = answer.as_ref().err().map(trex_domain::Problem::code);
         let url = url.split(['?', '#']).next().unwrap_or_default().to_owned();
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         log.push(NetAttempt { url, what: what.to_owned(), refused });
+    }
+
+    /// Lets a question to a language model through or says why not; either way it is logged. The person named its host, so
+    /// it is on no list. A model on this machine may be asked offline, too: nothing leaves.
+    pub(crate) fn check_model(&self, url: &str, has_key: bool, what: &str) -> Result<(), ResearchError> {
+        let answer = self.judge_model(url, has_key, what);
+        self.note(url, what, &answer);
         answer
+    }
+
+    fn judge_model(&self, url: &str, has_key: bool, what: &str) -> Result<(), ResearchError> {
+        let host = host_of(url)?;
+        if is_loopback(&host) {
+            return Ok(());
+        }
+        if self.settings.offline {
+            return Err(ResearchError::Offline { what: what.to_owned() });
+        }
+        if has_key && url.starts_with("http://") {
+            return Err(ResearchError::TokenInClear { host });
+        }
+        Ok(())
     }
 
     /// Every attempt so far, refused ones included, in order.
@@ -151,13 +177,13 @@ impl NetGate {
     }
 }
 
-fn is_loopback(host: &str) -> bool {
+pub(crate) fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// The host of an http or https address, in lower case.
-fn host_of(url: &str) -> Result<String, ResearchError> {
+pub(crate) fn host_of(url: &str) -> Result<String, ResearchError> {
     let bad = |source| ResearchError::BadEndpoint { text: url.to_owned(), source };
     let uri: Uri = url.parse().map_err(|source| bad(Some(source)))?;
     let is_web = matches!(uri.scheme_str(), Some("http" | "https"));

@@ -36,7 +36,7 @@ impl Researcher for Playbook {
         node: &NodeId,
         count: usize,
     ) -> Result<Vec<Variant>, Box<dyn Error + Send + Sync>> {
-        Ok(propose(&request, strategy, node, count)?)
+        Ok(propose(&request, strategy, node, count, |_| Vec::new())?)
     }
 
     fn distil(&self, state: &RunState, node: &NodeId, effect: Effect, significant: bool) -> Vec<Insight> {
@@ -45,24 +45,27 @@ impl Researcher for Playbook {
 }
 
 /// What a batch starts from.
-struct Parent<'a> {
-    id: Option<VariantId>,
-    recipe: &'a Recipe,
-    config: &'a TrainConfig,
+pub(crate) struct Parent<'a> {
+    pub(crate) id: Option<VariantId>,
+    pub(crate) recipe: &'a Recipe,
+    pub(crate) config: &'a TrainConfig,
 }
 
-fn propose(
+/// The first `count` of what `first` proposes for a parent and of the Playbook's own candidates.
+pub(crate) fn propose(
     request: &StrategyRequest<'_>,
     strategy: &NodeId,
     node: &NodeId,
     count: usize,
+    first: impl FnOnce(&Parent<'_>) -> Vec<Candidate>,
 ) -> Result<Vec<Variant>, ResearchError> {
     let record = request.state.nodes.get(strategy).and_then(|record| record.strategy.as_ref());
     let kind = record.ok_or_else(|| ResearchError::UnknownStrategy { node: strategy.clone() })?.kind;
     let empty = Recipe::default();
     let parent = parent(request, strategy, &empty);
-    let candidates = candidates(request, kind, &parent, node, count);
-    pick(request, &parent, candidates, node, count)
+    let mut all = first(&parent);
+    all.extend(candidates(request, kind, &parent, node, count));
+    pick(request, &parent, all, node, count)
 }
 
 fn parent<'a>(request: &StrategyRequest<'a>, strategy: &NodeId, empty: &'a Recipe) -> Parent<'a> {

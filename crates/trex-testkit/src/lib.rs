@@ -1,12 +1,14 @@
 //! Fixtures and fakes for the tests of the other crates; a dev-dependency only.
 //!
 //! Clocks that stand or step, sample values of every domain type that tests need, whole event lists, an event log in
-//! memory, one that fails where it is told to, and a temporary workspace folder. Imports the domain only, so every crate may use it. Nothing here starts a
-//! thread, opens a socket or draws a random number.
+//! memory, one that fails where it is told to, a temporary workspace folder, and a language model service that misbehaves on
+//! the loopback device, the only thing here that has a thread and a socket. Imports the domain only, so every crate may use
+//! it. Nothing here draws a random number.
 
 mod clock;
 mod failing_log;
 mod memory_log;
+mod model_server;
 mod samples;
 mod sequences;
 mod workspace;
@@ -14,6 +16,7 @@ mod workspace;
 pub use clock::{FixedClock, START, SteppingClock};
 pub use failing_log::{Dies, FailingLog, FailingLogError};
 pub use memory_log::MemoryLog;
+pub use model_server::{Heard, ModelServer, Reaction};
 pub use samples::{cost, hash, ledger, node_id, run_id, score, strategy, task, train_done, variant, variant_id};
 pub use sequences::{finished_run, legal_events, started, stored};
 pub use workspace::{FOLDERS, TempWorkspace};

@@ -5,7 +5,6 @@ use std::path::Path;
 use trex_domain::{EventLog as _, LoraConfig, RunId, RunState, TaskSpec, TrainConfig};
 use trex_engine::{NewRun, Ports, parse_task_file, resume_run, start_run};
 use trex_ftbench::{mini_task, mini_tasks};
-use trex_research::Playbook;
 use trex_store::{RunStatus, Workspace, Writer, require_free_bytes};
 use trex_train::peft_lora_config;
 
@@ -14,6 +13,7 @@ use crate::commands::report;
 use crate::error::{CliError, CommandError};
 use crate::observer::LiveObserver;
 use crate::output::Output;
+use crate::researcher;
 use crate::system::{self, SystemClock};
 use crate::wiring::{self, DataPorts, PeftExporter};
 
@@ -24,6 +24,7 @@ pub(crate) fn run(args: &RunArgs, output: &mut Output) -> Result<(), CliError> {
     let model = wiring::find_model(&task.model.0)?;
     let dir = args.workspace.workspace.as_path();
     let mut settings = wiring::run_settings(dir, model, &args.machine);
+    let answerers = researcher::settings_for_run(args.researcher.as_deref())?;
     // Before anything is written: the device may not be there.
     let workers = wiring::workers(&settings, &task)?;
     Workspace::init(dir, &SystemClock)?;
@@ -35,11 +36,13 @@ pub(crate) fn run(args: &RunArgs, output: &mut Output) -> Result<(), CliError> {
         return Err(CommandError::UnfinishedRun { path: dir.to_owned(), name: run.name }.into());
     }
     settings.final_openings_before = final_openings(&writer, &task, None)?;
+    researcher::keep_settings(dir, &answerers)?;
+    let researcher = researcher::researcher(dir, answerers)?;
     let start = NewRun { id: system::new_run_id(), task, seed: args.seed };
     let id = start.id;
     let (data, mut observer) = (DataPorts::new(dir, &settings.model)?, LiveObserver::new(output));
     let ports =
-        Ports { log: &mut writer, data: &data, executor: &workers, researcher: &Playbook, exporter: &PeftExporter };
+        Ports { log: &mut writer, data: &data, executor: &workers, researcher: &researcher, exporter: &PeftExporter };
     let state = start_run(ports, &settings, start, &SystemClock, &mut observer)?;
     deliver(dir, id, &state, output)
 }
@@ -57,9 +60,10 @@ pub(crate) fn resume(args: &ResumeArgs, output: &mut Output) -> Result<(), CliEr
     let mut settings = wiring::run_settings(dir, model, &args.machine);
     settings.final_openings_before = final_openings(&writer, recorded.task()?, Some(run.id))?;
     let workers = wiring::workers(&settings, recorded.task()?)?;
+    let researcher = researcher::researcher(dir, researcher::kept_settings(dir)?)?;
     let (data, mut observer) = (DataPorts::new(dir, &settings.model)?, LiveObserver::new(output));
     let ports =
-        Ports { log: &mut writer, data: &data, executor: &workers, researcher: &Playbook, exporter: &PeftExporter };
+        Ports { log: &mut writer, data: &data, executor: &workers, researcher: &researcher, exporter: &PeftExporter };
     let state = resume_run(ports, &settings, run.id, &SystemClock, &mut observer)?;
     deliver(dir, run.id, &state, output)
 }

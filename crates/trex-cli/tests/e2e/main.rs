@@ -30,4 +30,6 @@ mod program;
 #[cfg(test)]
 mod repeat;
 #[cfg(test)]
+mod researcher;
+#[cfg(test)]
 mod schema;

@@ -79,11 +79,14 @@ impl Program {
             .args(args)
             .current_dir(self.dir.path())
             .env("TREX_CACHE", self.path("cache"))
+            .env("TREX_CONFIG", self.path("config"))
             .env("HF_HUB_OFFLINE", "1")
             .env("HF_HOME", self.path("hub"))
             .env_remove("TREX_WORKSPACE")
             .env_remove("TREX_DEVICE")
             .env_remove("TREX_WORKER")
+            .env_remove("TREX_RESEARCHER")
+            .env_remove("TREX_RESEARCHER_KEY")
             .stdin(Stdio::null());
         command
     }

@@ -46,15 +46,17 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
         };
         let node = choice.node.experiment(self.state.experiments(&choice.node).count() + 1);
         let variants = self.propose(&choice.node, &node, count)?;
+        let mut events = self.model_calls();
         if variants.is_empty() {
             self.exhausted.insert(choice.node);
-            return Ok(());
+            return self.record(events);
         }
         self.exhausted.clear();
         let parent = self.state.nodes.get(&choice.node).map(|record| record.title.clone()).unwrap_or_default();
         let title = format!("{parent}, batch of {}", variants.len());
         let decided = Event::Decided { node: node.clone(), because: choice.because, candidates: choice.candidates };
-        self.record(vec![Event::ExperimentProposed { node, title, variants }, decided])
+        events.extend([Event::ExperimentProposed { node, title, variants }, decided]);
+        self.record(events)
     }
 
     fn propose(&self, strategy: &NodeId, node: &NodeId, count: usize) -> Result<Vec<Variant>, EngineError> {

@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test may end at the first surprise")]
 
 mod hub;
+mod llm;
+mod llm_real;
 mod playbook;
 mod surface;
 mod tree;

@@ -1,0 +1,212 @@
+//! `trex researcher`: who answers beside the Playbook, its keys and prices, and what it was asked.
+
+use std::io::Read as _;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::json;
+use trex_domain::{AnswerForm, LanguageModel as _, Message, ModelRequest, Stage, ToTheEnd};
+use trex_research::llm::{Endpoint, PRESETS, Price, Question, StoredCall, ask_structured};
+use trex_research::{PLAYBOOK, ResearchError, ResearcherSettings, Secret, stage_schema};
+
+use crate::args::researcher::{KeyCommand, ResearcherArgs, ResearcherCommand};
+use crate::error::{CliError, CommandError};
+use crate::output::Output;
+use crate::researcher::{self, variable};
+
+pub(crate) fn run(args: &ResearcherArgs, output: &mut Output) -> Result<(), CliError> {
+    match &args.command {
+        ResearcherCommand::Presets => presets(output),
+        ResearcherCommand::Show => show(output),
+        ResearcherCommand::Use { names, stage } => set_order(names, stage.as_deref(), output),
+        ResearcherCommand::Test { name } => test(name, output),
+        ResearcherCommand::Key { command } => key(command, output),
+        ResearcherCommand::Price { name, input, output: written } => {
+            price(name, Price { input: *input, output: *written }, output)
+        }
+        ResearcherCommand::Calls { workspace, full } => calls(&workspace.workspace, *full, output),
+        ResearcherCommand::Schema { stage } => schema(stage, output),
+    }
+}
+
+fn presets(output: &mut Output) -> Result<(), CliError> {
+    let value: Vec<_> = PRESETS
+        .iter()
+        .map(|preset| json!({"name": preset.name, "url": preset.base_url, "key_variable": preset.key_variable}))
+        .collect();
+    output.result(&value, || {
+        let line = |name: &str, url: &str, key: &str| format!("{name:<12}{url:<36}{key}").trim_end().to_owned();
+        let lines =
+            PRESETS.iter().map(|preset| line(preset.name, preset.base_url, preset.key_variable.unwrap_or_default()));
+        lines.collect::<Vec<_>>().join("\n")
+    })
+}
+
+fn show(output: &mut Output) -> Result<(), CliError> {
+    let settings = ResearcherSettings::read(&researcher::settings_path()?)?;
+    let keys = researcher::key_file()?.names()?;
+    let order = |stage: Stage| {
+        let names = settings.models_for(stage).into_iter().chain([PLAYBOOK]);
+        names.collect::<Vec<_>>().join(", then ")
+    };
+    let asked = || Stage::ALL.into_iter().filter(|stage| stage_schema(*stage).is_some());
+    let stages: serde_json::Map<_, _> = asked().map(|stage| (stage.as_str().to_owned(), json!(order(stage)))).collect();
+    output.result(&json!({"stages": stages, "prices": settings.prices, "keys": keys}), || {
+        let mut lines: Vec<String> = asked().map(|stage| format!("{}: {}", stage.as_str(), order(stage))).collect();
+        lines.extend(settings.prices.0.iter().map(|(name, price)| {
+            format!("price of {name}: {} USD in, {} USD out, for a million tokens", price.input, price.output)
+        }));
+        lines.extend(keys.iter().map(|name| format!("key of {name}: ***")));
+        lines.join("\n")
+    })
+}
+
+fn set_order(names: &[String], stage: Option<&str>, output: &mut Output) -> Result<(), CliError> {
+    let path = researcher::settings_path()?;
+    let mut settings = ResearcherSettings::read(&path)?;
+    match stage {
+        Some(stage) => drop(settings.stages.insert(stage_named(stage)?, names.to_vec())),
+        None => names.clone_into(&mut settings.order),
+    }
+    settings.check(&variable)?;
+    settings.write(&path)?;
+    show(output)
+}
+
+fn stage_named(name: &str) -> Result<Stage, CliError> {
+    let asked = Stage::ALL.into_iter().filter(|stage| stage_schema(*stage).is_some());
+    let found = asked.clone().find(|stage| stage.as_str() == name);
+    let known = asked.map(Stage::as_str).collect::<Vec<_>>();
+    found.ok_or_else(|| CommandError::UnknownStage { name: name.to_owned(), known: known.join(", ") }.into())
+}
+
+/// What the test question asks for.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Probe {
+    /// A colour.
+    colour: String,
+}
+
+fn test(name: &str, output: &mut Output) -> Result<(), CliError> {
+    let (model, is_local) = researcher::remote_model(name)?;
+    let text = ModelRequest {
+        messages: vec![Message::user("Say hello in one word.")],
+        form: AnswerForm::Text,
+        max_tokens: 20,
+        temperature: 0.0,
+        seed: 1,
+    };
+    let said = model.ask(&text, &mut ToTheEnd).map_err(CliError::from_problem)?;
+    let messages = vec![Message::user("Name a colour. Answer with a JSON object whose only field is \"colour\".")];
+    let question = Question { name: "probe", messages, max_tokens: 60, seed: 1 };
+    let asked = ask_structured::<Probe>(&model, &question, &|_| Ok(()), &mut ToTheEnd);
+    let repairs = asked.repairs;
+    let probe = asked.answer.map_err(CliError::from_problem)?;
+    let tokens = said.usage.total() + asked.usage.total();
+    let value = json!({
+        "name": name, "local": is_local, "text": said.text, "colour": probe.colour, "repairs": repairs, "tokens": tokens,
+    });
+    output.result(&value, || {
+        let place = if is_local { "on this machine" } else { "elsewhere" };
+        format!(
+            "{name} answers, {place}\ntext: {}\nschema: {{\"colour\": {:?}}}, sent back {repairs} times\n{tokens} tokens",
+            said.text.trim(),
+            probe.colour
+        )
+    })
+}
+
+fn key(command: &KeyCommand, output: &mut Output) -> Result<(), CliError> {
+    let file = researcher::key_file()?;
+    match command {
+        KeyCommand::Set { name } => {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text).map_err(CommandError::Input)?;
+            let text = text.trim();
+            if text.is_empty() {
+                return Err(CommandError::EmptyKey.into());
+            }
+            file.set(name, &Secret::new(text.to_owned()))?;
+            let path = file.path().display().to_string();
+            output.result(&json!({"name": name, "file": path, "encrypted": false}), || {
+                format!("the key of {name} is stored in {path}, which only you may read; it is not encrypted")
+            })
+        }
+        KeyCommand::List => {
+            let names = file.names()?;
+            output.result(&names, || {
+                let lines: Vec<String> = names.iter().map(|name| format!("{name}\t***")).collect();
+                if lines.is_empty() { "no keys are stored".to_owned() } else { lines.join("\n") }
+            })
+        }
+        KeyCommand::Remove { name } => {
+            let was_there = file.remove(name)?;
+            output.result(&json!({"name": name, "removed": was_there}), || {
+                let what = if was_there { "is removed" } else { "was not there" };
+                format!("the key of {name} {what}")
+            })
+        }
+    }
+}
+
+fn price(name: &str, price: Price, output: &mut Output) -> Result<(), CliError> {
+    Endpoint::parse(name, variable)?;
+    if !price.is_valid() {
+        return Err(ResearchError::BadPrice { model: name.to_owned() }.into());
+    }
+    let path = researcher::settings_path()?;
+    let mut settings = ResearcherSettings::read(&path)?;
+    settings.prices.0.insert(name.to_owned(), price);
+    settings.write(&path)?;
+    show(output)
+}
+
+fn calls(workspace: &std::path::Path, full: bool, output: &mut Output) -> Result<(), CliError> {
+    let calls = StoredCall::all(&researcher::calls_folder(workspace)).map_err(CliError::from)?;
+    output.result(&calls, || {
+        let line = |call: &StoredCall| {
+            let head = format!(
+                "{}  {}  {} + {} tokens  {:.1} s",
+                call.at.to_utc_text(),
+                call.model,
+                call.reply.usage.prompt_tokens,
+                call.reply.usage.completion_tokens,
+                call.seconds
+            );
+            if !full {
+                return head;
+            }
+            let turns: Vec<String> =
+                call.request.messages.iter().map(|turn| format!("[{}] {}", turn.role.as_str(), turn.content)).collect();
+            format!("{head}\n{}\n[answer] {}\n", turns.join("\n"), call.reply.text)
+        };
+        let lines: Vec<String> = calls.iter().map(line).collect();
+        if lines.is_empty() { "no model was asked".to_owned() } else { lines.join("\n") }
+    })
+}
+
+fn schema(stage: &str, output: &mut Output) -> Result<(), CliError> {
+    let schema = stage_schema(stage_named(stage)?).unwrap_or_default();
+    output.result(&schema, || trex_engine::schema_text(schema.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_committed_stage_schema_is_the_generated_one() {
+        for stage in Stage::ALL {
+            let Some(schema) = stage_schema(stage) else { continue };
+            let name = format!("stage-{}.schema.json", stage.as_str().replace('_', "-"));
+            let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/schemas").join(&name);
+            let generated = trex_engine::schema_text(schema);
+            if std::env::var_os("TREX_UPDATE").is_some() {
+                trex_fs::write_atomic(&path, generated.as_bytes()).unwrap();
+            }
+            let committed = trex_fs::read_to_string(&path).unwrap();
+            assert!(committed == generated, "{name} is out of date: run this test once with TREX_UPDATE=1");
+        }
+    }
+}
