@@ -350,7 +350,13 @@ fn tried(state: &RunState) -> Vec<String> {
             continue;
         };
         let Some(record) = state.variants.get(id) else { continue };
-        let changes: Vec<String> = record.variant.diff.iter().map(|(name, (_, to))| format!("{name} {to}")).collect();
+        let is_data = |name: &str| name.starts_with("recipe.");
+        let settings = record.variant.diff.iter().filter(|(name, _)| !is_data(name));
+        let mut changes: Vec<String> = settings.map(|(name, (_, to))| format!("{name} {to}")).collect();
+        let num_data = record.variant.diff.keys().filter(|name| is_data(name)).count();
+        if num_data > 0 {
+            changes.push(format!("{num_data} data steps"));
+        }
         let better = if score.metric.lower_is_better() { " (lower is better)" } else { "" };
         lines.push(format!("{id} at rung {rung}, {}: {:.3}{better}", quoted(&changes.join(", "), 200), score.value));
     }

@@ -48,12 +48,16 @@ pub struct StrategyIdea {
     /// What it works on.
     pub kind: StrategyIdeaKind,
     /// Few words.
+    #[schemars(length(min = 1, max = 80))]
     pub title: String,
     /// What should help.
+    #[schemars(length(min = 1, max = 400))]
     pub hypothesis: String,
     /// Why.
+    #[schemars(length(min = 1, max = 400))]
     pub rationale: String,
     /// Numbers of the facts that it rests on, as the question counts them.
+    #[schemars(length(min = 1, max = 8), inner(range(min = 1, max = 50)))]
     pub facts: Vec<usize>,
 }
 
@@ -62,6 +66,7 @@ pub struct StrategyIdea {
 #[serde(deny_unknown_fields)]
 pub struct StrategiesAnswer {
     /// One to three hypotheses.
+    #[schemars(length(min = 1, max = 3))]
     pub strategies: Vec<StrategyIdea>,
 }
 
@@ -184,6 +189,7 @@ pub struct ExperimentIdea {
     /// What changes.
     pub change: ConfigChange,
     /// Why it is worth a trial.
+    #[schemars(length(min = 1, max = 400))]
     pub why: String,
 }
 
@@ -192,6 +198,7 @@ pub struct ExperimentIdea {
 #[serde(deny_unknown_fields)]
 pub struct ExperimentsAnswer {
     /// Configurations.
+    #[schemars(length(min = 1, max = 8))]
     pub experiments: Vec<ExperimentIdea>,
 }
 

@@ -140,19 +140,21 @@ fn answer(reaction: &Reaction) -> Vec<u8> {
         Reaction::StallsAfter(text) => stream(&pieces(text)),
         Reaction::Status(status, headers, body) => with_head(*status, "application/json", headers, body),
         Reaction::Body(content_type, body) => whole(content_type, body),
-        Reaction::Bytes(count) => stream(&pieces(&"x".repeat(*count))),
+        Reaction::Bytes(count) => {
+            stream(&format!("data: {{\"choices\": [{{\"delta\": {{\"content\": \"{}\"}}}}]}}\n\n", "x".repeat(*count)))
+        }
     }
 }
 
-/// Events with a few bytes of text each; long texts go in larger ones.
+/// Events with a few characters of text each.
 fn pieces(text: &str) -> String {
-    let size = (text.len() / 200).max(5);
+    const SIZE: usize = 5;
     let characters: Vec<char> = text.chars().collect();
     let event = |piece: &[char]| {
         let piece: String = piece.iter().collect();
         format!("data: {{\"choices\": [{{\"delta\": {{\"content\": {}}}}}]}}\r\n\r\n", quoted(&piece))
     };
-    characters.chunks(size).map(event).collect()
+    characters.chunks(SIZE).map(event).collect()
 }
 
 fn ending() -> String {

@@ -73,7 +73,9 @@ pub fn ask_structured<T: DeserializeOwned + JsonSchema>(
     let mut messages = question.messages.clone();
     let mut last = String::new();
     for repairs in 0..=REPAIRS {
-        let reply = match ladder.ask(&messages, control) {
+        // A model that went astray takes the same way again unless it is nudged.
+        let temperature = if repairs == 0 { 0.0 } else { 0.6 };
+        let reply = match ladder.ask(&messages, temperature, control) {
             Ok(reply) => reply,
             Err(err) => return ladder.ended(Err(err), repairs),
         };
@@ -104,6 +106,7 @@ impl Ladder<'_> {
     fn ask(
         &mut self,
         messages: &[Message],
+        temperature: f64,
         control: &mut dyn ReplyControl,
     ) -> Result<ModelReply, Box<dyn Problem + Send + Sync>> {
         loop {
@@ -111,7 +114,7 @@ impl Ladder<'_> {
                 messages: messages.to_vec(),
                 form: self.form(),
                 max_tokens: self.question.max_tokens,
-                temperature: 0.0,
+                temperature,
                 seed: self.question.seed,
             };
             match self.model.ask(&request, control) {
@@ -175,7 +178,7 @@ fn json_in(text: &str) -> Option<&str> {
 
 /// An answer as it is shown back to the model: a long one would only fill its context.
 fn shortened(text: &str) -> String {
-    const CHARS: usize = 2000;
+    const CHARS: usize = 400;
     text.chars().take(CHARS).collect()
 }
 

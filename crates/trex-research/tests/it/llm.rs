@@ -34,9 +34,15 @@ pub(crate) fn gate(offline: bool) -> Arc<NetGate> {
     Arc::new(NetGate::new(NetSettings::from_lookup(lookup).unwrap()).unwrap())
 }
 
-fn limits() -> CallLimits {
-    let short = Duration::from_millis(200);
-    CallLimits { first_byte: short, idle: short, attempts: 3, max_bytes: 1 << 20, ..CallLimits::default() }
+/// Generous, so that a busy machine is not taken for a slow service, but where nothing is to come.
+fn limits(reactions: &[Reaction]) -> CallLimits {
+    let is_silent = |reaction: &Reaction| matches!(reaction, Reaction::Nothing | Reaction::StallsAfter(_));
+    let wait = match (reactions.iter().all(is_silent), reactions.iter().any(is_silent)) {
+        (true, _) => Duration::from_millis(150),
+        (false, true) => Duration::from_secs(2),
+        (false, false) => Duration::from_secs(60),
+    };
+    CallLimits { first_byte: wait, idle: wait, attempts: 3, max_bytes: 1 << 20, ..CallLimits::default() }
 }
 
 /// A service with a client that knows a key.
@@ -52,11 +58,12 @@ impl Bench {
     }
 
     fn speaking(wire: Wire, reactions: Vec<Reaction>) -> Self {
+        let limits = limits(&reactions);
         let server = ModelServer::start(reactions);
         let pause = Arc::new(NoPause::default());
         let endpoint = Endpoint::parse(&format!("{}#some-model", server.address()), |_| None).unwrap().with_wire(wire);
         let surroundings = Surroundings { gate: gate(false), clock: Arc::new(FixedClock(START)), pause: pause.clone() };
-        let model = RemoteModel::new(endpoint, Some(Secret::new("sk-very-secret".to_owned())), limits(), surroundings);
+        let model = RemoteModel::new(endpoint, Some(Secret::new("sk-very-secret".to_owned())), limits, surroundings);
         Self { server, pause, model }
     }
 
@@ -184,7 +191,9 @@ impl ReplyControl for Impatient {
 
 #[test]
 fn an_answer_can_be_given_up_before_and_in_its_middle() {
-    let bench = Bench::new(vec![Reaction::StallsAfter("a long answer that does not end".to_owned())]);
+    // The last reaction is never seen; with it there is time.
+    let endless = Reaction::StallsAfter("a long answer that does not end".to_owned());
+    let bench = Bench::new(vec![endless.clone(), endless, says("")]);
     for pieces in [0, 2] {
         let outcome = bench.model.ask(&request(AnswerForm::Text), &mut Impatient(AtomicUsize::new(pieces)));
         assert_eq!(outcome.unwrap_err().code(), "llm.cancelled", "after {pieces} pieces");
@@ -252,17 +261,17 @@ fn offline_only_this_machine_is_asked() {
     };
     let far = Endpoint::parse("https://llm.invalid/v1#m", |_| None).unwrap();
     let world = surroundings(true);
-    let model = RemoteModel::new(far, None, limits(), world.clone());
+    let model = RemoteModel::new(far, None, limits(&[]), world.clone());
     assert_eq!(model.ask(&request(AnswerForm::Text), &mut ToTheEnd).unwrap_err().code(), "net.offline");
     assert_eq!(world.gate.attempts().len(), 1);
     assert_eq!(world.gate.attempts()[0].refused, Some("net.offline"));
     let server = ModelServer::start(vec![says("here")]);
     let near = Endpoint::parse(server.address(), |_| None).unwrap();
-    let model = RemoteModel::new(near, None, limits(), surroundings(true));
+    let model = RemoteModel::new(near, None, limits(&[]), surroundings(true));
     assert_eq!(model.ask(&request(AnswerForm::Text), &mut ToTheEnd).unwrap().text, "here");
     let open = Endpoint::parse("http://llm.invalid/v1#m", |_| None).unwrap();
     let key = Some(Secret::new("sk-very-secret".to_owned()));
-    let model = RemoteModel::new(open, key, limits(), surroundings(false));
+    let model = RemoteModel::new(open, key, limits(&[]), surroundings(false));
     assert_eq!(model.ask(&request(AnswerForm::Text), &mut ToTheEnd).unwrap_err().code(), "net.token_in_clear");
 }
 
