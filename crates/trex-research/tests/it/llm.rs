@@ -40,7 +40,7 @@ fn limits(reactions: &[Reaction]) -> CallLimits {
     let wait = match (reactions.iter().all(is_silent), reactions.iter().any(is_silent)) {
         (true, _) => Duration::from_millis(150),
         (false, true) => Duration::from_secs(2),
-        (false, false) => Duration::from_secs(60),
+        (false, false) => Duration::from_mins(1),
     };
     CallLimits { first_byte: wait, idle: wait, attempts: 3, max_bytes: 1 << 20, ..CallLimits::default() }
 }
