@@ -12,6 +12,7 @@ mod attention;
 mod backward;
 mod blocks;
 mod dense;
+mod few;
 mod forward;
 mod frozen;
 mod full;

@@ -64,7 +64,7 @@ pub use hardware::{Answer, HardwareSource, ThisMachine, inspect_hardware};
 pub use import::peft_lora_config;
 pub use measure::{EvalPlan, EvalTimes, StepPlan, StepTimes, measure_eval, measure_products, measure_steps};
 pub use model_config::{
-    Activation, Architecture, LocalLayers, ModelConfig, Rope, RopeFrequencies, RopeScaling, Variant,
+    Activation, Architecture, LocalLayers, ModelConfig, Rope, RopeFrequencies, RopeScaling, Variant, Yarn,
 };
 pub use models::{ModelEntry, ModelRegistry, check_model_files, model_facts};
 pub use pretrain::{PretrainProgress, PretrainSettings, pretrain, write_hf_model};

@@ -12,7 +12,7 @@ use trex_domain::{DomainError, TargetModules};
 
 use crate::TrainError;
 
-pub use rope::{Rope, RopeFrequencies, RopeScaling};
+pub use rope::{Rope, RopeFrequencies, RopeScaling, Yarn};
 
 /// The families that can be loaded and trained.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -203,6 +203,12 @@ impl ModelConfig {
     /// Rotary frequencies.
     pub fn frequencies(&self) -> RopeFrequencies {
         self.variant.rope.frequencies(self.head_dim, self.rope_theta)
+    }
+
+    /// The same before they are stretched.
+    pub(crate) fn plain_frequencies(&self) -> RopeFrequencies {
+        let rope = Rope { scaling: RopeScaling::None, ..self.variant.rope };
+        rope.frequencies(self.head_dim, self.rope_theta)
     }
 
     /// Rotary frequencies of windowed layers where these have their own.

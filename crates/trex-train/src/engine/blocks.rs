@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use super::few::FewRoom;
 use super::frozen::Staging;
 
 /// Most rows of a block: the activations of one fit into the second cache.
@@ -10,6 +11,8 @@ const MOST_ROWS: usize = 96;
 /// Rows of a block for a batch of `rows`: an even number of nearly equal blocks, so two threads finish together.
 ///
 /// Depends on the batch alone, because gradients are summed block by block.
+///
+/// Products of few rows share out the weights instead.
 pub(super) fn block_rows(rows: usize) -> usize {
     let blocks = 2 * rows.div_ceil(2 * MOST_ROWS).max(1);
     rows.div_ceil(blocks).max(1)
@@ -20,6 +23,7 @@ pub(super) fn block_rows(rows: usize) -> usize {
 pub(super) struct Scratch {
     pub(super) floats: [Vec<f32>; 6],
     pub(super) staging: Staging,
+    pub(super) few: FewRoom,
 }
 
 /// Scratch memories that wait for the next task.

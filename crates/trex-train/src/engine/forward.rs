@@ -7,7 +7,8 @@ use rayon::prelude::*;
 
 use super::adapters::StackAdapters;
 use super::attention::Scene;
-use super::blocks::{Pool, block_rows, room};
+use super::blocks::{Pool, room};
+use super::few::FewRoom;
 use super::frozen::{Input, Ready, Room, STACKS, Stack, Staging};
 use super::math;
 use super::model::{Layer, LayerAdapters, Weights};
@@ -141,7 +142,7 @@ impl Applied<'_> {
         &self,
         level: Level,
         x: &[f32],
-        staging: &mut Staging,
+        (staging, few): (&mut Staging, &mut FewRoom),
         thin: &mut [f32],
         (out, mut add): (&mut [f32], bool),
     ) {
@@ -162,7 +163,7 @@ impl Applied<'_> {
         let mut offset = 0;
         for (part, columns) in self.stack.outs.iter().enumerate() {
             let mut out = Out { data: out, offset, row: width, rows, columns: *columns, add };
-            self.ready.forward(level, self.stack, part, &input, self.adapters.up(part, thin), &mut out);
+            self.ready.forward(level, self.stack, part, &input, self.adapters.up(part, thin), &mut out, few);
             offset += columns;
         }
     }
@@ -215,8 +216,9 @@ pub(super) fn mix_trees(setting: &Setting<'_>, trace: &mut Trace) {
 fn project(setting: &Setting<'_>, layer: &Layer, adapters: &LayerAdapters, rooms: &mut Rooms, trace: &mut Trace) {
     let tokens = setting.scene.tokens;
     let (hidden, width, level) = (setting.hidden, setting.qkv_width(), setting.level);
-    let applied = Applied { stack: &layer.qkv, ready: layer.qkv.ready(&mut rooms[0], true), adapters: &adapters.qkv };
-    let block = block_rows(tokens);
+    let applied =
+        Applied { stack: &layer.qkv, ready: layer.qkv.ready_for(&mut rooms[0], tokens), adapters: &adapters.qkv };
+    let block = applied.ready.block_rows(tokens);
     let thin_width = adapters.qkv.width();
     let qkv = room(&mut trace.qkv, tokens * width);
     let thin = room(&mut trace.thin[0], tokens * thin_width);
@@ -233,7 +235,7 @@ fn project(setting: &Setting<'_>, layer: &Layer, adapters: &LayerAdapters, rooms
             setting.pool.with(|scratch| {
                 let normed = room(&mut scratch.floats[0], x.len());
                 norm_rows(setting, &layer.input_norm, x, normed);
-                applied.run(level, normed, &mut scratch.staging, thin, (qkv, false));
+                applied.run(level, normed, (&mut scratch.staging, &mut scratch.few), thin, (qkv, false));
                 if let Some(norms) = &layer.head_norms {
                     for (qkv, raw) in qkv.chunks_mut(width).zip(raw.chunks_mut(raw_width)) {
                         raw.copy_from_slice(&qkv[..raw_width]);
@@ -285,11 +287,15 @@ fn feed_forward(
 ) {
     let (hidden, inner, level) = (setting.hidden, setting.inner, setting.level);
     let [_, o_room, gate_up_room, down_room] = rooms;
-    let o = Applied { stack: &layer.o, ready: layer.o.ready(o_room, true), adapters: &adapters.o };
-    let gate_up =
-        Applied { stack: &layer.gate_up, ready: layer.gate_up.ready(gate_up_room, true), adapters: &adapters.gate_up };
-    let down = Applied { stack: &layer.down, ready: layer.down.ready(down_room, true), adapters: &adapters.down };
-    let block = block_rows(rows.len());
+    let o = Applied { stack: &layer.o, ready: layer.o.ready_for(o_room, rows.len()), adapters: &adapters.o };
+    let gate_up = Applied {
+        stack: &layer.gate_up,
+        ready: layer.gate_up.ready_for(gate_up_room, rows.len()),
+        adapters: &adapters.gate_up,
+    };
+    let down =
+        Applied { stack: &layer.down, ready: layer.down.ready_for(down_room, rows.len()), adapters: &adapters.down };
+    let block = o.ready.block_rows(rows.len());
     let widths = [adapters.o.width(), adapters.gate_up.width(), adapters.down.width()];
     let [_, thin_o, thin_gate_up, thin_down] = &mut trace.thin;
     let is_sandwich = layer.attention_norm.is_some();
@@ -317,22 +323,34 @@ fn feed_forward(
                     middle.copy_from_slice(&x[row * hidden..(row + 1) * hidden]);
                 }
                 if let Some(norm) = &layer.attention_norm {
-                    o.run(level, values, &mut scratch.staging, thin_o, (&mut *added_o, false));
+                    o.run(level, values, (&mut scratch.staging, &mut scratch.few), thin_o, (&mut *added_o, false));
                     add_normed(setting, norm, added_o, middle);
                 } else {
-                    o.run(level, values, &mut scratch.staging, thin_o, (&mut *middle, true));
+                    o.run(level, values, (&mut scratch.staging, &mut scratch.few), thin_o, (&mut *middle, true));
                 }
                 let normed = room(normed, middle.len());
                 norm_rows(setting, &layer.post_norm, middle, normed);
-                gate_up.run(level, normed, &mut scratch.staging, thin_gate_up, (&mut *gates, false));
+                gate_up.run(
+                    level,
+                    normed,
+                    (&mut scratch.staging, &mut scratch.few),
+                    thin_gate_up,
+                    (&mut *gates, false),
+                );
                 let active = room(active, rows.len() * inner);
                 activate(setting, gates, active);
                 next.copy_from_slice(middle);
                 if let Some(norm) = &layer.output_norm {
-                    down.run(level, active, &mut scratch.staging, thin_down, (&mut *added_down, false));
+                    down.run(
+                        level,
+                        active,
+                        (&mut scratch.staging, &mut scratch.few),
+                        thin_down,
+                        (&mut *added_down, false),
+                    );
                     add_normed(setting, norm, added_down, next);
                 } else {
-                    down.run(level, active, &mut scratch.staging, thin_down, (next, true));
+                    down.run(level, active, (&mut scratch.staging, &mut scratch.few), thin_down, (next, true));
                 }
             });
         },

@@ -7,7 +7,8 @@
 
 use rayon::prelude::*;
 
-use super::blocks::room;
+use super::blocks::{block_rows, room};
+use super::few::{self, FewRoom, multiply_few};
 use super::pack::{fill_transposed_panel, pair_panels, panels_len, transposed_pair_panels};
 use super::product::{Factors, Left, Out, PairRows, Right, multiply, multiply_bf16};
 use super::simd::{Level, PANEL};
@@ -83,6 +84,19 @@ impl Stack {
             Store::F32(values) => 4 * values.len(),
             Store::Bf16 { forward, backward } => 4 * (forward.iter().map(Vec::len).sum::<usize>() + backward.len()),
             Store::Blocks(parts) => parts.iter().map(BlockMatrix::size_bytes).sum(),
+        }
+    }
+
+    /// Makes the weights ready for a pass; `room` keeps what has to be packed.
+    ///
+    /// For few rows the forward pass reads the weights as they lie.
+    pub(super) fn ready_for<'a>(&'a self, room: &'a mut Room, rows: usize) -> Ready<'a> {
+        if rows > few::MOST_ROWS || matches!(self.store, Store::Bf16 { .. }) {
+            return self.ready(room, true);
+        }
+        match self.ready(room, false) {
+            Ready::Natural(weights) => Ready::Rows(weights),
+            other => other,
         }
     }
 
@@ -243,6 +257,8 @@ pub(super) struct Room {
 pub(super) enum Ready<'a> {
     /// Forward: packed, part after part.
     Panels(&'a [f32]),
+    /// Forward for few rows: row-major.
+    Rows(&'a [f32]),
     /// Forward in bfloat16, part by part.
     PairPanels(&'a [Vec<u32>]),
     /// Backward: row-major.
@@ -311,6 +327,11 @@ impl<'a> Input<'a> {
 }
 
 impl Ready<'_> {
+    /// Rows of a block of a forward pass over `rows`.
+    pub(super) fn block_rows(&self, rows: usize) -> usize {
+        if matches!(self, Self::Rows(_)) { rows.max(1) } else { block_rows(rows) }
+    }
+
     /// `out = x Wᵀ + extra` for part `part` of a stack (forward forms).
     pub(super) fn forward(
         &self,
@@ -320,8 +341,14 @@ impl Ready<'_> {
         x: &Input<'_>,
         extra: Option<Factors<'_>>,
         out: &mut Out<'_>,
+        kept: &mut FewRoom,
     ) {
         match self {
+            Self::Rows(weights) => {
+                let first = stack.outs[..part].iter().sum::<usize>() * stack.inner;
+                let own = &weights[first..first + stack.outs[part] * stack.inner];
+                multiply_few(level, out, own, (x.floats, x.stride), extra, kept);
+            }
             Self::PairPanels(panels) => with_pairs(level, x, &panels[part], extra, out),
             Self::Panels(panels) => {
                 let before: usize = stack.outs[..part].iter().map(|out| panels_len(*out, stack.inner)).sum();
@@ -347,7 +374,9 @@ impl Ready<'_> {
                 let right = Right::Natural { data, offset: 0, row: stack.inner };
                 with_floats(level, g, right, extra, out);
             }
-            Self::Panels(_) | Self::PairPanels(_) => unreachable!("weights were made ready for the other direction"),
+            Self::Panels(_) | Self::PairPanels(_) | Self::Rows(_) => {
+                unreachable!("weights were made ready for the other direction")
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 use rayon::prelude::*;
 
 use super::blocks::room;
+use super::few::{self, Columns, multiply_columns, store_rows};
 use super::forward::{Setting, norm_rows};
 use super::frozen::Table;
 use super::math;
@@ -58,6 +59,8 @@ pub(super) struct Head<'a> {
 #[derive(Debug, Default)]
 pub(super) struct HeadBuffers {
     normed: Vec<f32>,
+    /// The same transposed, where there are few.
+    few: Vec<f32>,
     pairs: Vec<u32>,
     logits: Vec<f32>,
     /// Gradients of the logits in bfloat16, (groups, rows, [`GROUP`] / 2), where the projection is.
@@ -227,6 +230,8 @@ fn logits(setting: &Setting<'_>, head: &Head<'_>, x: &[f32], targets: &[u32], bu
         }
     }
     let (normed, pairs) = (&*normed, &*pairs);
+    let few = (head.packed.is_none() && rows <= few::MOST_ROWS)
+        .then(|| Columns::new(level, normed, (rows, hidden, hidden), &mut buffers.few));
     if buffers.stats.len() < groups * rows {
         buffers.stats.resize(groups * rows, Stats::default());
     }
@@ -239,6 +244,14 @@ fn logits(setting: &Setting<'_>, head: &Head<'_>, x: &[f32], targets: &[u32], bu
             if let Some(packed) = head.packed {
                 let panels = &packed.forward[first * words..];
                 multiply_bf16(level, &mut out, PairRows { data: pairs, row: words, len: words }, panels, None);
+            } else if let Some(few) = few {
+                setting.pool.with(|scratch| {
+                    let [result, taken_out, ..] = &mut scratch.floats;
+                    let result = room(result, columns * few.lanes());
+                    let weights = head.weight.rows(first, columns, taken_out);
+                    multiply_columns(level, weights, few, None, (&mut *result, false));
+                    store_rows(result, few, GROUP, out.data);
+                });
             } else {
                 setting.pool.with(|scratch| {
                     let [panels, taken_out, ..] = &mut scratch.floats;

@@ -6,6 +6,7 @@
 
 #[cfg(target_arch = "x86_64")]
 use super::amx::{self, AHEAD_BYTES, BLOCK_ROWS, STEP_PAIRS};
+use super::few::Columns;
 #[cfg(target_arch = "x86_64")]
 use super::simd::{Bf16Term, tile_bf16};
 use super::simd::{Level, PANEL, TILE_ROWS, Target, Term, tile};
@@ -31,6 +32,14 @@ impl<'a> Left<'a> {
     /// The transpose of a row-major matrix of width `step`, from column `offset` on.
     pub(super) fn transposed(data: &'a [f32], offset: usize, step: usize) -> Self {
         Self { data, offset, row: 1, step }
+    }
+
+    /// A product with this operand from row `first` on.
+    pub(super) fn transposed_from<'b>(self, first: usize, right: Right<'b>, len: usize) -> Factors<'b>
+    where
+        'a: 'b,
+    {
+        Factors { left: Self { offset: self.offset + first * self.row, ..self }, right, len }
     }
 }
 
@@ -81,7 +90,22 @@ fn last(offset: usize, rows: usize, row: usize, columns: usize, column: usize) -
     offset + (rows - 1) * row + (columns - 1) * column
 }
 
-impl Factors<'_> {
+impl<'a> Factors<'a> {
+    /// The right operand where it lies row-major, to be read as a transposed left one.
+    pub(super) fn right_rows(&self) -> Option<Left<'a>> {
+        match self.right {
+            Right::Natural { data, offset, row } => Some(Left { data, offset, row: 1, step: row }),
+            Right::Panels(_) => None,
+        }
+    }
+
+    /// The left operand, of `rows` rows, as columns.
+    pub(super) fn left_columns<'b>(&self, level: Level, rows: usize, kept: &'b mut Vec<f32>) -> Columns<'b> {
+        let left = self.left;
+        debug_assert_eq!(left.step, 1, "rows of adapters lie row-major");
+        Columns::new(level, &left.data[left.offset..], (rows, self.len, left.row), kept)
+    }
+
     fn check(&self, rows: usize, columns: usize) {
         let left = self.left;
         assert!(last(left.offset, rows, left.row, self.len, left.step) < left.data.len(), "left operand is too short");
@@ -127,7 +151,11 @@ pub(super) fn multiply(level: Level, out: &mut Out<'_>, terms: &[Factors<'_>]) {
     assert!(out.rows == 1 || out.row >= out.columns, "rows of the result overlap");
     let used = terms.iter().filter(|term| term.len > 0);
     used.clone().for_each(|term| term.check(out.rows, out.columns));
-    let blocked = matches!(terms, [Factors { right: Right::Natural { .. }, len, .. }, ..] if *len > NATURAL_BLOCK);
+    // A narrow operand lies as closely as a panel.
+    let blocked = matches!(
+        terms,
+        [Factors { right: Right::Natural { row, .. }, len, .. }, ..] if *len > NATURAL_BLOCK && *row > PANEL
+    );
     if blocked {
         multiply_blocked(level, out, terms);
         return;

@@ -6,6 +6,7 @@
 pub(crate) mod layout;
 mod metadata;
 mod name;
+mod rope;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -18,13 +19,14 @@ use trex_domain::{LoraConfig, ModelCard, Quantization};
 
 use super::ExportSource;
 use super::merge::MergedModel;
-use super::safetensors_file::PlannedTensor;
+use super::safetensors_file::{FloatType, PlannedTensor};
 use crate::lora::Adapter;
 use crate::trained::TrainedFile;
 use crate::{ModelConfig, TrainError};
 use layout::Layout;
 use metadata::{general, hyper_parameters};
 use name::FileName;
+use rope::scaled_rope;
 use writer::{GgufTensor, encode, write_file};
 
 /// Of the block formats that are written here (`GGML_QNT_VERSION`).
@@ -181,10 +183,18 @@ fn write_model(
     metadata.push(("general.file_type".to_owned(), MetaValue::U64(encoding.file_type())));
     metadata.push(("general.quantization_version".to_owned(), MetaValue::U64(QUANTIZATION_VERSION)));
     metadata.extend(hyper_parameters(layout, &raw)?);
+    let rope = scaled_rope(layout.architecture, &raw, config)?;
+    metadata.extend(rope.metadata);
+    for (name, values) in &rope.tensors {
+        let shape = vec![values.len()];
+        tensors.push(GgufTensor { name: (*name).to_owned(), shape, dtype: GgmlDType::F32 });
+    }
     metadata.extend(trex_chat::gguf_tokenizer_metadata(model_dir, config.vocab_size)?);
     let path = out.join(file_name.file(encoding.label(), false));
     write_file(&path, &metadata, &tensors, &mut |index, tensor| {
-        let name = &planned[index].name;
+        let Some(PlannedTensor { name, .. }) = planned.get(index) else {
+            return Ok(FloatType::F32.encode(&rope.tensors[index - planned.len()].1));
+        };
         let bytes = model.encoded(name, |weight| encode(&layout.tensor_to_gguf(name, weight)?, tensor.dtype))?;
         progress(index + 1, planned.len());
         Ok(bytes)

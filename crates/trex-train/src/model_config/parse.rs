@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Activation, Architecture, LocalLayers, ModelConfig, Rope, RopeScaling, Variant};
+use super::{Activation, Architecture, LocalLayers, ModelConfig, Rope, RopeScaling, Variant, Yarn};
 use crate::TrainError;
 
 /// Far above every model; products of two stay below 2⁶⁴.
@@ -80,6 +80,11 @@ struct RawRope {
     short_factor: Option<Vec<f64>>,
     long_factor: Option<Vec<f64>>,
     attention_factor: Option<f64>,
+    beta_fast: Option<f64>,
+    beta_slow: Option<f64>,
+    mscale: Option<f64>,
+    mscale_all_dim: Option<f64>,
+    truncate: Option<bool>,
 }
 
 /// What a class of transformers takes for fields that are absent.
@@ -342,11 +347,42 @@ impl Parser<'_> {
                 Ok(RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position })
             }
             // Older Phi-3 files call it "su" or "yarn".
-            "longrope" | "su" | "yarn" if is_phi => self.long_rope(rope, pairs),
-            other => {
-                self.not_implemented("rope_scaling", other.to_owned(), "default, linear, llama3; longrope of Phi-3")
-            }
+            "su" | "yarn" if is_phi => self.long_rope(rope, pairs),
+            "longrope" => self.long_rope(rope, pairs),
+            "yarn" => self.yarn(rope, number("rope_scaling.factor", rope.factor)?),
+            other => self.not_implemented("rope_scaling", other.to_owned(), "default, linear, llama3, yarn, longrope"),
         }
+    }
+
+    /// Defaults and the factor on cosines and sines as in transformers' `_compute_yarn_parameters`.
+    fn yarn(&self, rope: &RawRope, factor: f64) -> Result<RopeScaling, TrainError> {
+        let (beta_fast, beta_slow) = (rope.beta_fast.unwrap_or(32.0), rope.beta_slow.unwrap_or(1.0));
+        if !(beta_slow > 0.0 && beta_fast > beta_slow) {
+            return self.reject(
+                "rope_scaling.beta_fast",
+                beta_fast.to_string(),
+                "must be above beta_slow, both above 0",
+            );
+        }
+        let original = rope.original_max_position_embeddings.unwrap_or(self.raw.max_position_embeddings);
+        if original == 0 {
+            let field = "rope_scaling.original_max_position_embeddings";
+            return self.reject(field, original.to_string(), "must be above 0");
+        }
+        let default = match (rope.mscale, rope.mscale_all_dim) {
+            (Some(one), Some(all)) if one != 0.0 && all != 0.0 => {
+                Yarn::magnitude(factor, one) / Yarn::magnitude(factor, all)
+            }
+            _ => Yarn::magnitude(factor, 1.0),
+        };
+        Ok(RopeScaling::Yarn(Yarn {
+            factor,
+            beta_fast,
+            beta_slow,
+            original_max_position: original,
+            attention_factor: rope.attention_factor.unwrap_or(default),
+            truncate: rope.truncate.unwrap_or(true),
+        }))
     }
 
     /// The factors of short sequences, for which alone `max_position` leaves room.

@@ -43,7 +43,6 @@ pub(crate) fn general(layout: Layout, kind: &str, name: &FileName, card: &ModelC
 
 /// The shape of the model from its `config.json`, under the keys of its architecture.
 pub(crate) fn hyper_parameters(layout: Layout, config: &Value) -> Result<Metadata, TrainError> {
-    refuse_scaled_rope(config)?;
     let architecture = layout.architecture;
     let whole = |name: &str| {
         config.get(name).and_then(Value::as_u64).ok_or_else(|| TrainError::NotExportable {
@@ -82,17 +81,4 @@ pub(crate) fn hyper_parameters(layout: Layout, config: &Value) -> Result<Metadat
     }
     let prefixed = |(key, value)| (format!("{}.{key}", architecture.name()), value);
     Ok(values.into_iter().map(prefixed).collect())
-}
-
-/// Scaled rotary frequencies need tensors and keys that are not written here.
-fn refuse_scaled_rope(config: &Value) -> Result<(), TrainError> {
-    let kind = |place: &str| config.pointer(place).and_then(Value::as_str).unwrap_or("default");
-    let old = config
-        .get("rope_scaling")
-        .is_some_and(|scaling| !scaling.is_null() && kind("/rope_scaling/rope_type") != "default");
-    if old || kind("/rope_parameters/rope_type") != "default" {
-        let why = "the model scales its rotary frequencies".to_owned();
-        return Err(TrainError::NotExportable { what: "GGUF".to_owned(), why });
-    }
-    Ok(())
 }

@@ -36,7 +36,12 @@ fn only_what_is_implemented_is_accepted() {
     check(&config(r#","model_type":"llama","head_dim":3"#), "model.inconsistent_config");
     check(&config(r#","model_type":"llama","rope_scaling":{"rope_type":"llama3"}"#), "model.inconsistent_config");
     check(&config(r#","model_type":"llama","rope_scaling":{"type":"linear","factor":0}"#), "model.inconsistent_config");
-    check(&config(r#","model_type":"llama","rope_scaling":{"type":"yarn","factor":4}"#), "model.not_implemented");
+    check(&config(r#","model_type":"llama","rope_scaling":{"type":"dynamic","factor":4}"#), "model.not_implemented");
+    check(&config(r#","model_type":"llama","rope_scaling":{"type":"yarn"}"#), "model.inconsistent_config");
+    check(
+        &config(r#","model_type":"llama","rope_scaling":{"type":"yarn","factor":4,"beta_fast":1}"#),
+        "model.inconsistent_config",
+    );
     check(&config(r#","model_type":"llama","hidden_act":"relu""#), "model.not_implemented");
     check(&config(r#","model_type":"llama","quantization_config":{"quant_method":"gptq"}"#), "model.not_implemented");
     check(&config(r#","model_type":"gemma3_text","final_logit_softcapping":30.0"#), "model.not_implemented");
@@ -127,4 +132,44 @@ fn longrope_is_limited_to_short_sequences() {
     let frequencies = phi.frequencies();
     assert_close(frequencies.inverse[1], 0.01 / 2.0);
     assert_close(frequencies.attention_factor, 1.5f64.sqrt());
+}
+
+/// Expected values by `tests/golden/yarn.py`; transformers computes them in 32 bits.
+#[test]
+fn frequencies_of_yarn_are_those_of_transformers() {
+    let cases: [(&str, [f64; 8], f64); 3] = [
+        (
+            r#""factor":4.0,"original_max_position_embeddings":2048"#,
+            [1.0, 0.316_227_764, 0.1, 0.025_693_506, 0.006_25, 0.001_383_496_56, 0.000_25, 7.905_694_66e-5],
+            1.138_629_436_111_989,
+        ),
+        (
+            r#""factor":8.0,"original_max_position_embeddings":512,"beta_fast":16.0,"beta_slow":2.0,"attention_factor":1.5"#,
+            [
+                1.0,
+                0.316_227_764,
+                0.070_833_332_8,
+                0.013_176_158_1,
+                0.001_25,
+                0.000_395_284_733,
+                0.000_125,
+                3.952_847_33e-5,
+            ],
+            1.5,
+        ),
+        (
+            r#""factor":40.0,"original_max_position_embeddings":4096,"mscale":0.707,"mscale_all_dim":1.0"#,
+            [1.0, 0.316_227_764, 0.1, 0.023_914_724_6, 0.005_125, 0.000_849_862_176, 2.5e-5, 7.905_694_47e-6],
+            0.921_042_355_316_339_9,
+        ),
+    ];
+    for (settings, inverse, attention_factor) in cases {
+        let rope = format!(r#","rope_theta":10000.0,"rope_scaling":{{"rope_type":"yarn",{settings}}},"head_dim":16"#);
+        let model = parsed(&config(&format!(r#","model_type":"qwen2","num_key_value_heads":1{rope}"#))).unwrap();
+        let found = model.frequencies();
+        for (found, expected) in found.inverse.iter().zip(inverse) {
+            assert!((found / expected - 1.0).abs() < 1e-6, "{settings}: {found} against {expected}");
+        }
+        assert!((found.attention_factor - attention_factor).abs() < 1e-9, "{settings}");
+    }
 }
