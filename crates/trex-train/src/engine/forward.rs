@@ -163,7 +163,7 @@ impl Applied<'_> {
         let mut offset = 0;
         for (part, columns) in self.stack.outs.iter().enumerate() {
             let mut out = Out { data: out, offset, row: width, rows, columns: *columns, add };
-            self.ready.forward(level, self.stack, part, &input, self.adapters.up(part, thin), &mut out, few);
+            self.ready.forward(level, self.stack, part, (&input, few), self.adapters.up(part, thin), &mut out);
             offset += columns;
         }
     }

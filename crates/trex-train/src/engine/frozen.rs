@@ -338,10 +338,9 @@ impl Ready<'_> {
         level: Level,
         stack: &Stack,
         part: usize,
-        x: &Input<'_>,
+        (x, kept): (&Input<'_>, &mut FewRoom),
         extra: Option<Factors<'_>>,
         out: &mut Out<'_>,
-        kept: &mut FewRoom,
     ) {
         match self {
             Self::Rows(weights) => {

@@ -85,7 +85,7 @@ impl Yarn {
         }
         let (low, high) = (low.max(0.0), high.min(columns - 1.0));
         // As in transformers, so that equal borders do not divide by zero.
-        let width = if low < high || low > high { high - low } else { 0.001 };
+        let width = if (high - low).abs() > 0.0 { high - low } else { 0.001 };
         let divided = ((pair as f64 - low) / width).clamp(0.0, 1.0);
         (1.0 - divided) * frequency + divided * frequency / self.factor
     }
