@@ -167,6 +167,10 @@ mod tests {
         }
     }
 
+    fn out(data: &mut [f32], rows: usize, columns: usize, add: bool) -> Out<'_> {
+        Out { data, offset: 0, row: columns, rows, columns, add }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
         #[test]
@@ -183,9 +187,6 @@ mod tests {
             for level in [Level::Portable, Level::detect()] {
                 let start = values(rows * columns, 5);
                 let (mut expected, mut found) = (start.clone(), start);
-                fn out(data: &mut [f32], rows: usize, columns: usize, add: bool) -> Out<'_> {
-                    Out { data, offset: 0, row: columns, rows, columns, add }
-                }
                 packed(level, &weights, &x, extra, out(&mut expected, rows, columns, add));
                 let mut kept = FewRoom::default();
                 multiply_few(level, &mut out(&mut found, rows, columns, add), &weights, (&x, len), extra, &mut kept);
