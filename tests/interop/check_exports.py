@@ -29,8 +29,11 @@ NEW_TOKENS = 16
 # Largest difference that passes. Against torch: of logits, both sides in 32-bit floats. Against llama.cpp: of the
 # log-probabilities of its ten likeliest tokens; it rounds activations to eight bits where weights are quantised.
 TORCH_TOLERANCE = 1e-3
-LLAMA_CPP_TOLERANCE = {"F32": 1e-3, "F16": 0.01, "BF16": 0.05, "Q8_0": 0.2, "Q4_K_M": 0.6}
+LLAMA_CPP_TOLERANCE = {"F32": 1e-3, "F16": 0.01, "BF16": 0.05, "Q8_0": 0.1, "Q6_K": 0.2, "Q5_K_M": 0.3, "Q4_K_M": 0.5}
 EXACT_TEXT = {"F32", "F16", "BF16"}
+# llama.cpp multiplies quantised weights by activations that it rounds to 8 bits in blocks of 32, where we multiply the
+# weights' values by the activations as they are. What that changes grows with the logits: this share of their range.
+ROUNDED_ACTIVATIONS = 0.01
 
 
 class Table:
@@ -44,7 +47,7 @@ class Table:
         self.passed += good
         self.failed += not good
         verdict = "ok" if good else "DISAGREES"
-        print(f"{self.label:10} {what:18} {program:14} {difference:10.2e} {tolerance:8.0e} {verdict:10} {note}", flush=True)
+        print(f"{self.label:10} {what:18} {program:14} {difference:10.2e} {tolerance:8.1e} {verdict:10} {note}", flush=True)
 
     def skip(self, what, why):
         self.skipped += 1
@@ -176,8 +179,17 @@ def log_softmax(logits):
     return [x - top - total for x in logits]
 
 
+def llama_cpp_tolerance(encoding, expected):
+    """Of log-probabilities, in nats."""
+    tolerance = LLAMA_CPP_TOLERANCE[encoding]
+    if encoding in EXACT_TEXT:
+        return tolerance
+    return tolerance + ROUNDED_ACTIVATIONS * max(max(answer["logits"]) - min(answer["logits"]) for answer in expected)
+
+
 def check_llama_cpp(table, what, encoding, server, expected):
     worst, texts, first = 0.0, [], True
+    tolerance = llama_cpp_tolerance(encoding, expected)
     for answer in expected:
         request = {"prompt": answer["ids"], "max_tokens": NEW_TOKENS, "temperature": 0.0, "logprobs": 10, "cache_prompt": False}
         made = server.handle_completions(request)
@@ -188,12 +200,14 @@ def check_llama_cpp(table, what, encoding, server, expected):
             worst = max(worst, abs(ours[one["id"]] - one["logprob"]))
         ids = [one["id"] for one in tokens]
         texts.append(ids)
-        if answer["greedy_ids"]:
+        best, second = sorted(ours)[-1:-3:-1]
+        # What lies closer than the tolerance may change places.
+        if answer["greedy_ids"] and best - second > 2 * tolerance:
             first &= ids[:1] == answer["greedy_ids"][:1]
     exact = same_greedy(texts, expected)
     same = exact if encoding in EXACT_TEXT else first
-    note = "10 log-probs, greedy ids " + ("equal" if exact else "differ after the first" if first else "differ")
-    table.row(f"{what} {encoding}", "llama.cpp", worst, LLAMA_CPP_TOLERANCE[encoding], note, same)
+    note = "10 log-probs, greedy ids " + ("equal" if exact else "differ where they may" if first else "differ")
+    table.row(f"{what} {encoding}", "llama.cpp", worst, tolerance, note, same)
 
 
 def check_llama_cpp_chat(table, what, encoding, server, expected):

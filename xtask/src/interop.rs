@@ -23,11 +23,13 @@ const SCRIPT: &str = "tests/interop/check_exports.py";
 const MODELS: [(&str, &str); 2] = [("trex-mini", "bundled"), ("smollm2", setup::MODEL_FOLDER)];
 
 /// Forms beside `--format all`: folder and arguments.
-const FURTHER: [(&str, &[&str]); 6] = [
+const FURTHER: [(&str, &[&str]); 8] = [
     ("gguf-f32", &["--format", "gguf", "--quant", "f32"]),
     ("gguf-f16", &["--format", "gguf", "--quant", "f16"]),
     ("gguf-bf16", &["--format", "gguf", "--quant", "bf16"]),
     ("gguf-q4_k_m", &["--format", "gguf", "--quant", "q4_k_m"]),
+    ("gguf-q5_k_m", &["--format", "gguf", "--quant", "q5_k_m"]),
+    ("gguf-q6_k", &["--format", "gguf", "--quant", "q6_k"]),
     ("merged-bf16", &["--format", "merged", "--dtype", "bf16"]),
     ("merged-f16", &["--format", "merged", "--dtype", "f16"]),
 ];
