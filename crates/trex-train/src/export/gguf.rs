@@ -78,8 +78,9 @@ impl GgufEncoding {
         }
     }
 
-    /// The type of one tensor. Vectors stay in 32 bits; a row that cannot be cut into blocks gets the next wider type
-    /// that can (llama.cpp, `llama_tensor_get_type`).
+    /// The type of one tensor. Vectors stay in 32 bits; a row that cannot be cut into blocks gets a wider type that can
+    /// (llama.cpp, `llama_tensor_get_type`). Where llama.cpp takes Q5_1 for Q5_K we take Q8_0: on weights that lie evenly
+    /// around zero, Q5_1 is no nearer than the Q5_0 that stands for Q4_K (measured: 5.1 % against 5.0 % of their size).
     fn tensor_type(self, name: &str, shape: &[usize], model: ModelShape) -> GgmlDType {
         let &[_, columns] = shape else { return GgmlDType::F32 };
         let wanted = match self {
@@ -95,8 +96,7 @@ impl GgufEncoding {
         while !columns.is_multiple_of(found.block_size()) {
             found = match found {
                 GgmlDType::Q4K => GgmlDType::Q5_0,
-                GgmlDType::Q5K => GgmlDType::Q5_1,
-                GgmlDType::Q6K => GgmlDType::Q8_0,
+                GgmlDType::Q5K | GgmlDType::Q6K => GgmlDType::Q8_0,
                 _ => GgmlDType::F16,
             };
         }
@@ -287,7 +287,7 @@ mod tests {
         check(GgufEncoding::Q5KM, "token_embd.weight", GgmlDType::Q5K);
         check(GgufEncoding::Q6K, "blk.4.attn_q.weight", GgmlDType::Q6K);
         check(GgufEncoding::Q6K, "token_embd.weight", GgmlDType::Q6K);
-        assert_eq!(GgufEncoding::Q5KM.tensor_type("blk.4.attn_q.weight", &[64, 96], model), GgmlDType::Q5_1);
+        assert_eq!(GgufEncoding::Q5KM.tensor_type("blk.4.attn_q.weight", &[64, 96], model), GgmlDType::Q8_0);
         assert_eq!(GgufEncoding::Q6K.tensor_type("blk.4.attn_q.weight", &[64, 96], model), GgmlDType::Q8_0);
     }
 

@@ -53,7 +53,6 @@ fn type_number(dtype: GgmlDType) -> Result<u32, TrainError> {
         GgmlDType::F32 => 0,
         GgmlDType::F16 => 1,
         GgmlDType::Q5_0 => 6,
-        GgmlDType::Q5_1 => 7,
         GgmlDType::Q8_0 => 8,
         GgmlDType::Q4K => 12,
         GgmlDType::Q5K => 13,
