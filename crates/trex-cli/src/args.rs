@@ -55,6 +55,8 @@ Interrupt at any time, even with kill -9: `trex resume` goes on and comes to the
     Run(RunArgs),
     /// Go on with the run of a workspace that was interrupted.
     Resume(ResumeArgs),
+    /// Ask the program that works on a run to stop in order, also from another terminal.
+    Stop(WorkspaceArgs),
     /// Say how far the run is.
     Status(WorkspaceArgs),
     /// Follow the run of a workspace, also from another terminal.

@@ -19,4 +19,5 @@ pub(crate) mod researcher;
 pub(crate) mod run;
 pub(crate) mod show;
 pub(crate) mod status;
+pub(crate) mod stop;
 pub(crate) mod worker;

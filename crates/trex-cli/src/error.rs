@@ -127,6 +127,22 @@ pub(crate) enum CommandError {
         /// Name of its task.
         name: String,
     },
+    /// A workspace in which no program works.
+    #[error("no program works in {}", path.display())]
+    NobodyAtWork {
+        /// The workspace.
+        path: PathBuf,
+    },
+    /// A program that cannot be asked to stop.
+    #[error("process {pid} on {host} cannot be asked to stop")]
+    CannotStop {
+        /// Its number.
+        pid: u32,
+        /// Its machine.
+        host: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// A node that the tree does not have.
     #[error("the tree has no node {name}")]
     UnknownNode {
@@ -239,6 +255,8 @@ impl Problem for CommandError {
             Self::UnknownTask { .. } => "task.unknown",
             Self::NoRun { .. } => "run.none",
             Self::UnfinishedRun { .. } => "run.unfinished",
+            Self::NobodyAtWork { .. } => "run.nobody_at_work",
+            Self::CannotStop { .. } => "run.cannot_stop",
             Self::UnknownNode { .. } => "run.unknown_node",
             Self::NothingTrained { .. } => "data.nothing_trained",
             Self::UnknownFormat { .. } => "data.unknown_format",
@@ -279,6 +297,8 @@ impl Problem for CommandError {
             }
             Self::NoRun { .. } => "begin one with `trex run TASK --workspace DIR`".to_owned(),
             Self::UnfinishedRun { .. } => "go on with `trex resume`, or begin another with `trex run --new`".to_owned(),
+            Self::NobodyAtWork { .. } => "`trex status` says how far the run is, `trex resume` goes on".to_owned(),
+            Self::CannotStop { .. } => "press Ctrl-C in the terminal that it runs in".to_owned(),
             Self::UnknownNode { .. } => "`trex tree` lists the nodes".to_owned(),
             Self::NothingTrained { .. } => {
                 "check which column is the answer with `trex data profile`, and name it with --answer; answers longer than --max-length are not trained on either".to_owned()

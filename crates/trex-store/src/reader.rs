@@ -4,7 +4,7 @@ use trex_domain::{Millis, RunId, RunState, StoredEvent};
 
 use crate::database::Database;
 use crate::lease::{is_held, last_owner};
-use crate::{RunSummary, StoreError, Workspace};
+use crate::{LeaseOwner, RunSummary, StoreError, Workspace};
 
 /// A workspace that is open for reading.
 #[derive(Debug)]
@@ -32,6 +32,11 @@ impl Reader {
     /// `None` where that cannot be read.
     pub fn writer_since(&self) -> Option<Millis> {
         last_owner(self.workspace.dir()).map(|owner| owner.since)
+    }
+
+    /// The program that is writing at this moment; `None` where there is none, or where it is just being said.
+    pub fn writer(&self) -> Option<LeaseOwner> {
+        self.has_writer().then(|| last_owner(self.workspace.dir())).flatten()
     }
 
     /// All runs, the newest first.

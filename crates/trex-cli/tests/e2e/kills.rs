@@ -275,6 +275,24 @@ fn a_trial_whose_workers_always_die_is_given_up_and_the_run_goes_on() {
     assert!(refusal.hint.contains("trex tree"), "{refusal:?}");
 }
 
+/// `trex stop` from another terminal does what Ctrl-C does.
+#[test]
+fn a_run_is_stopped_from_another_terminal() {
+    let program = program();
+    let refusal = program.refused(&["stop", "--workspace", "w"], 3, "store.not_a_workspace");
+    assert!(!refusal.hint.is_empty());
+    let mut life = Life::start(&program, &RUN);
+    assert!(life.read_until(is_training));
+    let asked = program.json(&["stop", "--workspace", "w"]);
+    assert_eq!(asked["type"], "stop_asked");
+    life.read_to_end();
+    let error = life.read.last().unwrap().clone();
+    assert_eq!((error["type"].as_str(), error["code"].as_str()), (Some("error"), Some("run.stopped")), "{error}");
+    assert_eq!(life.end().code(), Some(6));
+    program.refused(&["stop", "--workspace", "w"], 3, "run.nobody_at_work");
+    program.succeed(&["resume", "--workspace", "w"]);
+}
+
 /// What was running when the program died is nowhere called running any more.
 #[track_caller]
 fn check_interrupted(program: &Program) {
