@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use crate::app;
 use crate::command::{cargo, run};
 use crate::project::Project;
 use crate::steps::Steps;
@@ -14,6 +15,7 @@ pub(crate) fn checks(project: &Project, steps: &mut Steps) -> Result<()> {
     cargo_step("format", &["fmt", "--all", "--check"])?;
     cargo_step("clippy", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
     steps.step("tidy", || tidy::tidy(project))?;
+    app::checks(project, steps)?;
     let mut cargo_step = |name: &str, arguments: &[&str]| steps.step(name, || run(&mut cargo(root, arguments)));
     cargo_step("documentation tests", &["test", "--doc", "--workspace"])?;
     // Last of the runners, so that its summary closes the output.

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
+use crate::app;
 use crate::command::{cargo, command, run};
 use crate::outcome::find_file;
 use crate::project::Project;
@@ -22,6 +23,10 @@ pub(crate) fn demo(project: &Project, steps: &mut Steps, seed: u64, workspace: O
     setup::setup(project, steps)?;
     build(project, steps)?;
     let workspace = demo_workspace(project, workspace)?;
+    if app::has_display() && app::missing(project).is_none() {
+        let window = app::build(project, steps, false)?;
+        app::show_beside(project, &window, &workspace);
+    }
     steps.step("run", || run(&mut run_command(project, &workspace, seed)))?;
     let report = find_file(&workspace, "report.html")?;
     println!("\nreport: {}", report.display());

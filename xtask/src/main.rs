@@ -3,6 +3,7 @@
 //! Single-threaded; every command says what it does as it goes and how long it took. It deliberately imports no crate of
 //! ours: the application is driven through its binary, as a person would.
 
+mod app;
 mod bench;
 mod check_cuda;
 mod checks;
@@ -34,7 +35,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Installs what is missing: C compiler, test runner, rustfmt, clippy and a small real model
+    /// Installs what is missing: C compiler, test runner, rustfmt, clippy, a small real model, what the window needs
     Setup,
     /// Sets up, builds and runs the small built-in task from start to report
     Demo {
@@ -45,6 +46,14 @@ enum Task {
         #[arg(long, value_name = "DIR")]
         workspace: Option<PathBuf>,
     },
+    /// Builds the desktop window and shows it
+    App {
+        /// Workspace to show; by default the newest that was open
+        #[arg(long, value_name = "DIR")]
+        workspace: Option<PathBuf>,
+    },
+    /// Makes the packages for installing the window, with the `trex` program in it
+    Bundle,
     /// Sets up and runs every check and test there is
     Test,
     /// The same as `test` without the set-up
@@ -91,6 +100,15 @@ fn dispatch(task: Task) -> anyhow::Result<()> {
         Task::Demo { seed, workspace } => {
             steps::run("demo", |steps| demo::demo(&project, steps, seed, workspace.as_deref()))
         }
+        Task::App { workspace } => steps::run("app", |steps| {
+            setup::setup(&project, steps)?;
+            demo::build(&project, steps)?;
+            app::open(&project, steps, workspace.as_deref())
+        }),
+        Task::Bundle => steps::run("bundle", |steps| {
+            setup::setup(&project, steps)?;
+            app::bundle(&project, steps)
+        }),
         Task::Test => steps::run("test", |steps| {
             setup::setup(&project, steps)?;
             checks::checks(&project, steps)

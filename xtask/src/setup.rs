@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::app;
 use crate::command::{answer, cargo, command, run};
 use crate::project::Project;
 use crate::steps::Steps;
@@ -41,7 +42,8 @@ pub(crate) fn setup(project: &Project, steps: &mut Steps) -> Result<()> {
             println!("skipped: 1 model ({name}); the tests that need it skip themselves: {err:#}");
         }
         Ok(())
-    })
+    })?;
+    app::setup(project, steps)
 }
 
 /// The bundled SQLite is compiled from C.

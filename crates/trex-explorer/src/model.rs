@@ -1,0 +1,123 @@
+//! What the tree shows: nodes with state, score, cost and place below their parent. Made by the shell from the events of
+//! a run; owns no rule about them.
+
+use serde::{Deserialize, Serialize};
+
+/// A node's level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+#[serde(rename_all = "snake_case")]
+pub enum NodeKind {
+    /// The untouched base model.
+    Base,
+    /// A hypothesis of the Researcher.
+    Strategy,
+    /// One batch of variants.
+    Experiment,
+    /// One configuration.
+    Variant,
+}
+
+/// Where a node stands; the ring around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+#[serde(rename_all = "snake_case")]
+pub enum NodeState {
+    /// Not looked at yet; a strategy or an experiment without anything done below it.
+    Proposed,
+    /// May train.
+    Verified,
+    /// The verifier said no.
+    Rejected,
+    /// Equal to one that was run before.
+    Cached,
+    /// A worker is at it, or at something below it.
+    Running,
+    /// It was running when its program ended.
+    Interrupted,
+    /// Has a score; of a strategy or an experiment: done.
+    Evaluated,
+    /// Goes on to the next rung.
+    Promoted,
+    /// Goes no further.
+    Pruned,
+    /// Could not be finished.
+    Failed,
+}
+
+impl NodeState {
+    /// The glyph that `trex tree` shows for it.
+    pub fn glyph(self) -> char {
+        match self {
+            Self::Proposed => '·',
+            Self::Verified => '○',
+            Self::Rejected => '✗',
+            Self::Cached => '=',
+            Self::Running => '▶',
+            Self::Interrupted => '‖',
+            Self::Evaluated => '●',
+            Self::Promoted => '▲',
+            Self::Pruned => '▽',
+            Self::Failed => '!',
+        }
+    }
+}
+
+/// A score as it is shown: never without interval and number of items.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub struct ShownScore {
+    /// The split that the items come from.
+    pub split: String,
+    /// The value.
+    pub value: f64,
+    /// Lower end of the 95 % interval.
+    pub low: f64,
+    /// Upper end of the 95 % interval.
+    pub high: f64,
+    /// Number of items.
+    #[cfg_attr(feature = "bindings", ts(type = "number"))]
+    pub n: usize,
+}
+
+/// One node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub struct TreeNode {
+    /// The name that `trex tree` uses.
+    pub id: String,
+    /// Name of the parent; absent for the base.
+    pub parent: Option<String>,
+    /// Level.
+    pub kind: NodeKind,
+    /// State.
+    pub state: NodeState,
+    /// In few words.
+    pub title: String,
+    /// What the strategy above it works on.
+    pub strategy: Option<String>,
+    /// Its best score: on the select split where there is one, else on search.
+    pub score: Option<ShownScore>,
+    /// Its score minus that of the base on the same split, turned so that more is better.
+    pub gain: Option<f64>,
+    /// Processor or card seconds that it and everything below it cost.
+    pub cost_s: f64,
+    /// Whether it lies on the way from the base to the best variant.
+    pub on_best_path: bool,
+    /// Whether it is the best so far.
+    pub is_best: bool,
+    /// Training loss over time, at most 24 points.
+    pub spark: Vec<f32>,
+    /// Why it was rejected, pruned or failed.
+    pub note: Option<String>,
+}
+
+/// A whole tree, parents before children.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub struct TreeView {
+    /// The metric of all scores.
+    pub metric: String,
+    /// The nodes, parents before children, siblings in order of creation.
+    pub nodes: Vec<TreeNode>,
+}

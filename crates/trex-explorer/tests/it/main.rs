@@ -1,0 +1,209 @@
+//! The canvas without a screen: trees of every size are drawn, clicked and left alone.
+
+use std::fmt::Write as _;
+
+use egui_kittest::Harness;
+use trex_explorer::{Canvas, CanvasEvent, Filter, NodeKind, NodeState, ShownScore, TreeNode, TreeView};
+
+struct Screen {
+    canvas: Canvas,
+    events: Vec<CanvasEvent>,
+}
+
+fn node(id: &str, parent: Option<&str>, kind: NodeKind, state: NodeState) -> TreeNode {
+    TreeNode {
+        id: id.to_owned(),
+        parent: parent.map(str::to_owned),
+        kind,
+        state,
+        title: String::new(),
+        strategy: None,
+        score: None,
+        gain: None,
+        cost_s: 1.0,
+        on_best_path: false,
+        is_best: false,
+        spark: Vec::new(),
+        note: None,
+    }
+}
+
+/// A base with one strategy, one experiment, and variants in these states, which have scores.
+fn small(states: &[NodeState]) -> TreeView {
+    let mut nodes = vec![
+        node("base", None, NodeKind::Base, NodeState::Evaluated),
+        node("s1", Some("base"), NodeKind::Strategy, NodeState::Evaluated),
+        node("s1.e1", Some("s1"), NodeKind::Experiment, NodeState::Evaluated),
+    ];
+    nodes[0].score = Some(ShownScore { split: "select".to_owned(), value: 0.5, low: 0.45, high: 0.55, n: 400 });
+    nodes[0].gain = Some(0.0);
+    for (at, state) in states.iter().enumerate() {
+        let mut leaf = node(&format!("s1.e1.{at}"), Some("s1.e1"), NodeKind::Variant, *state);
+        let value = 0.4 + 0.1 * at as f64;
+        leaf.score = Some(ShownScore { split: "select".to_owned(), value, low: value - 0.04, high: value + 0.04, n: 400 });
+        leaf.gain = Some(value - 0.5);
+        leaf.spark = vec![3.0, 2.0, 1.5];
+        nodes.push(leaf);
+    }
+    TreeView { metric: "accuracy".to_owned(), nodes }
+}
+
+fn large(num_nodes: usize) -> TreeView {
+    let mut nodes = vec![node("base", None, NodeKind::Base, NodeState::Evaluated)];
+    let mut at = 0;
+    while nodes.len() < num_nodes {
+        at += 1;
+        let (strategy, experiment) = (format!("s{at}"), format!("s{at}.e1"));
+        nodes.push(node(&strategy, Some("base"), NodeKind::Strategy, NodeState::Evaluated));
+        nodes.push(node(&experiment, Some(&strategy), NodeKind::Experiment, NodeState::Evaluated));
+        for leaf in 0..20 {
+            let id = format!("{experiment}.{leaf}");
+            nodes.push(node(&id, Some(&experiment), NodeKind::Variant, NodeState::Pruned));
+        }
+    }
+    nodes.truncate(num_nodes);
+    TreeView { metric: "accuracy".to_owned(), nodes }
+}
+
+fn harness(view: TreeView) -> Harness<'static, Screen> {
+    let mut canvas = Canvas::default();
+    canvas.set_animated(false);
+    canvas.set_tree(view);
+    let screen = Screen { canvas, events: Vec::new() };
+    let ui = |ui: &mut egui::Ui, screen: &mut Screen| {
+        let events = screen.canvas.ui(ui);
+        screen.events.extend(events);
+    };
+    let mut harness = Harness::builder().with_size([1000.0, 640.0]).build_ui_state(ui, screen);
+    harness.run_steps(6);
+    harness
+}
+
+/// The texts on the screen, from top to bottom.
+fn texts(harness: &Harness<'_, Screen>) -> String {
+    let mut found = Vec::new();
+    for clipped in &harness.output().shapes {
+        collect(&clipped.shape, &mut found);
+    }
+    found.sort_by(|a: &(i64, i64, String), b| (a.0, a.1).cmp(&(b.0, b.1)));
+    found.into_iter().fold(String::new(), |mut all, (_, _, text)| {
+        writeln!(all, "{text}").unwrap();
+        all
+    })
+}
+
+fn collect(shape: &egui::Shape, found: &mut Vec<(i64, i64, String)>) {
+    match shape {
+        egui::Shape::Vec(shapes) => shapes.iter().for_each(|shape| collect(shape, found)),
+        egui::Shape::Text(text) => {
+            #[expect(clippy::cast_possible_truncation, reason = "pixels of a small screen")]
+            let at = (text.pos.y.round() as i64, text.pos.x.round() as i64);
+            found.push((at.0, at.1, text.galley.text().to_owned()));
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn an_empty_tree_draws_nothing_and_does_not_fail() {
+    assert_eq!(texts(&harness(TreeView::default())), "");
+}
+
+#[test]
+fn a_small_tree_reads_like_this() {
+    let states = [NodeState::Failed, NodeState::Running, NodeState::Evaluated];
+    let expected = "\
+● base
+0.500 [0.450, 0.550] n=400
+● s1
+● s1.e1
+! s1.e1.0
+0.400 [0.360, 0.440] n=400
+▶ s1.e1.1
+0.500 [0.460, 0.540] n=400
+● s1.e1.2
+0.600 [0.560, 0.640] n=400
+";
+    let shown = texts(&harness(small(&states)));
+    let sorted = |text: &str| {
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(&shown), sorted(expected), "{shown}");
+}
+
+#[test]
+fn a_folded_node_says_how_many_are_hidden() {
+    let mut harness = harness(small(&[NodeState::Evaluated; 3]));
+    harness.state_mut().canvas.set_folded("s1", true);
+    harness.run_steps(4);
+    let shown = texts(&harness);
+    assert!(shown.contains("● s1  +4") && !shown.contains("s1.e1"), "{shown}");
+    harness.state_mut().canvas.select(Some("s1.e1.2"));
+    harness.run_steps(4);
+    assert!(texts(&harness).contains("s1.e1.2"), "what is chosen is unfolded");
+}
+
+#[test]
+fn a_click_chooses_the_node_under_it() {
+    let mut harness = harness(small(&[NodeState::Evaluated; 3]));
+    let at = harness.state().canvas.position_of("s1.e1.1").unwrap();
+    harness.hover_at(at);
+    harness.run_steps(2);
+    for pressed in [true, false] {
+        let button = egui::PointerButton::Primary;
+        harness.event(egui::Event::PointerButton { pos: at, button, pressed, modifiers: egui::Modifiers::NONE });
+        harness.run_steps(2);
+    }
+    assert_eq!(harness.state().events, [CanvasEvent::Selected { id: "s1.e1.1".to_owned() }]);
+    assert_eq!(harness.state().canvas.selected(), Some("s1.e1.1"));
+}
+
+#[test]
+fn nothing_is_drawn_anew_where_nothing_happens() {
+    for num_nodes in [1, 1_000] {
+        let mut harness = harness(large(num_nodes));
+        let drawn = harness.state().canvas.num_drawn();
+        harness.run_steps(20);
+        assert_eq!(harness.state().canvas.num_drawn(), drawn, "{num_nodes} nodes");
+        harness.state_mut().canvas.fit();
+        harness.run_steps(4);
+        assert!(harness.state().canvas.num_drawn() > drawn);
+    }
+}
+
+#[test]
+fn what_stands_still_looks_as_it_did_when_it_was_drawn() {
+    let mut harness = harness(small(&[NodeState::Evaluated; 3]));
+    let drawn = texts(&harness);
+    harness.run_steps(20);
+    assert_eq!(texts(&harness), drawn);
+}
+
+#[test]
+fn large_trees_are_drawn_whole_and_near_by() {
+    for num_nodes in [1_000, 10_000] {
+        let mut harness = harness(large(num_nodes));
+        let near = texts(&harness);
+        assert!(near.contains("s1.e1"), "labels near by");
+        harness.state_mut().canvas.fit();
+        harness.run_steps(4);
+        let screen = &harness.state().canvas;
+        let corners = ["base".to_owned(), screen.tree().nodes.last().unwrap().id.clone()];
+        for id in corners {
+            let at = screen.position_of(&id).unwrap();
+            assert!((0.0..1000.0).contains(&at.x) && (0.0..640.0).contains(&at.y), "{id} at {at:?} of {num_nodes}");
+        }
+    }
+}
+
+#[test]
+fn a_filter_and_another_tree_leave_the_rest_alone() {
+    let mut harness = harness(small(&[NodeState::Evaluated; 3]));
+    let before = harness.state().canvas.position_of("s1.e1.1").unwrap();
+    harness.state_mut().canvas.set_filter(Filter { text: "e1.2".to_owned(), ..Filter::default() });
+    harness.state_mut().canvas.set_tree(small(&[NodeState::Evaluated; 4]));
+    harness.run_steps(4);
+    assert_eq!(harness.state().canvas.position_of("s1.e1.1"), Some(before));
+}

@@ -1,0 +1,188 @@
+//! Commands in process, against Tauri's mock runtime: what they answer, and what they refuse.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use tauri::ipc::{CallbackFn, InvokeBody};
+use tauri::test::{INVOKE_KEY, MockRuntime, get_ipc_response, mock_builder, mock_context, noop_assets};
+use tauri::webview::InvokeRequest;
+use tauri::{App, WebviewWindow, WebviewWindowBuilder};
+use trex_app::{Program, Shell, with_commands};
+
+struct Window {
+    folder: tempfile::TempDir,
+    _app: App<MockRuntime>,
+    view: WebviewWindow<MockRuntime>,
+}
+
+impl Window {
+    /// With a `trex` that is this script.
+    fn new(script: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("trex");
+        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let shell = Shell::with_program(folder.path().join("settings.json"), Ok(Program::at(program)));
+        let builder = with_commands(mock_builder()).manage(shell);
+        let app = builder.build(mock_context(noop_assets())).unwrap();
+        let view = WebviewWindowBuilder::new(&app, "main", tauri::WebviewUrl::default()).build().unwrap();
+        Self { folder, _app: app, view }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn call(&self, command: &str, arguments: Value) -> Result<Value, Value> {
+        let request = InvokeRequest {
+            cmd: command.to_owned(),
+            callback: CallbackFn(0),
+            error: CallbackFn(1),
+            url: "tauri://localhost".parse().unwrap(),
+            body: InvokeBody::Json(arguments),
+            headers: tauri::http::HeaderMap::default(),
+            invoke_key: INVOKE_KEY.to_owned(),
+        };
+        get_ipc_response(&self.view, request).map(|body| body.deserialize::<Value>().unwrap())
+    }
+
+    #[track_caller]
+    fn refused(&self, command: &str, arguments: Value, code: &str) {
+        let err = self.call(command, arguments).unwrap_err();
+        assert_eq!(err["code"], code, "{err}");
+    }
+}
+
+/// Answers with its own arguments.
+const ECHO: &str = r#"printf '{"arguments":"%s"}\n' "$*""#;
+
+#[test]
+fn settings_are_kept_within_their_limits() {
+    let window = Window::new(ECHO);
+    let mut settings = window.call("settings", json!({})).unwrap();
+    assert_eq!((&settings["offline"], &settings["theme"]), (&json!(true), &json!("system")));
+    settings["text_px"] = json!(200);
+    settings["theme"] = json!("dark");
+    let kept = window.call("set_settings", json!({ "settings": settings })).unwrap();
+    assert_eq!((&kept["text_px"], &kept["theme"]), (&json!(20), &json!("dark")));
+    assert_eq!(window.call("settings", json!({})).unwrap(), kept);
+}
+
+#[test]
+fn the_first_screen_has_the_built_in_tasks() {
+    let view = Window::new(ECHO).call("home", json!({})).unwrap();
+    let tasks: Vec<_> = view["tasks"].as_array().unwrap().iter().map(|task| task["name"].as_str().unwrap()).collect();
+    assert_eq!((tasks.len(), tasks[0]), (10, "ftbench/mini-1"));
+    assert_eq!(view["problem"], Value::Null);
+}
+
+#[test]
+fn a_run_is_started_with_what_was_asked_and_leaves_a_log() {
+    let window = Window::new(ECHO);
+    let workspace = window.path("w");
+    let request = json!({
+        "workspace": workspace, "task": "ftbench/mini-2", "seed": 7, "model": "bundled", "trials": 5, "new": true,
+    });
+    window.call("start_run", json!({ "request": request })).unwrap();
+    let log = wait_for_log(&workspace.join("logs"));
+    let expected = format!(
+        "run ftbench/mini-2 --seed 7 --workspace {} --model=bundled --trials=5 --new --json",
+        workspace.display()
+    );
+    assert!(log.contains(&expected), "{log}");
+    let recent = window.call("settings", json!({})).unwrap()["recent"].clone();
+    assert_eq!(recent, json!([workspace]));
+}
+
+/// The program is a process of its own, so its first line takes a moment.
+fn wait_for_log(folder: &Path) -> String {
+    for _ in 0..500 {
+        let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let text: String = files.map(|file| std::fs::read_to_string(file.path()).unwrap()).collect();
+        if text.ends_with('\n') {
+            return text;
+        }
+        std::thread::yield_now();
+        std::thread::park_timeout(std::time::Duration::from_millis(10));
+    }
+    panic!("no log in {}", folder.display());
+}
+
+#[test]
+fn commands_ask_the_program() {
+    let window = Window::new(ECHO);
+    std::fs::write(window.path("rows.csv"), "a,b\n").unwrap();
+    let root = window.folder.path().canonicalize().unwrap();
+    let rows = root.join("rows.csv").display().to_string();
+    let here = root.display().to_string();
+    let cases = [
+        ("models", json!({}), "model list --json".to_owned()),
+        ("doctor", json!({}), "doctor --json".to_owned()),
+        ("show_node", json!({"workspace": here, "id": "s1.e1.a"}), format!("show s1.e1.a --workspace {here} --json")),
+        ("stop_run", json!({"workspace": here}), format!("stop --workspace {here} --json")),
+        ("profile_data", json!({"path": rows, "model": "bundled"}), format!("data profile --model=bundled {rows} --json")),
+        (
+            "data_rows",
+            json!({"path": rows, "page": 0, "rows": 9999, "filter": "--x"}),
+            format!("data show --page=1 --rows=500 {rows} --filter=--x --json"),
+        ),
+    ];
+    for (command, arguments, expected) in cases {
+        assert_eq!(window.call(command, arguments).unwrap()["arguments"], expected, "{command}");
+    }
+}
+
+#[test]
+fn what_the_program_refuses_comes_through_with_its_code() {
+    let line = r#"{"type":"error","code":"data.empty","message":"no rows","causes":[],"hint":"add some"}"#;
+    let window = Window::new(&format!("echo '{line}'; exit 3"));
+    window.refused("models", json!({}), "data.empty");
+}
+
+#[test]
+fn odd_input_is_refused_before_anything_is_started() {
+    let window = Window::new("touch \"$0.called\"; echo '{}'");
+    let here = window.folder.path();
+    for id in ["", "--help", "s1 s2", "s1;ls", "../x"] {
+        window.refused("show_node", json!({"workspace": here, "id": id}), "app.bad_input");
+    }
+    for path in ["relative", "", "/no/such/place/at/all"] {
+        window.refused("profile_data", json!({"path": path, "model": "bundled"}), "app.bad_path");
+        window.refused("identify_path", json!({ "path": path }), "app.bad_path");
+    }
+    let request = json!({"workspace": "/tmp/../etc", "task": "ftbench/mini-1", "seed": 1, "model": null, "trials": null, "new": false});
+    window.refused("start_run", json!({ "request": request }), "app.bad_path");
+    let request = json!({"workspace": here.join("w"), "task": "no-such-task", "seed": 1, "model": null, "trials": null, "new": false});
+    window.refused("start_run", json!({ "request": request }), "app.bad_path");
+    window.refused("recipe_load", json!({"path": "/etc/passwd"}), "app.bad_path");
+    window.refused("recipe_save", json!({"path": here.join("x.sh"), "text": ""}), "app.bad_path");
+    assert!(!window.path("trex.called").exists());
+}
+
+/// Whatever the page sends, the answer is a value or an error, and the window goes on.
+#[test]
+fn rubbish_from_the_page_breaks_nothing() {
+    let window = Window::new(ECHO);
+    let commands = ["settings", "set_settings", "identify_path", "start_run", "show_node", "run_at", "data_rows", "recipe_check"];
+    let values = [json!(null), json!(-1), json!("\u{0}"), json!([[]]), json!({"a": {"b": 1e308}}), json!("x".repeat(10_000))];
+    let names = ["settings", "path", "request", "workspace", "id", "seq", "page", "text"];
+    for command in commands {
+        for (at, value) in values.iter().enumerate() {
+            let mut arguments = serde_json::Map::new();
+            for (shift, name) in names.iter().enumerate() {
+                arguments.insert((*name).to_owned(), values[(at + shift) % values.len()].clone());
+            }
+            window.call(command, Value::Object(arguments)).ok();
+            window.call(command, json!({ "path": value })).ok();
+        }
+    }
+    assert!(window.call("settings", json!({})).is_ok());
+}
+
+#[test]
+fn a_folder_without_a_run_has_nothing_to_show() {
+    let window = Window::new(ECHO);
+    let here = window.folder.path();
+    window.refused("run_at", json!({"workspace": here, "seq": 1}), "store.not_a_workspace");
+}

@@ -1,0 +1,10 @@
+// Words of the screens in two languages. The key is the English text, so a missing translation shows English, and the
+// test `every text has a translation` lists what is missing.
+import { zh } from './zh'
+import { settings } from './state.svelte'
+
+/** The text in the chosen language; `{name}` is filled in. */
+export function t(text: string, values: Record<string, string | number> = {}): string {
+  const found = settings.value.language === 'zh' ? (zh[text] ?? text) : text
+  return found.replace(/\{(\w+)\}/g, (whole, name: string) => (name in values ? String(values[name]) : whole))
+}

@@ -1,0 +1,78 @@
+// The one place where the page talks to Rust. One function per command, over the generated types.
+import { Channel, invoke } from '@tauri-apps/api/core'
+import { listen, type UnlistenFn } from '@tauri-apps/api/event'
+import { open, save } from '@tauri-apps/plugin-dialog'
+import type {
+  Dropped,
+  HomeView,
+  LogLine,
+  RunView,
+  Settings,
+  ShellError,
+  StartRequest,
+  Update,
+} from './bindings'
+
+/** A JSON document of the `trex` program, whose form its own schemas describe. */
+export type Json = Record<string, any>
+
+export const getSettings = () => invoke<Settings>('settings')
+export const setSettings = (settings: Settings) => invoke<Settings>('set_settings', { settings })
+export const home = () => invoke<HomeView>('home')
+export const identify = (path: string) => invoke<Dropped>('identify_path', { path })
+export const runAt = (workspace: string, seq: number) => invoke<RunView>('run_at', { workspace, seq })
+export const runLog = (workspace: string, after: number) => invoke<LogLine[]>('run_log', { workspace, after })
+export const runWords = (workspace: string, after: number) => invoke<string>('run_words', { workspace, after })
+export const showNode = (workspace: string, id: string) => invoke<Json>('show_node', { workspace, id })
+export const startRun = (request: StartRequest) => invoke<void>('start_run', { request })
+export const resumeRun = (workspace: string) => invoke<void>('resume_run', { workspace })
+export const stopRun = (workspace: string) => invoke<Json>('stop_run', { workspace })
+export const quit = (stopRun: boolean) => invoke<void>('quit', { stopRun })
+export const doctor = () => invoke<Json>('doctor')
+export const reportPage = (workspace: string) => invoke<string>('report_page', { workspace })
+export const profileData = (path: string, model: string) => invoke<Json>('profile_data', { path, model })
+export const dataRows = (path: string, page: number, rows: number, filter: string) =>
+  invoke<Json>('data_rows', { path, page, rows, filter })
+export const rowsAsTrained = (path: string, skip: number, rows: number, model: string) =>
+  invoke<Json>('rows_as_trained', { path, skip, rows, model })
+export const quarantine = (path: string, limit: number) => invoke<Json>('quarantine', { path, limit })
+export const recipeOperators = () => invoke<Json>('recipe_operators')
+export const recipeCheck = (path: string, text: string) => invoke<Json>('recipe_check', { path, text })
+export const recipeLoad = (path: string) => invoke<string>('recipe_load', { path })
+export const recipeSave = (path: string, text: string) => invoke<void>('recipe_save', { path, text })
+export const recipeRun = (path: string, workspace: string, model: string) =>
+  invoke<Json>('recipe_run', { path, workspace, model })
+export const recipeHistory = (path: string, workspace: string) => invoke<Json>('recipe_history', { path, workspace })
+export const models = () => invoke<Json>('models')
+export const addModel = (source: string, name: string) => invoke<Json>('add_model', { source, name })
+export const exportNode = (workspace: string, id: string, format: string, out: string) =>
+  invoke<Json>('export_node', { workspace, id, format, out })
+export const reproduceNode = (workspace: string, id: string) => invoke<Json>('reproduce_node', { workspace, id })
+
+/** Follows a workspace until another one is followed. */
+export async function follow(workspace: string, onUpdate: (update: Update) => void): Promise<void> {
+  const updates = new Channel<Update>()
+  updates.onmessage = onUpdate
+  await invoke<void>('follow_workspace', { workspace, updates })
+}
+
+export type Drag = { type: 'over' } | { type: 'left' } | { type: 'dropped'; paths: string[] }
+
+export const onDrag = (listener: (drag: Drag) => void): Promise<UnlistenFn> =>
+  listen<Drag>('drag', (event) => listener(event.payload))
+export const onCloseAsked = (listener: () => void): Promise<UnlistenFn> => listen('close-asked', () => listener())
+
+export async function chooseFolder(title: string): Promise<string | null> {
+  return (await open({ directory: true, multiple: false, title })) as string | null
+}
+export async function chooseFile(title: string): Promise<string | null> {
+  return (await open({ directory: false, multiple: false, title })) as string | null
+}
+export const chooseNewFile = (title: string, defaultPath: string): Promise<string | null> =>
+  save({ title, defaultPath })
+
+/** Whatever was thrown, in the form that screens show. */
+export function asError(thrown: unknown): ShellError {
+  if (thrown && typeof thrown === 'object' && 'code' in thrown && 'message' in thrown) return thrown as ShellError
+  return { code: 'app.page', message: String(thrown), causes: [], hint: null }
+}

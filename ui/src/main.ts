@@ -1,0 +1,8 @@
+import './locale'
+import './tokens.css'
+import './app.css'
+import { mount } from 'svelte'
+import App from './App.svelte'
+
+const target = document.getElementById('app')
+if (target) mount(App, { target })

@@ -1,0 +1,219 @@
+//! The desktop window: what it needs, how it is built, tested, shown and packed. Its workspaces (`src-tauri`,
+//! `crates/trex-explorer`) are not part of the main one, so that the headless program builds without WebKit.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::command::{answer, cargo, command, run};
+use crate::project::Project;
+use crate::steps::Steps;
+
+/// What Tauri's documentation lists for Debian, and `librsvg2-bin` for drawing icons.
+const BUILD_PACKAGES: &str = "libwebkit2gtk-4.1-dev libgtk-3-dev librsvg2-dev libxdo-dev libayatana-appindicator3-dev \
+                              libssl-dev build-essential pkg-config file curl wget rpm";
+const SHELL: &str = "src-tauri/Cargo.toml";
+const EXPLORER: &str = "crates/trex-explorer/Cargo.toml";
+const WASM_TARGET: &str = "wasm32-unknown-unknown";
+
+/// Why the window is left out, where that is so: a machine without its libraries and without the means to get them can
+/// still build and test everything else.
+pub(crate) fn missing(project: &Project) -> Option<String> {
+    if !cfg!(target_os = "linux") {
+        return Some("the window is built on Linux only so far".to_owned());
+    }
+    let webkit = answer(command("pkg-config", &project.root).args(["--modversion", "webkit2gtk-4.1"]));
+    let npm = answer(command("npm", &project.root).arg("--version"));
+    match (webkit, npm) {
+        (None, _) => Some("the WebKitGTK development files are missing".to_owned()),
+        (_, None) => Some("npm is missing".to_owned()),
+        _ => None,
+    }
+}
+
+/// Installs system packages, the page's packages and the standard library for WebAssembly, where they are missing.
+pub(crate) fn setup(project: &Project, steps: &mut Steps) -> Result<()> {
+    steps.step("setup: libraries of the window", || {
+        if missing(project).is_some()
+            && let Err(err) = apt_install(project, BUILD_PACKAGES)
+        {
+            println!("skipped: 1 window; everything without it works: {err:#}");
+        }
+        Ok(())
+    })?;
+    if let Some(why) = missing(project) {
+        println!("skipped: 1 window; {why}");
+        return Ok(());
+    }
+    steps.step("setup: packages of the page", || npm_ci(project))?;
+    steps.step("setup: WebAssembly", || wasm_toolchain(project).map(drop))
+}
+
+fn apt_install(project: &Project, packages: &str) -> Result<()> {
+    let is_root = answer(command("id", &project.root).arg("-u")).as_deref() == Some("0");
+    if !is_root || answer(command("apt-get", &project.root).arg("--version")).is_none() {
+        bail!("as root: apt-get install {packages}");
+    }
+    run(command("apt-get", &project.root).args(["update", "-qq"]))?;
+    let mut install = command("apt-get", &project.root);
+    install.env("DEBIAN_FRONTEND", "noninteractive").args(["install", "-y", "-q", "--no-install-recommends"]);
+    run(install.args(packages.split_whitespace()))
+}
+
+/// From the lock file; nothing is done while what is there was installed from the same one.
+fn npm_ci(project: &Project) -> Result<()> {
+    let lock = project.root.join("ui/package-lock.json");
+    let stamp = project.root.join("ui/node_modules/.trex-lock");
+    let wanted = std::fs::read(&lock).with_context(|| format!("cannot read {}", lock.display()))?;
+    if std::fs::read(&stamp).is_ok_and(|found| found == wanted) {
+        println!("found: ui/node_modules");
+        return Ok(());
+    }
+    run(command("npm", &project.root.join("ui")).args(["ci", "--no-audit", "--no-fund"]))?;
+    std::fs::write(&stamp, wanted).context("cannot write into ui/node_modules")
+}
+
+/// The folder of a toolchain of our own; `None` where rustup has the target.
+fn wasm_toolchain(project: &Project) -> Result<Option<PathBuf>> {
+    let folder = project.target.join("wasm-toolchain");
+    let script = project.root.join("scripts/wasm-std.sh");
+    let mut command = command("bash", &project.root);
+    let said = answer(command.arg(script).env("WASM_TOOLCHAIN_DIR", folder)).context("scripts/wasm-std.sh failed")?;
+    let said = said.lines().last().unwrap_or_default().to_owned();
+    println!("standard library for {WASM_TARGET}: {said}");
+    Ok((said != "rustup").then(|| PathBuf::from(said)))
+}
+
+/// The explorer as WebAssembly, the page, and the shell with both in it; returns the program.
+pub(crate) fn build(project: &Project, steps: &mut Steps, release: bool) -> Result<PathBuf> {
+    build_page(project, steps)?;
+    steps.step("window: shell", || {
+        let profile: &[&str] = if release { &["--release"] } else { &[] };
+        run(&mut cargo_of(project, SHELL, &["build", "--features", "custom-protocol"]).args(profile))
+    })?;
+    let folder = if release { "release" } else { "debug" };
+    Ok(project.target.join("app").join(folder).join("trex-app"))
+}
+
+/// The page in `ui/dist`.
+pub(crate) fn build_page(project: &Project, steps: &mut Steps) -> Result<()> {
+    steps.step("window: explorer", || build_explorer(project))?;
+    steps.step("window: page", || run(&mut npx(project, &["vite", "build"])))
+}
+
+fn build_explorer(project: &Project) -> Result<()> {
+    let arguments = ["build", "-p", "trex-explorer-web", "--release", "--target", WASM_TARGET, "--manifest-path", EXPLORER];
+    let target = match wasm_toolchain(project)? {
+        None => {
+            run(&mut cargo_of(project, EXPLORER, &arguments[..6]))?;
+            project.target.join("explorer")
+        }
+        Some(toolchain) => {
+            // cargo does not notice that a standard library was made anew, so what was built with it lies beside it.
+            let target = toolchain.join("target");
+            let mut command = command(toolchain.join("bin/cargo"), &project.root);
+            command.args(arguments).arg("--target-dir").arg(&target);
+            run(command.env("RUSTC", toolchain.join("bin/rustc")).env_remove("RUSTUP_TOOLCHAIN"))?;
+            target
+        }
+    };
+    let wasm = target.join(WASM_TARGET).join("release/trex_explorer_web.wasm");
+    let mut pack = cargo_of(project, EXPLORER, &["run", "--quiet", "-p", "trex-explorer-pack", "--"]);
+    run(pack.arg(wasm).arg(project.root.join("ui/src/wasm")))
+}
+
+/// Format, lints and tests of both workspaces, and of the page. Needs the page to be built: the shell embeds it.
+pub(crate) fn checks(project: &Project, steps: &mut Steps) -> Result<()> {
+    if let Some(why) = missing(project) {
+        println!("skipped: 1 window; {why}");
+        return Ok(());
+    }
+    build_page(project, steps)?;
+    steps.step("window: page is checked", || {
+        let arguments = ["svelte-check", "--tsconfig", "./tsconfig.json", "--fail-on-warnings"];
+        run(&mut npx(project, &arguments))?;
+        run(&mut npx(project, &["vitest", "run"]))
+    })?;
+    for (name, manifest) in [("explorer", EXPLORER), ("shell", SHELL)] {
+        steps.step(&format!("window: {name} is checked"), || {
+            run(&mut cargo_of(project, manifest, &["fmt", "--check"]))?;
+            let lints = ["clippy", "-p", if name == "shell" { "trex-app" } else { "trex-explorer" }, "--all-targets"];
+            run(&mut cargo_of(project, manifest, &lints).args(["--", "-D", "warnings"]))?;
+            let package = if name == "shell" { "trex-app" } else { "trex-explorer" };
+            run(&mut cargo_of(project, manifest, &["nextest", "run", "-p", package]))
+        })?;
+    }
+    Ok(())
+}
+
+/// Shows the window on a workspace and returns when it is closed.
+pub(crate) fn open(project: &Project, steps: &mut Steps, workspace: Option<&Path>) -> Result<()> {
+    let app = build(project, steps, false)?;
+    steps.step("window", || run(&mut show(project, &app, workspace)))
+}
+
+/// The command that shows the window.
+fn show(project: &Project, app: &Path, workspace: Option<&Path>) -> Command {
+    let mut window = command(app, &project.root);
+    window.args(workspace).env("TREX_PROGRAM", project.trex());
+    window
+}
+
+/// Begins to show the window beside a run, where there is a display.
+pub(crate) fn show_beside(project: &Project, app: &Path, workspace: &Path) {
+    if let Err(err) = show(project, app, Some(workspace)).spawn() {
+        println!("no window: {err}");
+    }
+}
+
+/// Whether a window can be shown.
+pub(crate) fn has_display() -> bool {
+    ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+}
+
+/// The packages for installing, with the `trex` program beside the window.
+pub(crate) fn bundle(project: &Project, steps: &mut Steps) -> Result<()> {
+    crate::demo::build(project, steps)?;
+    build_page(project, steps)?;
+    steps.step("bundle", || {
+        let binaries = project.root.join("src-tauri/binaries");
+        std::fs::create_dir_all(&binaries).context("cannot create src-tauri/binaries")?;
+        let host = answer(command("rustc", &project.root).arg("-vV")).context("rustc -vV says nothing")?;
+        let host = host.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc names no host")?;
+        std::fs::copy(project.trex(), binaries.join(format!("trex-{host}"))).context("cannot copy trex")?;
+        let mut tauri = npx(project, &["tauri", "build", "--bundles", "deb,rpm", "--config"]);
+        tauri.arg(r#"{"bundle":{"externalBin":["binaries/trex"]}}"#).current_dir(&project.root.join("ui"));
+        run(tauri.env("CARGO_TARGET_DIR", project.target.join("app")))
+    })?;
+    for folder in ["deb", "rpm"] {
+        let folder = project.target.join("app/release/bundle").join(folder);
+        for entry in std::fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))? {
+            let path = entry?.path();
+            if path.is_file() {
+                println!("{}: {:.1} MB", project.shown(&path), path.metadata()?.len() as f64 / 1e6);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// cargo on one of the window's workspaces, with a target folder of its own below ours.
+fn cargo_of<S: AsRef<OsStr>>(project: &Project, manifest: &str, arguments: &[S]) -> Command {
+    let folder = if manifest == SHELL { "app" } else { "explorer" };
+    let mut command = cargo(&project.root, &[]);
+    let (first, rest) = arguments.split_at(1);
+    // `cargo nextest run` takes the manifest behind its own subcommand.
+    let is_nextest = first.iter().any(|word| word.as_ref() == "nextest");
+    let (head, rest) = if is_nextest { arguments.split_at(2) } else { (first, rest) };
+    command.args(head).args(["--manifest-path", manifest]).args(rest);
+    command.env("CARGO_TARGET_DIR", project.target.join(folder));
+    command
+}
+
+fn npx(project: &Project, arguments: &[&str]) -> Command {
+    let mut command = command("npx", &project.root.join("ui"));
+    command.arg("--no-install").args(arguments);
+    command
+}
