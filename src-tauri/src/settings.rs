@@ -56,13 +56,7 @@ pub enum Language {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            theme: Theme::default(),
-            language: Language::default(),
-            text_px: 14,
-            offline: true,
-            recent: Vec::new(),
-        }
+        Self { theme: Theme::default(), language: Language::default(), text_px: 14, offline: true, recent: Vec::new() }
     }
 }
 

@@ -241,13 +241,7 @@ fn timeline(state: &RunState) -> Vec<TimelinePoint> {
 }
 
 fn shown_score(score: &ReportScore) -> ShownScore {
-    ShownScore {
-        split: score.split.clone(),
-        value: score.score,
-        low: score.ci95[0],
-        high: score.ci95[1],
-        n: score.n,
-    }
+    ShownScore { split: score.split.clone(), value: score.score, low: score.ci95[0], high: score.ci95[1], n: score.n }
 }
 
 struct Bases<'a> {

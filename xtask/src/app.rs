@@ -104,7 +104,8 @@ pub(crate) fn build_page(project: &Project, steps: &mut Steps) -> Result<()> {
 }
 
 fn build_explorer(project: &Project) -> Result<()> {
-    let arguments = ["build", "-p", "trex-explorer-web", "--release", "--target", WASM_TARGET, "--manifest-path", EXPLORER];
+    let arguments =
+        ["build", "-p", "trex-explorer-web", "--release", "--target", WASM_TARGET, "--manifest-path", EXPLORER];
     let target = match wasm_toolchain(project)? {
         None => {
             run(&mut cargo_of(project, EXPLORER, &arguments[..6]))?;

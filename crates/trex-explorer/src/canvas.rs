@@ -245,7 +245,8 @@ impl Canvas {
             self.next.get_or_insert(Move::First);
         }
         self.last_size = size;
-        let has_input = ui.input(|i| !i.events.is_empty() || i.pointer.any_down() || i.smooth_scroll_delta() != Vec2::ZERO);
+        let has_input =
+            ui.input(|i| !i.events.is_empty() || i.pointer.any_down() || i.smooth_scroll_delta() != Vec2::ZERO);
         let moving = self.motion < 1.0;
         if has_input || resized || self.changed || self.next.is_some() || moving {
             self.grace = GRACE_FRAMES;
@@ -297,7 +298,8 @@ impl Canvas {
             graph.add_node(Arc::new(self.look_of(node, *place, &scale)));
         }
         for (at, node) in self.view.nodes.iter().enumerate() {
-            if let Some(parent) = node.parent.as_ref().and_then(|id| self.index.get(id)).filter(|parent| **parent < at) {
+            if let Some(parent) = node.parent.as_ref().and_then(|id| self.index.get(id)).filter(|parent| **parent < at)
+            {
                 graph.add_edge(NodeIndex::new(*parent), NodeIndex::new(at), ());
             }
         }
@@ -310,9 +312,12 @@ impl Canvas {
             }
         }
         self.graph.set_selected_nodes(selected);
-        let moved = self.view.nodes.iter().zip(&self.places).any(|(node, place)| {
-            self.old_places.get(&node.id).is_some_and(|old| *old != pos2(place.x, place.y))
-        });
+        let moved = self
+            .view
+            .nodes
+            .iter()
+            .zip(&self.places)
+            .any(|(node, place)| self.old_places.get(&node.id).is_some_and(|old| *old != pos2(place.x, place.y)));
         self.motion = if moved && self.animated { 0.0 } else { 1.0 };
         self.put_nodes();
         self.changed = true;
@@ -451,7 +456,13 @@ impl Canvas {
         let frame = Rect::from_min_size(rect.max - size - Vec2::splat(10.0), size);
         let on_map = |at: Pos2| frame.min + Vec2::splat(4.0) + (at - bounds.min) * scale;
         let painter = ui.painter().with_clip_rect(frame);
-        painter.rect(frame, CornerRadius::same(4), self.theme.panel, Stroke::new(1.0, self.theme.line), StrokeKind::Inside);
+        painter.rect(
+            frame,
+            CornerRadius::same(4),
+            self.theme.panel,
+            Stroke::new(1.0, self.theme.line),
+            StrokeKind::Inside,
+        );
         let step = self.places.len() / MINIMAP_DOTS + 1;
         for (at, place) in self.places.iter().enumerate().step_by(step).filter(|(_, place)| !place.hidden) {
             let Some(node) = self.graph.node(NodeIndex::new(at)) else { continue };

@@ -137,7 +137,13 @@ impl NodeShape {
             (NodeKind::Base | NodeKind::Strategy, _) => {
                 let rect = Rect::from_center_size(centre, Vec2::splat(radius * 1.8));
                 let rounding = if look.kind == NodeKind::Base { 0 } else { 3 };
-                Shape::Rect(egui::epaint::RectShape::new(rect, CornerRadius::same(rounding), fill, stroke, StrokeKind::Middle))
+                Shape::Rect(egui::epaint::RectShape::new(
+                    rect,
+                    CornerRadius::same(rounding),
+                    fill,
+                    stroke,
+                    StrokeKind::Middle,
+                ))
             }
             (NodeKind::Experiment, _) => polygon(centre, radius * 1.2, &DIAMOND, fill, stroke),
             (NodeKind::Variant, Direction::Up) => polygon(centre, radius * 1.25, &UP, fill, stroke),
@@ -198,9 +204,7 @@ impl NodeShape {
         let left = centre + vec2(self.look.radius + 80.0, 21.0) * zoom;
         let step = 44.0 * zoom / (points.len() - 1) as f32;
         let height = 9.0 * zoom;
-        let at = |(index, loss): (usize, &f32)| {
-            left + vec2(index as f32 * step, -height * (loss - low) / (high - low))
-        };
+        let at = |(index, loss): (usize, &f32)| left + vec2(index as f32 * step, -height * (loss - low) / (high - low));
         let line = points.iter().enumerate().map(at).collect();
         Some(Shape::line(line, Stroke::new(1.2, self.faint(self.look.theme.dim))))
     }
@@ -242,7 +246,8 @@ impl DisplayEdge<Arc<Look>, (), Directed, u32, NodeShape> for EdgeShape {
         ctx: &DrawContext<'_>,
     ) -> Vec<Shape> {
         let look = end.payload();
-        let (from, to) = (ctx.meta.canvas_to_screen_pos(start.location()), ctx.meta.canvas_to_screen_pos(end.location()));
+        let (from, to) =
+            (ctx.meta.canvas_to_screen_pos(start.location()), ctx.meta.canvas_to_screen_pos(end.location()));
         let view = ctx.painter.clip_rect().expand(8.0);
         if look.hidden || !view.intersects(Rect::from_two_pos(from, to)) {
             return Vec::new();

@@ -121,7 +121,11 @@ fn commands_ask_the_program() {
         ("doctor", json!({}), "doctor --json".to_owned()),
         ("show_node", json!({"workspace": here, "id": "s1.e1.a"}), format!("show s1.e1.a --workspace {here} --json")),
         ("stop_run", json!({"workspace": here}), format!("stop --workspace {here} --json")),
-        ("profile_data", json!({"path": rows, "model": "bundled"}), format!("data profile --model=bundled {rows} --json")),
+        (
+            "profile_data",
+            json!({"path": rows, "model": "bundled"}),
+            format!("data profile --model=bundled {rows} --json"),
+        ),
         (
             "data_rows",
             json!({"path": rows, "page": 0, "rows": 9999, "filter": "--x"}),
@@ -164,8 +168,10 @@ fn odd_input_is_refused_before_anything_is_started() {
 #[test]
 fn rubbish_from_the_page_breaks_nothing() {
     let window = Window::new(ECHO);
-    let commands = ["settings", "set_settings", "identify_path", "start_run", "show_node", "run_at", "data_rows", "recipe_check"];
-    let values = [json!(null), json!(-1), json!("\u{0}"), json!([[]]), json!({"a": {"b": 1e308}}), json!("x".repeat(10_000))];
+    let commands =
+        ["settings", "set_settings", "identify_path", "start_run", "show_node", "run_at", "data_rows", "recipe_check"];
+    let values =
+        [json!(null), json!(-1), json!("\u{0}"), json!([[]]), json!({"a": {"b": 1e308}}), json!("x".repeat(10_000))];
     let names = ["settings", "path", "request", "workspace", "id", "seq", "page", "text"];
     for command in commands {
         for (at, value) in values.iter().enumerate() {

@@ -40,7 +40,8 @@ fn small(states: &[NodeState]) -> TreeView {
     for (at, state) in states.iter().enumerate() {
         let mut leaf = node(&format!("s1.e1.{at}"), Some("s1.e1"), NodeKind::Variant, *state);
         let value = 0.4 + 0.1 * at as f64;
-        leaf.score = Some(ShownScore { split: "select".to_owned(), value, low: value - 0.04, high: value + 0.04, n: 400 });
+        leaf.score =
+            Some(ShownScore { split: "select".to_owned(), value, low: value - 0.04, high: value + 0.04, n: 400 });
         leaf.gain = Some(value - 0.5);
         leaf.spark = vec![3.0, 2.0, 1.5];
         nodes.push(leaf);
