@@ -7,14 +7,15 @@ export const settings = $state<{ value: Settings }>({
   value: { theme: 'system', language: 'en', text_px: 14, offline: true, recent: [] },
 })
 
-export type ScreenName = 'home' | 'new' | 'explore' | 'runs' | 'models' | 'settings'
+export type ScreenName = 'home' | 'new' | 'explore' | 'recipes' | 'runs' | 'models' | 'settings'
 
-export const ui = $state<{ screen: ScreenName; selected: string | null; error: ShellError | null; taskFile: string | null; data: string | null }>({
+export const ui = $state<{ screen: ScreenName; selected: string | null; error: ShellError | null; taskFile: string | null; data: string | null; recipe: string | null }>({
   screen: 'home',
   selected: null,
   error: null,
   taskFile: null,
   data: null,
+  recipe: null,
 })
 
 /** One point of the live curve. */
