@@ -1,23 +1,487 @@
-export type ShellError = { code: string, message: string, causes: Array<string>, hint: string | null, };
-export type Theme = "system" | "light" | "dark" | "contrast";
-export type Language = "en" | "zh";
-export type Settings = { theme: Theme, language: Language, text_px: number, offline: boolean, recent: string[], };
-export type WorkspaceCard = { path: string, name: string, task: string | null, status: string, runs: number, };
-export type ExampleTask = { name: string, title: string, goal: string, };
-export type HomeView = { workspaces: Array<WorkspaceCard>, tasks: Array<ExampleTask>, folder: string, version: string, problem: ShellError | null, };
-export type StartRequest = { workspace: string, task: string, seed: number, model: string | null, trials: number | null, new: boolean, };
-export type DroppedKind = "workspace" | "model" | "adapter" | "task" | "recipe" | "document" | "data";
-export type Dropped = { path: string, name: string, kind: DroppedKind, bytes: number | null, };
-export type NodeKind = "base" | "strategy" | "experiment" | "variant";
-export type NodeState = "proposed" | "verified" | "rejected" | "cached" | "running" | "interrupted" | "evaluated" | "promoted" | "pruned" | "failed";
-export type ShownScore = { split: string, value: number, low: number, high: number, n: number, };
-export type TreeNode = { id: string, parent: string | null, kind: NodeKind, state: NodeState, title: string, strategy: string | null, score: ShownScore | null, gain: number | null, cost_s: number, on_best_path: boolean, is_best: boolean, spark: Array<number>, note: string | null, };
-export type TreeView = { metric: string, nodes: Array<TreeNode>, };
-export type BudgetView = { trials: number, max_trials: number, wall_s: number, max_wall_s: number | null, cpu_s: number, };
-export type DecisionView = { node: string, because: string, candidates: Array<[string, number, number, number, number]>, };
-export type TimelinePoint = { cost_s: number, value: number, low: number, high: number, best: number, id: string, };
-export type FailureView = { code: string, message: string, hint: string | null, };
-export type RunView = { run: string, seq: number, task: string, goal: string, model: string, metric: string, seed: number, status: string, phase: string, started_ms: number, budget: BudgetView, base: ShownScore | null, best: ShownScore | null, incumbent: string | null, verdict: string | null, gain: [number, number, number] | null, gain_n: number | null, decision: DecisionView | null, why_best: string | null, timeline: Array<TimelinePoint>, resumed: number, failure: FailureView | null, insights: Array<string>, warnings: Array<string>, tree: TreeView, };
-export type Progress = { what: string, phase: string, done: number, total: number, rate: number, tokens_per_s: number | null, peak_rss_bytes: number | null, loss_ema: number | null, };
-export type Update = { "type": "run", run: RunView, } | { "type": "progress", progress: Progress, } | { "type": "no_run" } | { "type": "problem", error: ShellError, };
-export type LogLine = { seq: number, at_ms: number, kind: string, node: string | null, body: string, };
+// Generated from the types of src-tauri by its test `bindings`; do not edit.
+
+export type ShellError = { 
+/**
+ * Stable code.
+ */
+code: string, 
+/**
+ * What happened, in a sentence.
+ */
+message: string, 
+/**
+ * Causes, outermost first.
+ */
+causes: Array<string>, 
+/**
+ * What to do about it.
+ */
+hint: string | null, };
+
+export type Theme = "System" | "Light" | "Dark" | "Contrast";
+
+export type Language = "En" | "Zh";
+
+export type Settings = { 
+/**
+ * `system`, `light`, `dark` or `contrast`.
+ */
+theme: Theme, 
+/**
+ * `en` or `zh`.
+ */
+language: Language, 
+/**
+ * Size of text in pixels.
+ */
+text_px: number, 
+/**
+ * Whether everything that is started is kept off the network.
+ */
+offline: boolean, 
+/**
+ * Workspaces, the newest first.
+ */
+recent: string[], };
+
+export type WorkspaceCard = { 
+/**
+ * Its folder.
+ */
+path: string, 
+/**
+ * Last part of its path.
+ */
+name: string, 
+/**
+ * Task of its newest run.
+ */
+task: string | null, 
+/**
+ * `running`, `finished`, `failed`, `interrupted`, `empty`, or `unreadable`.
+ */
+status: string, 
+/**
+ * Runs in it.
+ */
+runs: number, };
+
+export type ExampleTask = { 
+/**
+ * The name that `trex run` takes.
+ */
+name: string, 
+/**
+ * A short title.
+ */
+title: string, 
+/**
+ * The requirement in plain words.
+ */
+goal: string, };
+
+export type HomeView = { 
+/**
+ * Workspaces that were open before, the newest first.
+ */
+workspaces: Array<WorkspaceCard>, 
+/**
+ * Built-in tasks that need no download.
+ */
+tasks: Array<ExampleTask>, 
+/**
+ * Where new workspaces go.
+ */
+folder: string, 
+/**
+ * Version of this window.
+ */
+version: string, 
+/**
+ * Why no work can be done, where that is so.
+ */
+problem: ShellError | null, };
+
+export type StartRequest = { 
+/**
+ * Folder of the workspace.
+ */
+workspace: string, 
+/**
+ * Name of a built-in task, or a task file.
+ */
+task: string, 
+/**
+ * Seed of everything random.
+ */
+seed: number, 
+/**
+ * Base model instead of the task's.
+ */
+model: string | null, 
+/**
+ * Most trials instead of the task's.
+ */
+trials: number | null, 
+/**
+ * Begin anew although an unfinished run is there.
+ */
+new: boolean, };
+
+export type DroppedKind = "Workspace" | "Model" | "Adapter" | "Task" | "Recipe" | "Document" | "Data";
+
+export type Dropped = { 
+/**
+ * The absolute path.
+ */
+path: string, 
+/**
+ * Its last part.
+ */
+name: string, 
+/**
+ * What it is.
+ */
+kind: DroppedKind, 
+/**
+ * Size of a file.
+ */
+bytes: number | null, };
+
+export type NodeKind = "Base" | "Strategy" | "Experiment" | "Variant";
+
+export type NodeState = "Proposed" | "Verified" | "Rejected" | "Cached" | "Running" | "Interrupted" | "Evaluated" | "Promoted" | "Pruned" | "Failed";
+
+export type ShownScore = { 
+/**
+ * The split that the items come from.
+ */
+split: string, 
+/**
+ * The value.
+ */
+value: number, 
+/**
+ * Lower end of the 95 % interval.
+ */
+low: number, 
+/**
+ * Upper end of the 95 % interval.
+ */
+high: number, 
+/**
+ * Number of items.
+ */
+n: number, };
+
+export type TreeNode = { 
+/**
+ * The name that `trex tree` uses.
+ */
+id: string, 
+/**
+ * Name of the parent; absent for the base.
+ */
+parent: string | null, 
+/**
+ * Level.
+ */
+kind: NodeKind, 
+/**
+ * State.
+ */
+state: NodeState, 
+/**
+ * In few words.
+ */
+title: string, 
+/**
+ * What the strategy above it works on.
+ */
+strategy: string | null, 
+/**
+ * Its best score: on the select split where there is one, else on search.
+ */
+score: ShownScore | null, 
+/**
+ * Its score minus that of the base on the same split, turned so that more is better.
+ */
+gain: number | null, 
+/**
+ * Processor or card seconds that it and everything below it cost.
+ */
+cost_s: number, 
+/**
+ * Whether it lies on the way from the base to the best variant.
+ */
+on_best_path: boolean, 
+/**
+ * Whether it is the best so far.
+ */
+is_best: boolean, 
+/**
+ * Training loss over time, at most 24 points.
+ */
+spark: Array<number>, 
+/**
+ * Why it was rejected, pruned or failed.
+ */
+note: string | null, };
+
+export type TreeView = { 
+/**
+ * The metric of all scores.
+ */
+metric: string, 
+/**
+ * The nodes, parents before children, siblings in order of creation.
+ */
+nodes: Array<TreeNode>, };
+
+export type BudgetView = { 
+/**
+ * Trials that were started.
+ */
+trials: number, 
+/**
+ * Trials that may be started.
+ */
+max_trials: number, 
+/**
+ * Wall seconds at work.
+ */
+wall_s: number, 
+/**
+ * Wall seconds that may be spent.
+ */
+max_wall_s: number | null, 
+/**
+ * Processor seconds.
+ */
+cpu_s: number, };
+
+export type DecisionView = { 
+/**
+ * The chosen node.
+ */
+node: string, 
+/**
+ * In a sentence.
+ */
+because: string, 
+/**
+ * What it was chosen from: node, visits, value, prior, rank.
+ */
+candidates: Array<[string, number, number, number, number]>, };
+
+export type TimelinePoint = { 
+/**
+ * Processor or card seconds up to and with it.
+ */
+cost_s: number, 
+/**
+ * Its score.
+ */
+value: number, 
+/**
+ * Lower end of its interval.
+ */
+low: number, 
+/**
+ * Upper end of its interval.
+ */
+high: number, 
+/**
+ * The best value so far.
+ */
+best: number, 
+/**
+ * Name of the variant, or `base`.
+ */
+id: string, };
+
+export type FailureView = { 
+/**
+ * Stable code.
+ */
+code: string, 
+/**
+ * What happened.
+ */
+message: string, 
+/**
+ * What to do.
+ */
+hint: string | null, };
+
+export type RunView = { 
+/**
+ * Id of the run.
+ */
+run: string, 
+/**
+ * Number of the last event in it.
+ */
+seq: number, 
+/**
+ * Name of the task.
+ */
+task: string, 
+/**
+ * The requirement in plain words.
+ */
+goal: string, 
+/**
+ * Base model.
+ */
+model: string, 
+/**
+ * Metric.
+ */
+metric: string, 
+/**
+ * Seed.
+ */
+seed: number, 
+/**
+ * `running`, `finished`, `failed` or `interrupted`.
+ */
+status: string, 
+/**
+ * Part of the run.
+ */
+phase: string, 
+/**
+ * When the run began, in milliseconds since 1970.
+ */
+started_ms: number, 
+/**
+ * What is used of the budget.
+ */
+budget: BudgetView, 
+/**
+ * The base on select, or on the sealed split once that is open.
+ */
+base: ShownScore | null, 
+/**
+ * The best so far, on the same split.
+ */
+best: ShownScore | null, 
+/**
+ * Name of the best variant; absent where the base is best.
+ */
+incumbent: string | null, 
+/**
+ * Verdict, once the run ended.
+ */
+verdict: string | null, 
+/**
+ * Paired difference on the sealed split, with its interval.
+ */
+gain: [number, number, number] | null, 
+/**
+ * Items of that comparison.
+ */
+gain_n: number | null, 
+/**
+ * The policy's last choice.
+ */
+decision: DecisionView | null, 
+/**
+ * Why the best is called best although another looks higher, or the other way round.
+ */
+why_best: string | null, 
+/**
+ * Select scores in the order in which they were paid for.
+ */
+timeline: Array<TimelinePoint>, 
+/**
+ * How often it was resumed.
+ */
+resumed: number, 
+/**
+ * The error that ended it.
+ */
+failure: FailureView | null, 
+/**
+ * What was learned.
+ */
+insights: Array<string>, 
+/**
+ * Notes.
+ */
+warnings: Array<string>, 
+/**
+ * The tree.
+ */
+tree: TreeView, };
+
+export type Progress = { 
+/**
+ * Which job.
+ */
+what: string, 
+/**
+ * Part of the job.
+ */
+phase: string, 
+/**
+ * Units done.
+ */
+done: number, 
+/**
+ * Units altogether.
+ */
+total: number, 
+/**
+ * Units per second.
+ */
+rate: number, 
+/**
+ * Tokens per second.
+ */
+tokens_per_s: number | null, 
+/**
+ * Largest resident memory of the worker.
+ */
+peak_rss_bytes: number | null, 
+/**
+ * Smoothed training loss.
+ */
+loss_ema: number | null, };
+
+export type Update = { "Run": { 
+/**
+ * The state.
+ */
+run: RunView, } } | { "Progress": { 
+/**
+ * The numbers.
+ */
+progress: Progress, } } | "NoRun" | { "Problem": { 
+/**
+ * The error.
+ */
+error: ShellError, } };
+
+export type LogLine = { 
+/**
+ * Number of the event.
+ */
+seq: number, 
+/**
+ * When, in milliseconds since 1970.
+ */
+at_ms: number, 
+/**
+ * Kind of the event.
+ */
+kind: string, 
+/**
+ * The node that it is about.
+ */
+node: string | null, 
+/**
+ * The event as it is stored.
+ */
+body: string, };

@@ -136,8 +136,8 @@ export const zh: Record<string, string> = {
   'The search tree as a picture; the list beside it says the same': '搜索树的图形；旁边的列表内容相同',
   'The task': '任务',
   'The verifier looks at memory and time of every trial before it starts.': '每次试验开始前，校验器会检查内存和时间。',
-  'The window itself never uses the network. With the switch off, taking in a model from the Hugging Face hub is the one thing that does.':
-    '窗口本身从不使用网络。关闭此开关后，只有从 Hugging Face Hub 导入模型会使用网络。',
+  'The window itself never uses the network. With the switch off, models of the Hugging Face hub and language models that a task names can be reached.':
+    '窗口本身从不使用网络。关闭此开关后，可以访问 Hugging Face Hub 上的模型以及任务指定的语言模型。',
   Theme: '主题',
   'This machine': '本机',
   Time: '时间',
