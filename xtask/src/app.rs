@@ -91,7 +91,7 @@ pub(crate) fn build(project: &Project, steps: &mut Steps, release: bool) -> Resu
     build_page(project, steps)?;
     steps.step("window: shell", || {
         let profile: &[&str] = if release { &["--release"] } else { &[] };
-        run(&mut cargo_of(project, SHELL, &["build", "--features", "custom-protocol"]).args(profile))
+        run(cargo_of(project, SHELL, &["build", "--features", "custom-protocol"]).args(profile))
     })?;
     let folder = if release { "release" } else { "debug" };
     Ok(project.target.join("app").join(folder).join("trex-app"))
@@ -141,7 +141,7 @@ pub(crate) fn checks(project: &Project, steps: &mut Steps) -> Result<()> {
         steps.step(&format!("window: {name} is checked"), || {
             run(&mut cargo_of(project, manifest, &["fmt", "--check"]))?;
             let lints = ["clippy", "-p", if name == "shell" { "trex-app" } else { "trex-explorer" }, "--all-targets"];
-            run(&mut cargo_of(project, manifest, &lints).args(["--", "-D", "warnings"]))?;
+            run(cargo_of(project, manifest, &lints).args(["--", "-D", "warnings"]))?;
             let package = if name == "shell" { "trex-app" } else { "trex-explorer" };
             run(&mut cargo_of(project, manifest, &["nextest", "run", "-p", package]))
         })?;
@@ -185,7 +185,7 @@ pub(crate) fn bundle(project: &Project, steps: &mut Steps) -> Result<()> {
         let host = host.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc names no host")?;
         std::fs::copy(project.trex(), binaries.join(format!("trex-{host}"))).context("cannot copy trex")?;
         let mut tauri = npx(project, &["tauri", "build", "--bundles", "deb,rpm", "--config"]);
-        tauri.arg(r#"{"bundle":{"externalBin":["binaries/trex"]}}"#).current_dir(&project.root.join("ui"));
+        tauri.arg(r#"{"bundle":{"externalBin":["binaries/trex"]}}"#).current_dir(project.root.join("ui"));
         run(tauri.env("CARGO_TARGET_DIR", project.target.join("app")))
     })?;
     for folder in ["deb", "rpm"] {

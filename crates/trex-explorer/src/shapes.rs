@@ -22,6 +22,7 @@ const LABEL_WIDTH: f32 = COLUMN_WIDTH - 58.0;
 
 /// What a node looks like, made once per change of the tree. Shared, because egui_graphs copies nodes for every line.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent marks of one node")]
 pub(crate) struct Look {
     pub(crate) kind: NodeKind,
     pub(crate) fill: Color32,
