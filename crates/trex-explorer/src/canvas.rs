@@ -22,7 +22,7 @@ use crate::shapes::{Direction, EdgeShape, Look, NodeShape};
 use crate::{COLUMN_WIDTH, NodeState, ROW_HEIGHT, TreeNode, TreeView};
 
 /// Zoom at which a tree is first shown at least, so that its labels can be read.
-const FIRST_ZOOM: f32 = 0.75;
+const FIRST_ZOOM: f32 = 0.62;
 const ZOOMS: std::ops::RangeInclusive<f32> = 0.02..=3.0;
 /// Dots of the minimap at most.
 const MINIMAP_DOTS: usize = 1500;
@@ -346,7 +346,13 @@ impl Canvas {
         let shown = |score: &crate::ShownScore| {
             format!("{:.3} [{:.3}, {:.3}] n={}", score.value, score.low, score.high, score.n)
         };
-        let name = if node.title.is_empty() { node.id.clone() } else { format!("{} {}", node.id, node.title) };
+        let name = format!("{}{} {}", node.id, if node.is_best { " (best)" } else { "" }, node.title);
+        // The fonts of the canvas lack most signs of `trex tree`, so states that need one are written out.
+        let state = match node.state {
+            NodeState::Evaluated => "",
+            state => state.word(),
+        };
+        let name = format!("{} {state}", name.trim_end());
         Look {
             kind: node.kind,
             fill: self.theme.of_gain(node.gain, scale.gain),
@@ -354,8 +360,7 @@ impl Canvas {
             running: node.state == NodeState::Running,
             radius: look::radius(node.cost_s, scale.cost),
             direction,
-            name,
-            glyph: node.state.glyph(),
+            name: name.trim_end().to_owned(),
             score: score.map(shown).unwrap_or_default(),
             band: score.zip(base).map(|(score, base)| scale.band(score, base)),
             spark: node.spark.clone(),

@@ -46,19 +46,19 @@ pub enum NodeState {
 }
 
 impl NodeState {
-    /// The glyph that `trex tree` shows for it.
-    pub fn glyph(self) -> char {
+    /// The word that `trex tree` uses for it.
+    pub fn word(self) -> &'static str {
         match self {
-            Self::Proposed => '·',
-            Self::Verified => '○',
-            Self::Rejected => '✗',
-            Self::Cached => '=',
-            Self::Running => '▶',
-            Self::Interrupted => '‖',
-            Self::Evaluated => '●',
-            Self::Promoted => '▲',
-            Self::Pruned => '▽',
-            Self::Failed => '!',
+            Self::Proposed => "proposed",
+            Self::Verified => "verified",
+            Self::Rejected => "rejected",
+            Self::Cached => "cached",
+            Self::Running => "running",
+            Self::Interrupted => "interrupted",
+            Self::Evaluated => "evaluated",
+            Self::Promoted => "promoted",
+            Self::Pruned => "pruned",
+            Self::Failed => "failed",
         }
     }
 }

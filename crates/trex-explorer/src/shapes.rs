@@ -14,7 +14,7 @@ use crate::{COLUMN_WIDTH, NodeKind};
 /// Below this zoom a node is a dot.
 const DOTS_BELOW: f32 = 0.38;
 /// From this zoom on there are scores and curves.
-const WHOLE_FROM: f32 = 0.72;
+const WHOLE_FROM: f32 = 0.6;
 /// Distance of the vertical part of a line to the children's column.
 const SPINE: f32 = 22.0;
 /// Longest label at zoom 1.
@@ -32,7 +32,6 @@ pub(crate) struct Look {
     /// Upwards where better than the base, downwards where worse, with the whole interval.
     pub(crate) direction: Direction,
     pub(crate) name: String,
-    pub(crate) glyph: char,
     pub(crate) score: String,
     /// Low, value, high and base, each as a share of the width of the band.
     pub(crate) band: Option<[f32; 4]>,
@@ -162,9 +161,8 @@ impl NodeShape {
         let size = (13.0 * zoom).clamp(9.0, 20.0);
         let left = centre + vec2((look.radius + 7.0) * zoom, 0.0);
         let has_score = zoom >= WHOLE_FROM && !look.score.is_empty();
-        let star = if look.is_best { " ★" } else { "" };
         let folded = if look.folded > 0 { format!("  +{}", look.folded) } else { String::new() };
-        let name = format!("{} {}{star}{folded}", look.glyph, look.name);
+        let name = format!("{}{folded}", look.name);
         let name_colour = self.faint(if look.is_best { look.theme.accent } else { look.theme.text });
         let row = vec2(0.0, if has_score { -7.0 * zoom } else { 0.0 });
         let name = text(ctx, left + row, &name, size, name_colour, LABEL_WIDTH * zoom);

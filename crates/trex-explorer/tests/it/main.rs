@@ -114,15 +114,15 @@ fn an_empty_tree_draws_nothing_and_does_not_fail() {
 fn a_small_tree_reads_like_this() {
     let states = [NodeState::Failed, NodeState::Running, NodeState::Evaluated];
     let expected = "\
-● base
+base
 0.500 [0.450, 0.550] n=400
-● s1
-● s1.e1
-! s1.e1.0
+s1
+s1.e1
+s1.e1.0 failed
 0.400 [0.360, 0.440] n=400
-▶ s1.e1.1
+s1.e1.1 running
 0.500 [0.460, 0.540] n=400
-● s1.e1.2
+s1.e1.2
 0.600 [0.560, 0.640] n=400
 ";
     let shown = texts(&harness(small(&states)));
@@ -140,7 +140,7 @@ fn a_folded_node_says_how_many_are_hidden() {
     harness.state_mut().canvas.set_folded("s1", true);
     harness.run_steps(4);
     let shown = texts(&harness);
-    assert!(shown.contains("● s1  +4") && !shown.contains("s1.e1"), "{shown}");
+    assert!(shown.contains("s1  +4") && !shown.contains("s1.e1"), "{shown}");
     harness.state_mut().canvas.select(Some("s1.e1.2"));
     harness.run_steps(4);
     assert!(texts(&harness).contains("s1.e1.2"), "what is chosen is unfolded");
