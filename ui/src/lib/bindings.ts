@@ -18,9 +18,9 @@ causes: Array<string>,
  */
 hint: string | null, };
 
-export type Theme = "System" | "Light" | "Dark" | "Contrast";
+export type Theme = "system" | "light" | "dark" | "contrast";
 
-export type Language = "En" | "Zh";
+export type Language = "en" | "zh";
 
 export type Settings = { 
 /**
@@ -128,7 +128,7 @@ trials: number | null,
  */
 new: boolean, };
 
-export type DroppedKind = "Workspace" | "Model" | "Adapter" | "Task" | "Recipe" | "Document" | "Data";
+export type DroppedKind = "workspace" | "model" | "adapter" | "task" | "recipe" | "document" | "data";
 
 export type Dropped = { 
 /**
@@ -148,9 +148,9 @@ kind: DroppedKind,
  */
 bytes: number | null, };
 
-export type NodeKind = "Base" | "Strategy" | "Experiment" | "Variant";
+export type NodeKind = "base" | "strategy" | "experiment" | "variant";
 
-export type NodeState = "Proposed" | "Verified" | "Rejected" | "Cached" | "Running" | "Interrupted" | "Evaluated" | "Promoted" | "Pruned" | "Failed";
+export type NodeState = "proposed" | "verified" | "rejected" | "cached" | "running" | "interrupted" | "evaluated" | "promoted" | "pruned" | "failed";
 
 export type ShownScore = { 
 /**
@@ -450,19 +450,19 @@ peak_rss_bytes: number | null,
  */
 loss_ema: number | null, };
 
-export type Update = { "Run": { 
+export type Update = { "type": "run", 
 /**
  * The state.
  */
-run: RunView, } } | { "Progress": { 
+run: RunView, } | { "type": "progress", 
 /**
  * The numbers.
  */
-progress: Progress, } } | "NoRun" | { "Problem": { 
+progress: Progress, } | { "type": "no_run" } | { "type": "problem", 
 /**
  * The error.
  */
-error: ShellError, } };
+error: ShellError, };
 
 export type LogLine = { 
 /**
