@@ -8,16 +8,15 @@ use std::sync::Arc;
 
 use egui::epaint::ClippedShape;
 use egui::{CornerRadius, Pos2, Rect, Sense, Shape, Stroke, StrokeKind, Ui, Vec2, pos2, vec2};
-use egui_graphs::{
-    Graph, GraphChange, GraphView, Layout as GraphLayout, LayoutState, MetadataFrame, SettingsInteraction,
-    SettingsNavigation,
-};
+use egui_graphs::{Graph, GraphChange, GraphView, MetadataFrame, SettingsInteraction, SettingsNavigation};
 use petgraph::Directed;
 use petgraph::stable_graph::NodeIndex;
 use serde::{Deserialize, Serialize};
 
 use crate::layout::{Layout, Place};
 use crate::look::{self, Theme};
+use crate::no_layout::{NoLayout, NoState};
+use crate::scale::Scale;
 use crate::shapes::{Direction, EdgeShape, Look, NodeShape};
 use crate::{COLUMN_WIDTH, NodeState, ROW_HEIGHT, TreeNode, TreeView};
 
@@ -525,79 +524,4 @@ fn entries_since(ui: &Ui, before: usize) -> Vec<ClippedShape> {
     ui.ctx().graphics(|graphics| {
         graphics.get(layer).map(|list| list.all_entries().skip(before).cloned().collect()).unwrap_or_default()
     })
-}
-
-/// What all nodes are measured against.
-struct Scale {
-    gain: f64,
-    cost: f64,
-    low: f64,
-    high: f64,
-    bases: BTreeMap<String, f64>,
-}
-
-impl Scale {
-    fn of(nodes: &[TreeNode]) -> Self {
-        // Small differences should not glow: the scale never ends below two points.
-        const LEAST_GAIN: f64 = 0.02;
-        let gain = nodes.iter().filter_map(|node| node.gain).fold(LEAST_GAIN, |most, gain| most.max(gain.abs()));
-        let cost = nodes.iter().filter(|node| node.kind == crate::NodeKind::Variant).map(|node| node.cost_s);
-        let scores = || nodes.iter().filter_map(|node| node.score.as_ref());
-        // A gain is a difference to the base, so each scored node tells the base of its split. Where less is better the
-        // sign was turned; the base itself then stands on the other side.
-        let mut bases = BTreeMap::new();
-        for node in nodes {
-            if let (Some(score), Some(gain)) = (&node.score, node.gain) {
-                let base = nodes.first().and_then(|base| base.score.as_ref()).filter(|base| base.split == score.split);
-                bases.entry(score.split.clone()).or_insert_with(|| base.map_or(score.value - gain, |base| base.value));
-            }
-        }
-        Self {
-            gain,
-            cost: cost.fold(0.0, f64::max),
-            low: scores().map(|score| score.low).fold(f64::MAX, f64::min),
-            high: scores().map(|score| score.high).fold(f64::MIN, f64::max),
-            bases,
-        }
-    }
-
-    fn base_on(&self, split: &str) -> Option<f64> {
-        self.bases.get(split).copied()
-    }
-
-    #[expect(clippy::cast_possible_truncation, reason = "shares for drawing")]
-    fn band(&self, score: &crate::ShownScore, base: f64) -> [f32; 4] {
-        let width = (self.high - self.low).max(f64::EPSILON);
-        [score.low, score.value, score.high, base].map(|at| ((at - self.low) / width).clamp(0.0, 1.0) as f32)
-    }
-}
-
-/// Nodes stand where [`Layout`] put them.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct NoState;
-
-impl LayoutState for NoState {}
-
-#[derive(Debug, Default)]
-struct NoLayout;
-
-impl GraphLayout<NoState> for NoLayout {
-    fn from_state(_: NoState) -> impl GraphLayout<NoState> {
-        Self
-    }
-
-    fn next<N, E, Ty, Ix, Dn, De>(&mut self, _: &mut Graph<N, E, Ty, Ix, Dn, De>, _: &Ui)
-    where
-        N: Clone,
-        E: Clone,
-        Ty: petgraph::EdgeType,
-        Ix: petgraph::stable_graph::IndexType,
-        Dn: egui_graphs::DisplayNode<N, E, Ty, Ix>,
-        De: egui_graphs::DisplayEdge<N, E, Ty, Ix, Dn>,
-    {
-    }
-
-    fn state(&self) -> NoState {
-        NoState
-    }
 }

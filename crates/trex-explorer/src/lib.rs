@@ -12,6 +12,10 @@ mod layout;
 mod look;
 mod model;
 #[cfg(feature = "canvas")]
+mod no_layout;
+#[cfg(feature = "canvas")]
+mod scale;
+#[cfg(feature = "canvas")]
 mod shapes;
 
 #[cfg(feature = "canvas")]
