@@ -96,6 +96,7 @@ pub struct Canvas {
     theme: Theme,
     next: Option<Move>,
     changed: bool,
+    is_shown: bool,
     grace: u8,
     last_size: Vec2,
     meta: (f32, Vec2, Pos2),
@@ -120,6 +121,7 @@ impl Default for Canvas {
             theme: Theme::light(),
             next: Some(Move::First),
             changed: true,
+            is_shown: false,
             grace: 0,
             last_size: Vec2::ZERO,
             meta: (1.0, Vec2::ZERO, Pos2::ZERO),
@@ -388,6 +390,10 @@ impl Canvas {
             .with_interactions(&interaction)
             .with_navigations(&navigation)
             .show(ui, &mut self.graph);
+        // egui_graphs fits the graph to the screen in its first frame whatever the settings say; that is taken back.
+        if !std::mem::replace(&mut self.is_shown, true) {
+            self.go(Move::First);
+        }
         let meta = MetadataFrame::new(None).load(ui);
         self.meta = (meta.zoom, meta.pan, rect.min);
         self.minimap(ui, rect);

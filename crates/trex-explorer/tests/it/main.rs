@@ -135,6 +135,12 @@ s1.e1.2
 }
 
 #[test]
+fn a_single_node_is_not_blown_up() {
+    let zoom = harness(large(1)).state().canvas.zoom();
+    assert!((0.5..=1.3).contains(&zoom), "{zoom}");
+}
+
+#[test]
 fn a_folded_node_says_how_many_are_hidden() {
     let mut harness = harness(small(&[NodeState::Evaluated; 3]));
     harness.state_mut().canvas.set_folded("s1", true);
