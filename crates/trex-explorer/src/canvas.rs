@@ -435,7 +435,10 @@ impl Canvas {
     /// The whole tree where it fits at `least` zoom, else its beginning.
     fn show_all(&self, meta: &mut MetadataFrame, size: Vec2, least: f32) {
         const MARGIN: f32 = 36.0;
+        // A tree that has just begun gets the room that it will soon need, so that the view need not change for it.
+        const LEAST: Vec2 = vec2(4.0 * COLUMN_WIDTH, 16.0 * ROW_HEIGHT);
         let bounds = self.bounds();
+        let bounds = Rect::from_min_size(bounds.min, bounds.size().max(LEAST));
         let room = (size - Vec2::splat(2.0 * MARGIN)).max(Vec2::splat(1.0));
         let zoom = (room.x / bounds.width()).min(room.y / bounds.height());
         meta.zoom = zoom.clamp(least, 1.25);
