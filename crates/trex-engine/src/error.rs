@@ -182,9 +182,11 @@ impl Problem for EngineError {
                 "`trex tree` lists the variants; give one that was trained, or `best` where something beat the base"
                     .to_owned(),
             ),
-            Self::ExportDisagrees { .. } => {
-                Some("nothing was kept; try a wider number format, and report it where the widest one fails".to_owned())
-            }
+            Self::ExportDisagrees { .. } => Some(
+                "nothing was kept; narrow formats round small changes away: try a wider one, or the adapter alone \
+                     (gguf-lora), and report it where the widest one fails"
+                    .to_owned(),
+            ),
             Self::UnknownRun { .. } => Some("check the workspace folder and the id of the run".to_owned()),
             Self::Researcher(_) => None,
         }
