@@ -14,6 +14,8 @@ use crate::steps::Steps;
 /// What Tauri's documentation lists for Debian, and `librsvg2-bin` for drawing icons.
 const BUILD_PACKAGES: &str = "libwebkit2gtk-4.1-dev libgtk-3-dev librsvg2-dev libxdo-dev libayatana-appindicator3-dev \
                               libssl-dev build-essential pkg-config file curl wget rpm";
+/// A copy of the lock file that the page's packages were installed from.
+const NPM_STAMP: &str = "ui/node_modules/.trex-lock";
 const SHELL: &str = "src-tauri/Cargo.toml";
 const EXPLORER: &str = "crates/trex-explorer/Cargo.toml";
 const WASM_TARGET: &str = "wasm32-unknown-unknown";
@@ -47,8 +49,28 @@ pub(crate) fn setup(project: &Project, steps: &mut Steps) -> Result<()> {
         println!("skipped: 1 window; {why}");
         return Ok(());
     }
-    steps.step("setup: packages of the page", || npm_ci(project))?;
-    steps.step("setup: WebAssembly", || wasm_toolchain(project).map(drop))
+    // A source that cannot be reached must not keep anyone from the rest.
+    let mut or_skip = |name: &str, install: &dyn Fn() -> Result<()>| {
+        steps.step(name, || {
+            if let Err(err) = install() {
+                println!("skipped: 1 window; everything without it works: {err:#}");
+            }
+            Ok(())
+        })
+    };
+    or_skip("setup: packages of the page", &|| npm_ci(project))?;
+    or_skip("setup: WebAssembly", &|| wasm_toolchain(project).map(drop))
+}
+
+/// Why the window cannot be built and tested, after the set-up.
+pub(crate) fn unready(project: &Project) -> Option<String> {
+    if let Some(why) = missing(project) {
+        return Some(why);
+    }
+    if !project.root.join(NPM_STAMP).exists() {
+        return Some("the packages of the page are missing".to_owned());
+    }
+    wasm_toolchain(project).err().map(|err| format!("{err:#}"))
 }
 
 fn apt_install(project: &Project, packages: &str) -> Result<()> {
@@ -65,7 +87,7 @@ fn apt_install(project: &Project, packages: &str) -> Result<()> {
 /// From the lock file; nothing is done while what is there was installed from the same one.
 fn npm_ci(project: &Project) -> Result<()> {
     let lock = project.root.join("ui/package-lock.json");
-    let stamp = project.root.join("ui/node_modules/.trex-lock");
+    let stamp = project.root.join(NPM_STAMP);
     let wanted = std::fs::read(&lock).with_context(|| format!("cannot read {}", lock.display()))?;
     if std::fs::read(&stamp).is_ok_and(|found| found == wanted) {
         println!("found: ui/node_modules");
@@ -127,7 +149,7 @@ fn build_explorer(project: &Project) -> Result<()> {
 
 /// Format, lints and tests of both workspaces, and of the page. Needs the page to be built: the shell embeds it.
 pub(crate) fn checks(project: &Project, steps: &mut Steps) -> Result<()> {
-    if let Some(why) = missing(project) {
+    if let Some(why) = unready(project) {
         println!("skipped: 1 window; {why}");
         return Ok(());
     }

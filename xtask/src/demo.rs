@@ -23,7 +23,7 @@ pub(crate) fn demo(project: &Project, steps: &mut Steps, seed: u64, workspace: O
     setup::setup(project, steps)?;
     build(project, steps)?;
     let workspace = demo_workspace(project, workspace)?;
-    if app::has_display() && app::missing(project).is_none() {
+    if app::has_display() && app::unready(project).is_none() {
         let window = app::build(project, steps, false)?;
         app::show_beside(project, &window, &workspace);
     }
