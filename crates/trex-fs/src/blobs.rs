@@ -212,7 +212,9 @@ mod tests {
         let values = ["a", "b", "c"];
         for _ in 0..2 {
             let mut writer = blobs.writer().unwrap();
-            values.iter().for_each(|value| writer.push_line(value).unwrap());
+            for value in &values {
+                writer.push_line(value).unwrap();
+            }
             assert_eq!(writer.finish().unwrap(), blobs.put_lines(&values).unwrap());
         }
         blobs.writer().unwrap().push(b"unfinished").unwrap();
