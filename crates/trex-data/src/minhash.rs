@@ -36,16 +36,16 @@ const OTHERS_AT_A_TIME: usize = 4096;
 /// Texts in memory that make a portion.
 const PORTION: usize = 4096;
 
+/// Takes a portion of texts, with the number of the first.
+pub(crate) type EachPortion<'a> = &'a mut dyn FnMut(usize, &[String]) -> Result<(), DataError>;
+
 /// Texts that pass by in order and can be asked for by number.
 pub(crate) trait Texts: Sync {
     /// Their number.
     fn len(&self) -> usize;
 
     /// Hands on all of them, some at a time, with the number of the first.
-    fn for_each_portion(
-        &self,
-        each: &mut dyn FnMut(usize, &[String]) -> Result<(), DataError>,
-    ) -> Result<(), DataError>;
+    fn for_each_portion(&self, each: EachPortion<'_>) -> Result<(), DataError>;
 
     /// Some of them.
     fn get(&self, numbers: &[usize]) -> Result<Vec<String>, DataError>;
@@ -59,10 +59,7 @@ impl Texts for [String] {
         self.len()
     }
 
-    fn for_each_portion(
-        &self,
-        each: &mut dyn FnMut(usize, &[String]) -> Result<(), DataError>,
-    ) -> Result<(), DataError> {
+    fn for_each_portion(&self, each: EachPortion<'_>) -> Result<(), DataError> {
         self.chunks(PORTION).enumerate().try_for_each(|(number, portion)| each(number * PORTION, portion))
     }
 
@@ -88,10 +85,7 @@ impl Texts for PoolTexts<'_> {
         self.pool.len()
     }
 
-    fn for_each_portion(
-        &self,
-        each: &mut dyn FnMut(usize, &[String]) -> Result<(), DataError>,
-    ) -> Result<(), DataError> {
+    fn for_each_portion(&self, each: EachPortion<'_>) -> Result<(), DataError> {
         self.pool.for_each_portion(|first, rows| {
             let texts: Vec<String> = rows.par_iter().with_min_len(32).map(self.text).collect();
             each(first, &texts)
@@ -206,7 +200,7 @@ impl Groups {
 }
 
 fn low_half(entry: u64) -> u32 {
-    (entry & u64::from(u32::MAX)) as u32
+    u32::try_from(entry & u64::from(u32::MAX)).unwrap_or(u32::MAX)
 }
 
 /// The kept texts of all groups: chains through one list.

@@ -152,8 +152,7 @@ impl Pool {
         match self {
             Self::Memory(rows) => rows.extend(new),
             Self::File { file, places } => {
-                let encoded: Vec<Result<Vec<u8>, DataError>> =
-                    new.par_iter().with_min_len(64).map(|row| bytes_of(file, row)).collect();
+                let encoded: Vec<Encoded> = new.par_iter().with_min_len(64).map(|row| bytes_of(file, row)).collect();
                 for bytes in encoded {
                     places.push(written(file, &bytes?)?);
                 }
@@ -312,8 +311,7 @@ impl Pool {
             }
             Self::File { file, places } => {
                 let encode = |row: &Option<Example>| row.as_ref().map(|row| bytes_of(file, row));
-                let encoded: Vec<Option<Result<Vec<u8>, DataError>>> =
-                    edited.par_iter().with_min_len(64).map(encode).collect();
+                let encoded: Vec<Option<Encoded>> = edited.par_iter().with_min_len(64).map(encode).collect();
                 let old = before.places().get(first..).unwrap_or_default();
                 for (place, bytes) in old.iter().zip(encoded) {
                     places.push(bytes.map_or(Ok(*place), |bytes| written(file, &bytes?))?);
@@ -334,8 +332,11 @@ fn portion_of(places: &[Place]) -> usize {
     places.iter().take(PORTION_ROWS).take_while(fits).count().max(1)
 }
 
+/// A row as it is written.
+type Encoded = Result<Vec<u8>, DataError>;
+
 /// The JSON of a row, filled up with white space to whole grains.
-fn bytes_of(file: &ScratchFile, row: &Example) -> Result<Vec<u8>, DataError> {
+fn bytes_of(file: &ScratchFile, row: &Example) -> Encoded {
     let mut bytes =
         serde_json::to_vec(row).map_err(|source| FsError::NotJson { path: file.path().to_owned(), source })?;
     bytes.resize(bytes.len().next_multiple_of(GRAIN), b'\n');

@@ -47,7 +47,7 @@ pub(super) fn label_spaces(rows: &Pool) -> Result<Vec<Option<u8>>, DataError> {
     let sets = rows.facts(|row| {
         let options: BTreeSet<&str> = row.options.iter().map(String::as_str).collect();
         let key = options.into_iter().fold(String::new(), |key, option| key + option + "\n");
-        (!key.is_empty()).then(|| hash_of(&key).max(1)).unwrap_or(0)
+        if key.is_empty() { 0 } else { hash_of(&key).max(1) }
     })?;
     let mut sorted: Vec<u64> = sets.iter().filter(|set| **set > 0).copied().collect();
     sorted.sort_unstable();

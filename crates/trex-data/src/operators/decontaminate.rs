@@ -177,7 +177,6 @@ impl GramFilter {
         self.bits.get(word).is_some_and(|word| word & bit > 0)
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "only the low bits are wanted")]
     fn place(&self, gram: u64) -> (usize, u64) {
         ((gram >> 6) as usize & (self.bits.len() - 1), 1 << (gram & 63))
     }

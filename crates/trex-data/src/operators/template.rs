@@ -122,8 +122,8 @@ mod tests {
     use super::super::tests::open_row;
     use super::*;
 
-    fn own_parts(rows: Vec<Example>) -> Vec<String> {
-        let template = QuestionTemplate::of(&rows.clone().into()).unwrap();
+    fn own_parts(rows: &[Example]) -> Vec<String> {
+        let template = QuestionTemplate::of(&rows.to_vec().into()).unwrap();
         rows.iter().map(|row| template.own_part(row)).collect()
     }
 
@@ -133,7 +133,7 @@ mod tests {
             .map(|row| open_row(row, &format!("Is this spam?\nText: word{row} more{row}\nAnswer:"), "x"))
             .collect();
         rows.push(open_row(20, "no template here", "x"));
-        let parts = own_parts(rows);
+        let parts = own_parts(&rows);
         assert_eq!(parts[3], "word3 more3");
         assert_eq!(parts[20], "no template here");
     }
@@ -141,6 +141,6 @@ mod tests {
     #[test]
     fn equal_questions_stay_whole() {
         let rows: Vec<_> = (0..6).map(|row| open_row(row, "all the same", "x")).collect();
-        assert_eq!(own_parts(rows)[0], "all the same");
+        assert_eq!(own_parts(&rows)[0], "all the same");
     }
 }
