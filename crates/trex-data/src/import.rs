@@ -1,7 +1,8 @@
 //! The data of a task in the workspace: files → examples → pool and three evaluation splits, stored by content.
 //!
 //! Generating the rows of a built-in task is its crate's business; such rows come in through
-//! [`DataService::import_generated`]. Originals are only read.
+//! [`DataService::import_generated`]. Originals are only read. Rows lie in a scratch file while they are dealt out; in
+//! memory are their places, and of each row once at a time what decides where it goes: 8 to 16 bytes.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -11,20 +12,21 @@ use trex_domain::{
     DataPort, DataProfile, DataSource, Embedder, Example, ImportRequest, ImportedData, LossMeter, PreparedData,
     PreparedRequest, RowCounts, RowForm, SplitSource, TaskSpec,
 };
-use trex_fs::BlobStore;
+use trex_fs::{BlobStore, ScratchFile};
 
+use crate::pool::Pool;
+use crate::prepare::{Places, new_scratch_file, store_rows};
+use crate::profile::{Profiler, prompt_hash};
 use crate::reader::file_name;
-use crate::split::without_taken;
-use crate::{
-    Aids, DataError, ExampleReader, HoldOut, TableFacts, hold_out, profile_examples, search_and_select,
-    shuffled_and_capped,
-};
+use crate::split::{HoldOut, TakenPrompts, hold_out, search_and_select, shuffled_and_capped, without_taken};
+use crate::{Aids, DataError, ExampleReader, TableFacts};
 
 /// Imports and prepares data in one workspace. Several may work on one workspace at a time.
 #[derive(Clone, Debug)]
 pub struct DataService {
     blobs: BlobStore,
     prepared: PathBuf,
+    scratch: PathBuf,
     measures: Measures,
 }
 
@@ -44,10 +46,10 @@ impl Measures {
 }
 
 impl DataService {
-    /// Uses the folders `blobs` and `prepared` of a workspace; they are created on the first write.
+    /// Uses the folders `blobs`, `prepared` and `scratch` of a workspace; they are created on the first write.
     pub fn new(workspace_dir: &Path) -> Self {
         let (blobs, prepared) = (BlobStore::new(workspace_dir.join("blobs")), workspace_dir.join("prepared"));
-        Self { blobs, prepared, measures: Measures::default() }
+        Self { blobs, prepared, scratch: workspace_dir.join("scratch"), measures: Measures::default() }
     }
 
     /// The same with somebody who measures.
@@ -66,13 +68,15 @@ impl DataService {
     /// Evaluation splits hold every normalised prompt once: the sealed split keeps its rows, then select, then search.
     /// The first profile is that of the pool, without rows that were held out; the profile of a test file shows no rows.
     pub fn import_files(&self, request: &ImportRequest<'_>) -> Result<ImportedData, DataError> {
-        let sources = Sources::read(request.task)?;
-        let mut profiles = sources.evaluation_profiles();
-        let pool_facts = (sources.train.name.clone(), sources.train.facts.clone());
-        let splits = sources.split(request);
+        let file = new_scratch_file(&self.scratch)?;
+        let mut sources = Sources::read(request.task, &file)?;
+        let mut profiles = sources.take_evaluation_profiles()?;
+        let pool_profile = sources.train.profile.take();
+        let (name, facts) = (sources.train.name.clone(), sources.train.facts.clone());
+        let splits = sources.split(request)?;
         splits.check()?;
-        let evaluation = [&splits.search[..], &splits.select, &splits.final_].concat();
-        profiles.insert(0, profile_examples(&pool_facts.0, &pool_facts.1, &splits.pool, Some(&evaluation)));
+        let profile = profile_of_pool(&name, &facts, pool_profile.unwrap_or_default(), &splits)?;
+        profiles.insert(0, profile);
         self.store(&splits, profiles)
     }
 
@@ -86,32 +90,37 @@ impl DataService {
         final_: &[Example],
     ) -> Result<ImportedData, DataError> {
         let splits = Splits {
-            pool: pool.to_vec(),
-            search: search.to_vec(),
-            select: select.to_vec(),
-            final_: final_.to_vec(),
+            pool: pool.to_vec().into(),
+            search: search.to_vec().into(),
+            select: select.to_vec().into(),
+            final_: final_.to_vec().into(),
             reasons: std::array::from_fn(|_| format!("{name} generated no rows for it")),
         };
         splits.check()?;
-        let evaluation = [search, select, final_].concat();
-        let profile = profile_examples(name, &TableFacts::of_generated(pool.len()), pool, Some(&evaluation));
+        let facts = TableFacts::of_generated(pool.len());
+        let profile = profile_of_pool(name, &facts, Profiler::new(facts.has_answers, None, None), &splits)?;
         self.store(&splits, vec![profile])
     }
 
     /// Runs a recipe, or finds its result in the cache.
     pub fn prepare(&self, request: PreparedRequest<'_>) -> Result<PreparedData, DataError> {
-        crate::prepare::prepare(&self.blobs, &self.prepared, request, self.measures.aids())
+        let places = Places { index: &self.prepared, scratch: &self.scratch };
+        crate::prepare::prepare(&self.blobs, &places, request, self.measures.aids())
     }
 
     fn store(&self, splits: &Splits, profiles: Vec<DataProfile>) -> Result<ImportedData, DataError> {
         let parts = splits.parts();
+        let mut seeded_prompts = false;
+        for (_, rows) in parts {
+            seeded_prompts = seeded_prompts || rows.facts(Example::has_seeded_prompt)?.contains(&true);
+        }
         Ok(ImportedData {
-            pool: self.blobs.put_lines(&splits.pool)?,
-            search: self.blobs.put_lines(&splits.search)?,
-            select: self.blobs.put_lines(&splits.select)?,
-            final_: self.blobs.put_lines(&splits.final_)?,
+            pool: store_rows(&self.blobs, &splits.pool)?,
+            search: store_rows(&self.blobs, &splits.search)?,
+            select: store_rows(&self.blobs, &splits.select)?,
+            final_: store_rows(&self.blobs, &splits.final_)?,
             rows: parts.map(|(_, rows)| rows.len()),
-            seeded_prompts: parts.iter().any(|(_, rows)| rows.iter().any(Example::has_seeded_prompt)),
+            seeded_prompts,
             profiles,
         })
     }
@@ -129,11 +138,35 @@ impl DataPort for DataService {
     }
 }
 
+/// The profile of the pool, which says how many of its rows occur among the evaluation items.
+fn profile_of_pool(
+    name: &str,
+    facts: &TableFacts,
+    mut profiler: Profiler<'_>,
+    splits: &Splits,
+) -> Result<DataProfile, DataError> {
+    let mut evaluation = TakenPrompts::default();
+    for items in [&splits.search, &splits.select, &splits.final_] {
+        evaluation.extend(items.facts(prompt_hash)?);
+    }
+    profiler.compare_with(evaluation);
+    splits.pool.for_each_portion(|_, rows| {
+        profiler.add(rows);
+        Ok(())
+    })?;
+    profiler.finish(name, facts)
+}
+
 /// One file as examples.
 struct Source {
     name: String,
     facts: TableFacts,
-    examples: Vec<Example>,
+    rows: Pool,
+    /// Answers of closed rows that are among the options of the task, and whether there are closed rows at all.
+    seen: BTreeSet<String>,
+    has_closed: bool,
+    /// What was set aside; the rows come later.
+    profile: Option<Profiler<'static>>,
 }
 
 impl Source {
@@ -143,27 +176,57 @@ impl Source {
         task: &TaskSpec,
         fields: &trex_domain::FieldMap,
         form: RowForm,
+        file: &Arc<ScratchFile>,
     ) -> Result<Self, DataError> {
         let mut reader = ExampleReader::asked(path, name.clone(), &task.prompt, fields, form)?;
-        let (mut examples, mut quarantined) = (Vec::new(), Vec::new());
-        let mut rows = RowCounts::default();
+        let mut source = Self {
+            name,
+            facts: TableFacts::default(),
+            rows: Pool::in_file(file),
+            seen: BTreeSet::new(),
+            has_closed: false,
+            profile: None,
+        };
+        let mut profiler = Profiler::new(reader.has_answers(), None, None);
+        let (mut rows, mut quarantined) = (RowCounts::default(), Vec::new());
         while let Some(chunk) = reader.next_chunk()? {
             rows.input += chunk.input;
-            examples.extend(chunk.examples);
-            quarantined.extend(chunk.quarantined);
+            rows.kept += chunk.examples.len();
+            rows.quarantined += chunk.quarantined.len();
+            profiler.add_quarantined(&chunk.quarantined);
+            quarantined.extend(chunk.quarantined.into_iter().take(1_usize.saturating_sub(quarantined.len())));
+            source.look_at_answers(&chunk.examples, &task.prompt.options);
+            source.rows.extend(chunk.examples)?;
         }
-        (rows.kept, rows.quarantined) = (examples.len(), quarantined.len());
-        let facts = TableFacts::of_reader(&reader, rows, quarantined);
-        Ok(Self { name, facts, examples })
+        source.facts = TableFacts::of_reader(&reader, rows, quarantined);
+        source.profile = Some(profiler);
+        Ok(source)
+    }
+
+    fn look_at_answers(&mut self, rows: &[Example], options: &[String]) {
+        for row in rows.iter().filter(|row| !options.is_empty() && row.options == options) {
+            self.has_closed = true;
+            if options.contains(&row.answer) && !self.seen.contains(&row.answer) {
+                self.seen.insert(row.answer.clone());
+            }
+        }
+    }
+
+    /// The profile of all its rows.
+    fn take_profile(&mut self) -> Result<DataProfile, DataError> {
+        let mut profiler = self.profile.take().unwrap_or_default();
+        self.rows.for_each_portion(|_, rows| {
+            profiler.add(rows);
+            Ok(())
+        })?;
+        profiler.finish(&self.name, &self.facts)
     }
 
     /// Fails when rows with a closed answer space leave one of its answers out: nothing could be learned about it.
     fn check_options(&self, options: &[String]) -> Result<(), DataError> {
         // Answers of pairs are free whatever the options of the evaluation items are.
-        let closed = self.examples.iter().filter(|example| example.options == options);
-        let seen: BTreeSet<&str> = closed.map(|example| example.answer.as_str()).collect();
-        let missing: Vec<String> = options.iter().filter(|option| !seen.contains(option.as_str())).cloned().collect();
-        if missing.is_empty() || seen.is_empty() {
+        let missing: Vec<String> = options.iter().filter(|option| !self.seen.contains(*option)).cloned().collect();
+        if missing.is_empty() || !self.has_closed {
             return Ok(());
         }
         Err(DataError::LabelsMissing { file: self.name.clone(), missing })
@@ -191,7 +254,7 @@ struct Sources {
 }
 
 impl Sources {
-    fn read(task: &TaskSpec) -> Result<Self, DataError> {
+    fn read(task: &TaskSpec, file: &Arc<ScratchFile>) -> Result<Self, DataError> {
         let (train, dev, test, fields) = match &task.data {
             DataSource::Files { train, dev, test, fields } => (train, dev, test, fields),
             DataSource::Builtin { name } => return Err(DataError::NotFiles { name: name.clone() }),
@@ -203,7 +266,7 @@ impl Sources {
             let plain = file_name(path);
             // Ids are made of the name, so two files of one name in different folders need two names.
             let name = if is_ambiguous { format!("{split}-{plain}") } else { plain };
-            Source::read(path, name, task, fields, form)
+            Source::read(path, name, task, fields, form, file)
         };
         let train = read("train", train, task.train.objective.row_form())?;
         let items = task.kind.row_form();
@@ -215,19 +278,25 @@ impl Sources {
         })
     }
 
-    fn evaluation_profiles(&self) -> Vec<DataProfile> {
-        let profile = |source: &Source| profile_examples(&source.name, &source.facts, &source.examples, None);
-        let sealed = |source: &Source| DataProfile { samples: Vec::new(), ..profile(source) };
-        self.dev.iter().map(profile).chain(self.test.iter().map(sealed)).collect()
+    /// Profiles of the evaluation files; that of the test file shows no rows.
+    fn take_evaluation_profiles(&mut self) -> Result<Vec<DataProfile>, DataError> {
+        let mut profiles = Vec::new();
+        if let Some(dev) = &mut self.dev {
+            profiles.push(dev.take_profile()?);
+        }
+        if let Some(test) = &mut self.test {
+            profiles.push(DataProfile { samples: Vec::new(), ..test.take_profile()? });
+        }
+        Ok(profiles)
     }
 
-    fn split(self, request: &ImportRequest<'_>) -> Splits {
+    fn split(self, request: &ImportRequest<'_>) -> Result<Splits, DataError> {
         let wanted = HoldOut { dev: self.dev.is_none(), test: self.test.is_none() };
         let (dev_facts, test_facts) = (self.origin_of(self.dev.as_ref()), self.origin_of(self.test.as_ref()));
         let train_facts = self.train.summary();
-        let held = hold_out(self.train.examples, wanted, request.seed);
-        let (search, select) = search_and_select(self.dev.map_or(held.dev, |source| source.examples), request.seed);
-        let final_ = self.test.map_or(held.test, |source| source.examples);
+        let held = hold_out(&self.train.rows, wanted, request.seed)?;
+        let (search, select) = search_and_select(&self.dev.map_or(held.dev, |source| source.rows), request.seed)?;
+        let final_ = self.test.map_or(held.test, |source| source.rows);
         let reasons = [
             train_facts,
             empty_reason(&search, &dev_facts),
@@ -235,18 +304,18 @@ impl Sources {
             empty_reason(&final_, &test_facts),
         ];
 
-        let mut taken = BTreeSet::new();
-        let final_ = without_taken(final_, &mut taken);
-        let select = without_taken(select, &mut taken);
-        let search = without_taken(search, &mut taken);
+        let mut taken = TakenPrompts::default();
+        let final_ = without_taken(final_, &mut taken)?;
+        let select = without_taken(select, &mut taken)?;
+        let search = without_taken(search, &mut taken)?;
         let (sizes, seed) = (request.task.splits, request.seed);
-        Splits {
+        Ok(Splits {
             pool: held.train,
-            search: shuffled_and_capped(search, sizes.search, seed),
-            select: shuffled_and_capped(select, sizes.select, seed),
-            final_: shuffled_and_capped(final_, sizes.final_, seed),
+            search: shuffled_and_capped(search, sizes.search, seed)?,
+            select: shuffled_and_capped(select, sizes.select, seed)?,
+            final_: shuffled_and_capped(final_, sizes.final_, seed)?,
             reasons,
-        }
+        })
     }
 
     /// The file that a split comes from, in words.
@@ -259,7 +328,7 @@ impl Sources {
 }
 
 /// Why a split that had these rows would be empty once rows of other splits are taken out.
-fn empty_reason(before: &[Example], origin: &str) -> String {
+fn empty_reason(before: &Pool, origin: &str) -> String {
     match before.len() {
         0 => origin.to_owned(),
         count => format!("the prompts of its {count} rows all occur in another evaluation split"),
@@ -275,16 +344,16 @@ fn path_of(source: &SplitSource) -> Option<&PathBuf> {
 
 /// The rows of a task.
 struct Splits {
-    pool: Vec<Example>,
-    search: Vec<Example>,
-    select: Vec<Example>,
-    final_: Vec<Example>,
+    pool: Pool,
+    search: Pool,
+    select: Pool,
+    final_: Pool,
     /// Why a split might be empty, in the order of [`Splits::parts`].
     reasons: [String; 4],
 }
 
 impl Splits {
-    fn parts(&self) -> [(&'static str, &[Example]); 4] {
+    fn parts(&self) -> [(&'static str, &Pool); 4] {
         [("train", &self.pool), ("search", &self.search), ("select", &self.select), ("final", &self.final_)]
     }
 

@@ -8,11 +8,13 @@
 mod error;
 mod export;
 mod import;
+mod keyed;
 mod language;
 mod meaning;
 mod minhash;
 mod operators;
 mod pii;
+mod pool;
 mod prepare;
 mod profile;
 mod reader;
@@ -44,7 +46,4 @@ pub use recipe_run::{RecipeOutcome, RecipeProgress, RecipeRequest, SourceCounts,
 pub use row_index::{IndexFacts, RowIndex, RowPage};
 pub use schema::{ExampleChunk, ExampleReader, SchemaGuess, SchemaKind, examples_from_table};
 pub use search::{SearchHit, SearchedBy, search_rows};
-pub use split::{
-    HELD_OUT_DEV_SHARE, HELD_OUT_TEST_SHARE, HeldOut, HoldOut, count_leaks, hold_out, search_and_select,
-    shuffled_and_capped,
-};
+pub use split::{HELD_OUT_DEV_SHARE, HELD_OUT_TEST_SHARE, count_leaks};

@@ -2,15 +2,27 @@
 //!
 //! Signatures only propose pairs; every pair is checked by the exact Jaccard similarity of its shingle sets, so nothing
 //! below the threshold is ever reported. What is missed follows the S-curve of [`Bands::for_threshold`]. Runs on the
-//! threads of rayon; the result depends on the texts only.
+//! threads of rayon; the result depends on the texts only. Texts pass by in portions and are asked for again where a pair
+//! is checked; what is kept of each stands at [`near_duplicates_of`].
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+mod columns;
+mod template;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
 
 use rand::Rng as _;
 use rayon::prelude::*;
+use trex_domain::Example;
+use trex_fs::ScratchFile;
 
+use crate::DataError;
+use crate::keyed::{Keyed, repeats};
+use crate::pool::Pool;
 use crate::text::{normalise_key, words};
+use columns::Columns;
+use template::template_of;
 
 /// Hash functions per signature: the standard error of an estimate is at most 0.5 / √128 ≈ 0.044.
 const NUM_PERMUTATIONS: usize = 128;
@@ -18,79 +30,382 @@ const NUM_PERMUTATIONS: usize = 128;
 const SHINGLE_WORDS: usize = 3;
 /// Chance that a pair exactly at the threshold is proposed, at least.
 const RECALL_AT_THRESHOLD: f64 = 0.98;
-/// Below so many texts nothing is taken for a template.
-const TEMPLATE_MIN_TEXTS: usize = 20;
+/// Rows that are decided on together, and other rows that they are compared with at a time.
+const ROWS_AT_A_TIME: usize = 512;
+const OTHERS_AT_A_TIME: usize = 4096;
+/// Texts in memory that make a portion.
+const PORTION: usize = 4096;
 
-/// The indices of rows that are near-duplicates of an earlier kept row, in order, with shingles of three words.
-pub(crate) fn near_duplicate_rows(texts: &[String], threshold: f64) -> Vec<usize> {
-    near_duplicate_rows_with(texts, threshold, SHINGLE_WORDS)
+/// Takes a portion of texts, with the number of the first.
+pub(crate) type EachPortion<'a> = &'a mut dyn FnMut(usize, &[String]) -> Result<(), DataError>;
+
+/// Texts that pass by in order and can be asked for by number.
+pub(crate) trait Texts: Sync {
+    /// Their number.
+    fn len(&self) -> usize;
+
+    /// Hands on all of them, some at a time, with the number of the first.
+    fn for_each_portion(&self, each: EachPortion<'_>) -> Result<(), DataError>;
+
+    /// Some of them.
+    fn get(&self, numbers: &[usize]) -> Result<Vec<String>, DataError>;
+
+    /// Where more may be written than fits into memory.
+    fn scratch(&self) -> Option<&Arc<ScratchFile>>;
 }
 
-/// The indices of rows that are near-duplicates of an earlier kept row, in order.
-pub(crate) fn near_duplicate_rows_with(texts: &[String], threshold: f64, shingle_words: usize) -> Vec<usize> {
-    let first_rows = near_duplicates_of(texts, threshold, shingle_words);
-    first_rows.iter().enumerate().filter(|(_, first)| first.is_some()).map(|(row, _)| row).collect()
+impl Texts for [String] {
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn for_each_portion(&self, each: EachPortion<'_>) -> Result<(), DataError> {
+        self.chunks(PORTION).enumerate().try_for_each(|(number, portion)| each(number * PORTION, portion))
+    }
+
+    fn get(&self, numbers: &[usize]) -> Result<Vec<String>, DataError> {
+        Ok(numbers.iter().filter_map(|number| self.get(*number)).cloned().collect())
+    }
+
+    fn scratch(&self) -> Option<&Arc<ScratchFile>> {
+        None
+    }
 }
 
-/// For every text the earlier kept text that it nearly equals (the most similar one, the first of equals).
+/// The rows of a pool, each by one text.
+pub(crate) struct PoolTexts<'a> {
+    /// The rows.
+    pub(crate) pool: &'a Pool,
+    /// The text of a row.
+    pub(crate) text: fn(&Example) -> String,
+}
+
+impl Texts for PoolTexts<'_> {
+    fn len(&self) -> usize {
+        self.pool.len()
+    }
+
+    fn for_each_portion(&self, each: EachPortion<'_>) -> Result<(), DataError> {
+        self.pool.for_each_portion(|first, rows| {
+            let texts: Vec<String> = rows.par_iter().with_min_len(32).map(self.text).collect();
+            each(first, &texts)
+        })
+    }
+
+    fn get(&self, numbers: &[usize]) -> Result<Vec<String>, DataError> {
+        Ok(self.pool.get(numbers)?.par_iter().with_min_len(32).map(self.text).collect())
+    }
+
+    fn scratch(&self) -> Option<&Arc<ScratchFile>> {
+        match self.pool {
+            Pool::Memory(_) => None,
+            Pool::File { file, .. } => Some(file),
+        }
+    }
+}
+
+/// How many texts are near-duplicates of an earlier kept one, with shingles of three words.
+pub(crate) fn num_near_duplicates(texts: &[String], threshold: f64) -> Result<usize, DataError> {
+    let originals = near_duplicates_of(texts, threshold, SHINGLE_WORDS)?;
+    Ok(originals.iter().flatten().count())
+}
+
+/// For every text the earlier kept text that it nearly equals (the most similar one, the first of equals). A text with
+/// the very shingles of an earlier one has the answer of that one.
 ///
 /// Two texts are near-duplicates when the Jaccard similarity |A ∩ B| / |A ∪ B| of their shingle sets is at least
 /// `threshold`, in (0, 1]. Shingles that occur in more than half of 20 or more texts are the pool's template and do not
 /// count, unless a text consists of nothing else. A text shorter than a shingle is one shingle.
-pub(crate) fn near_duplicates_of(texts: &[String], threshold: f64, shingle_words: usize) -> Vec<Option<usize>> {
-    let sets = shingle_sets(texts, shingle_words.max(1));
+///
+/// In memory are, for each text, 16 bytes (the hash of its set) and then 8 bytes (the one it is a duplicate of), with 12
+/// while a band is sorted, and for each band in which it is alike with another text that has not the very same shingles,
+/// 8 bytes where it is kept and 4 for every two such texts. Keys of bands lie in the scratch file: 4 bytes each, written
+/// twice.
+pub(crate) fn near_duplicates_of<T: Texts + ?Sized>(
+    texts: &T,
+    threshold: f64,
+    shingle_words: usize,
+) -> Result<Vec<Option<u32>>, DataError> {
+    let shingler = Shingler { words: shingle_words.max(1), template: template_of(texts, shingle_words.max(1))? };
     let bands = Bands::for_threshold(threshold);
     let permutations = permutations();
-    let keys: Vec<Vec<u64>> = sets.par_iter().map(|set| bands.keys(&signature(set, &permutations))).collect();
-    let mut buckets: Vec<Buckets> = (0..bands.count).map(|_| Buckets::default()).collect();
-    let mut result = Vec::with_capacity(texts.len());
-    let mut candidates: Vec<usize> = Vec::new();
-    for (row, row_keys) in keys.iter().enumerate() {
-        candidates.clear();
-        for (key, bucket) in row_keys.iter().zip(&buckets) {
-            candidates.extend(bucket.rows(*key));
-        }
-        candidates.sort_unstable();
-        candidates.dedup();
-        let original = most_similar(&sets, row, &candidates, threshold);
-        if original.is_none() {
-            for (key, bucket) in row_keys.iter().zip(&mut buckets) {
-                bucket.insert(*key, row);
+    let mut keys = Columns::new(bands.count, texts.scratch());
+    let mut sets: Vec<Keyed> = Vec::with_capacity(texts.len());
+    texts.for_each_portion(&mut |first, portion| {
+        let marks = portion.par_iter().with_min_len(16).map(|text| {
+            let set = shingler.set_of(text);
+            (Keyed::of_set(&set), bands.keys(&signature(&set, &permutations)))
+        });
+        let marks: Vec<(Keyed, Vec<u32>)> = marks.collect();
+        sets.extend((first..).zip(&marks).map(|(row, (set, _))| set.with_row(row)));
+        keys.push(marks.iter().map(|(_, keys)| keys.as_slice()))
+    })?;
+    let copies = repeats(sets, texts.len());
+    let groups = Groups::new(&keys, &copies, texts.scratch())?;
+    let mut originals = near_originals(texts, &shingler, threshold, &groups)?;
+    // A text with the very shingles of an earlier one is a duplicate of whatever that one is of, or of it.
+    for (row, copy) in copies.iter().enumerate() {
+        if let Some(first) = copy {
+            let original = originals.get(*first as usize).copied().flatten().unwrap_or(*first);
+            if let Some(slot) = originals.get_mut(row) {
+                *slot = Some(original);
             }
         }
-        result.push(original);
     }
-    result
+    Ok(originals)
 }
 
-/// The kept rows of one band by key: chains through one list, which takes a third of the memory of a list per key.
-#[derive(Default)]
-struct Buckets {
-    last: HashMap<u64, u32, BuildHasherDefault<KeyHasher>>,
-    /// Row and the place of the one before it in its chain.
-    entries: Vec<(u32, Option<u32>)>,
+/// Which texts are alike in which band: groups of at least two, numbered from 1 in each band.
+struct Groups {
+    /// The group of every text by band; 0 for none.
+    numbers: Columns,
+    /// The number of groups by band.
+    counts: Vec<usize>,
 }
 
-impl Buckets {
-    fn insert(&mut self, key: u64, row: usize) {
-        let (Ok(row), Ok(place)) = (u32::try_from(row), u32::try_from(self.entries.len())) else { return };
-        let before = self.last.insert(key, place);
-        self.entries.push((row, before));
-    }
-
-    fn rows(&self, key: u64) -> impl Iterator<Item = usize> {
-        let mut next = self.last.get(&key).copied();
-        std::iter::from_fn(move || {
-            let (row, before) = *self.entries.get(next? as usize)?;
-            next = before;
-            Some(row as usize)
-        })
+impl Groups {
+    fn new(keys: &Columns, copies: &[Option<u32>], scratch: Option<&Arc<ScratchFile>>) -> Result<Self, DataError> {
+        let mut numbers = Columns::new(keys.count(), scratch);
+        numbers.begin(keys.blocks());
+        let mut counts = Vec::with_capacity(keys.count());
+        for band in 0..keys.count() {
+            let mut groups = vec![0_u32; copies.len()];
+            let mut sorted: Vec<u64> = Vec::with_capacity(copies.len());
+            let mut row = 0_u32;
+            keys.for_each_block(band, |block| {
+                for key in block {
+                    if copies.get(row as usize).is_some_and(Option::is_none) {
+                        sorted.push(u64::from(*key) << 32 | u64::from(row));
+                    }
+                    row += 1;
+                }
+                Ok(())
+            })?;
+            sorted.par_sort_unstable();
+            let mut count = 0;
+            for alike in sorted.chunk_by(|left, right| left >> 32 == right >> 32).filter(|alike| alike.len() > 1) {
+                count += 1;
+                for entry in alike {
+                    if let Some(group) = groups.get_mut(low_half(*entry) as usize) {
+                        *group = count;
+                    }
+                }
+            }
+            drop(sorted);
+            numbers.fill(band, &groups)?;
+            counts.push(count as usize);
+        }
+        Ok(Self { numbers, counts })
     }
 }
+
+fn low_half(entry: u64) -> u32 {
+    u32::try_from(entry & u64::from(u32::MAX)).unwrap_or(u32::MAX)
+}
+
+/// The kept texts of all groups: chains through one list.
+struct Kept {
+    /// The place of the last kept text of every group, from 1; by band.
+    last: Vec<Vec<u32>>,
+    /// Text and the place of the one before it in its chain.
+    entries: Vec<(u32, u32)>,
+}
+
+impl Kept {
+    fn new(counts: &[usize]) -> Self {
+        Self { last: counts.iter().map(|count| vec![0; count + 1]).collect(), entries: Vec::new() }
+    }
+
+    fn insert(&mut self, row: u32, groups: &[u32]) {
+        for (group, last) in groups.iter().zip(&mut self.last).filter(|(group, _)| **group > 0) {
+            let (Some(last), Ok(place)) = (last.get_mut(*group as usize), u32::try_from(self.entries.len() + 1)) else {
+                continue;
+            };
+            self.entries.push((row, *last));
+            *last = place;
+        }
+    }
+
+    /// The kept texts that are alike with one in any band, in order.
+    fn alike(&self, groups: &[u32]) -> Vec<u32> {
+        let mut found = Vec::new();
+        for (group, last) in groups.iter().zip(&self.last).filter(|(group, _)| **group > 0) {
+            let mut next = last.get(*group as usize).copied().unwrap_or(0);
+            while let Some((row, before)) = (next as usize).checked_sub(1).and_then(|place| self.entries.get(place)) {
+                found.push(*row);
+                next = *before;
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+}
+
+/// A text that is alike with others in some band.
+struct Alike {
+    row: u32,
+    groups: Vec<u32>,
+    set: Vec<u64>,
+    /// The most similar kept text so far.
+    best: Option<(f64, u32)>,
+}
+
+impl Alike {
+    fn compare(&mut self, other: u32, set: &[u64], threshold: f64) {
+        let similarity = jaccard(set, &self.set);
+        if similarity >= threshold && self.best.is_none_or(|(most, _)| similarity > most) {
+            self.best = Some((similarity, other));
+        }
+    }
+}
+
+fn near_originals<T: Texts + ?Sized>(
+    texts: &T,
+    shingler: &Shingler,
+    threshold: f64,
+    groups: &Groups,
+) -> Result<Vec<Option<u32>>, DataError> {
+    let mut originals = vec![None; texts.len()];
+    let mut kept = Kept::new(&groups.counts);
+    let mut first = 0_u32;
+    for block in 0..groups.numbers.blocks().len() {
+        let columns = groups.numbers.block(block)?;
+        let num_rows = columns.first().map_or(0, Vec::len);
+        let mut waiting: Vec<(u32, Vec<u32>)> = Vec::new();
+        for (at, row) in (0..num_rows).zip(first..) {
+            let own: Vec<u32> = columns.iter().map(|column| column.get(at).copied().unwrap_or(0)).collect();
+            if own.iter().any(|group| *group > 0) {
+                waiting.push((row, own));
+            }
+        }
+        for rows in waiting.chunks(ROWS_AT_A_TIME) {
+            for decided in decide(texts, shingler, threshold, rows, &mut kept)? {
+                if let Some(slot) = originals.get_mut(decided.row as usize) {
+                    *slot = decided.best.map(|(_, original)| original);
+                }
+            }
+        }
+        first += u32::try_from(num_rows).unwrap_or(u32::MAX);
+    }
+    Ok(originals)
+}
+
+/// Compares some texts with the kept ones before them and with one another, in order.
+fn decide<T: Texts + ?Sized>(
+    texts: &T,
+    shingler: &Shingler,
+    threshold: f64,
+    rows: &[(u32, Vec<u32>)],
+    kept: &mut Kept,
+) -> Result<Vec<Alike>, DataError> {
+    let numbers: Vec<usize> = rows.iter().map(|(row, _)| *row as usize).collect();
+    let sets = shingler.sets_of(texts, &numbers)?;
+    let mut alike: Vec<Alike> = rows
+        .iter()
+        .zip(sets)
+        .map(|((row, groups), set)| Alike { row: *row, groups: groups.clone(), set, best: None })
+        .collect();
+    let candidates: Vec<Vec<u32>> = alike.par_iter().map(|row| kept.alike(&row.groups)).collect();
+    let others: BTreeSet<u32> = candidates.iter().flatten().copied().collect();
+    let others: Vec<u32> = others.into_iter().collect();
+    for others in others.chunks(OTHERS_AT_A_TIME) {
+        let numbers: Vec<usize> = others.iter().map(|other| *other as usize).collect();
+        let sets = shingler.sets_of(texts, &numbers)?;
+        alike.par_iter_mut().zip(&candidates).for_each(|(row, candidates)| {
+            for candidate in candidates {
+                if let Some(set) = others.binary_search(candidate).ok().and_then(|at| sets.get(at)) {
+                    row.compare(*candidate, set, threshold);
+                }
+            }
+        });
+    }
+    let first = rows.first().map_or(0, |(row, _)| *row);
+    for at in 0..alike.len() {
+        let (before, rest) = alike.split_at_mut(at);
+        let Some(row) = rest.first_mut() else { continue };
+        for candidate in kept.alike(&row.groups).into_iter().filter(|candidate| *candidate >= first) {
+            if let Some(other) =
+                before.binary_search_by_key(&candidate, |other| other.row).ok().and_then(|at| before.get(at))
+            {
+                row.compare(candidate, &other.set, threshold);
+            }
+        }
+        if row.best.is_none() {
+            kept.insert(row.row, &row.groups);
+        }
+    }
+    Ok(alike)
+}
+
+/// For every text whether it nearly equals one of `known`. Nothing is a template here: what a pool shares with the items is
+/// what is looked for. In memory are 8 bytes per band of every known text.
+pub(crate) fn near_any_of<K: Texts + ?Sized, T: Texts + ?Sized>(
+    known: &K,
+    texts: &T,
+    threshold: f64,
+    shingle_words: usize,
+) -> Result<Vec<bool>, DataError> {
+    let shingler = Shingler { words: shingle_words.max(1), template: Template::default() };
+    let bands = Bands::for_threshold(threshold);
+    let permutations = permutations();
+    let marks_of = |text: &String| {
+        let set = shingler.set_of(text);
+        let keys = bands.keys(&signature(&set, &permutations));
+        (set, keys)
+    };
+    let mut buckets: Vec<Vec<u64>> = vec![Vec::with_capacity(known.len()); bands.count];
+    known.for_each_portion(&mut |first, portion| {
+        let keys: Vec<Vec<u32>> = portion.par_iter().map(|text| marks_of(text).1).collect();
+        for (item, keys) in (first as u64..).zip(keys) {
+            keys.iter().zip(&mut buckets).for_each(|(key, bucket)| bucket.push(u64::from(*key) << 32 | item));
+        }
+        Ok(())
+    })?;
+    buckets.par_iter_mut().for_each(|bucket| bucket.sort_unstable());
+    let mut result = Vec::with_capacity(texts.len());
+    texts.for_each_portion(&mut |_, portion| {
+        let marks: Vec<(Vec<u64>, BTreeSet<u32>)> = portion
+            .par_iter()
+            .with_min_len(16)
+            .map(|text| {
+                let (set, keys) = marks_of(text);
+                let found = keys.iter().zip(&buckets).flat_map(|(key, bucket)| entries_of(bucket, *key));
+                let found = found.collect();
+                (set, found)
+            })
+            .collect();
+        let mut is_near = vec![false; portion.len()];
+        let others: BTreeSet<u32> = marks.iter().flat_map(|(_, found)| found).copied().collect();
+        let others: Vec<u32> = others.into_iter().collect();
+        for others in others.chunks(OTHERS_AT_A_TIME) {
+            let numbers: Vec<usize> = others.iter().map(|other| *other as usize).collect();
+            let sets: BTreeMap<u32, Vec<u64>> =
+                others.iter().copied().zip(shingler.sets_of(known, &numbers)?).collect();
+            is_near.par_iter_mut().zip(&marks).for_each(|(is_near, (set, found))| {
+                let like = |item: &u32| sets.get(item).is_some_and(|known| jaccard(known, set) >= threshold);
+                *is_near = *is_near || found.iter().any(like);
+            });
+        }
+        result.append(&mut is_near);
+        Ok(())
+    })?;
+    Ok(result)
+}
+
+/// The known texts of a key.
+fn entries_of(bucket: &[u64], key: u32) -> impl Iterator<Item = u32> {
+    let start = bucket.partition_point(|entry| entry >> 32 < u64::from(key));
+    let own = bucket.iter().skip(start).take_while(move |entry| **entry >> 32 == u64::from(key));
+    own.map(|entry| low_half(*entry))
+}
+
+/// Shingles that say nothing, because most texts have them.
+type Template = HashSet<u64, BuildHasherDefault<KeyHasher>>;
 
 /// Keys are hashes already.
-#[derive(Default)]
-struct KeyHasher(u64);
+#[derive(Clone, Copy, Default)]
+pub(crate) struct KeyHasher(u64);
 
 impl Hasher for KeyHasher {
     fn finish(&self) -> u64 {
@@ -108,86 +423,26 @@ impl Hasher for KeyHasher {
     }
 }
 
-/// For every text whether it nearly equals one of `known`. Nothing is a template here: what a pool shares with the items is
-/// what is looked for.
-pub(crate) fn near_any_of(known: &[String], texts: &[String], threshold: f64, shingle_words: usize) -> Vec<bool> {
-    let set_of = |text: &String| shingles(&normalise_key(text), shingle_words.max(1));
-    let known_sets: Vec<Vec<u64>> = known.par_iter().map(set_of).collect();
-    let bands = Bands::for_threshold(threshold);
-    let permutations = permutations();
-    let mut buckets: Vec<HashMap<u64, Vec<usize>>> = vec![HashMap::new(); bands.count];
-    for (index, set) in known_sets.iter().enumerate() {
-        for (key, bucket) in bands.keys(&signature(set, &permutations)).into_iter().zip(&mut buckets) {
-            bucket.entry(key).or_default().push(index);
-        }
-    }
-    let is_near = |text: &String| {
-        let set = set_of(text);
-        let keys = bands.keys(&signature(&set, &permutations));
-        let candidates: BTreeSet<usize> =
-            keys.iter().zip(&buckets).filter_map(|(key, bucket)| bucket.get(key)).flatten().copied().collect();
-        candidates.iter().filter_map(|index| known_sets.get(*index)).any(|known| jaccard(known, &set) >= threshold)
-    };
-    texts.par_iter().map(is_near).collect()
+/// Makes shingle sets.
+struct Shingler {
+    words: usize,
+    template: Template,
 }
 
-fn most_similar(sets: &[Vec<u64>], row: usize, candidates: &[usize], threshold: f64) -> Option<usize> {
-    let mut best: Option<(f64, usize)> = None;
-    for candidate in candidates {
-        let similarity = jaccard(sets.get(*candidate)?, sets.get(row)?);
-        if similarity >= threshold && best.is_none_or(|(most, _)| similarity > most) {
-            best = Some((similarity, *candidate));
+impl Shingler {
+    /// The sorted set of hashed shingles, the template left out.
+    fn set_of(&self, text: &str) -> Vec<u64> {
+        let set = shingles(&normalise_key(text), self.words);
+        if self.template.is_empty() {
+            return set;
         }
+        let own: Vec<u64> = set.iter().filter(|shingle| !self.template.contains(shingle)).copied().collect();
+        if own.is_empty() { set } else { own }
     }
-    best.map(|(_, candidate)| candidate)
-}
 
-/// The sorted sets of hashed shingles, templates left out.
-fn shingle_sets(texts: &[String], shingle_words: usize) -> Vec<Vec<u64>> {
-    let sets: Vec<Vec<u64>> = texts.par_iter().map(|text| shingles(&normalise_key(text), shingle_words)).collect();
-    if texts.len() < TEMPLATE_MIN_TEXTS {
-        return sets;
+    fn sets_of<T: Texts + ?Sized>(&self, texts: &T, numbers: &[usize]) -> Result<Vec<Vec<u64>>, DataError> {
+        Ok(texts.get(numbers)?.par_iter().with_min_len(16).map(|text| self.set_of(text)).collect())
     }
-    let template = in_most_of(&sets);
-    if template.is_empty() {
-        return sets;
-    }
-    sets.into_par_iter().map(|set| without_template(set, &template)).collect()
-}
-
-/// The shingles that more than half of the sets have.
-///
-/// With n sets of s shingles in all, ⌈2s/n⌉ counters of Misra and Gries (1982) hold every one of them, and a second pass
-/// counts exactly; a counter per shingle would take more memory than the sets.
-fn in_most_of(sets: &[Vec<u64>]) -> HashSet<u64> {
-    let num_shingles: usize = sets.iter().map(Vec::len).sum();
-    let num_counters = (2 * num_shingles).div_ceil(sets.len().max(1)).max(1);
-    let mut counters: HashMap<u64, usize, BuildHasherDefault<KeyHasher>> = HashMap::default();
-    for shingle in sets.iter().flatten() {
-        if let Some(count) = counters.get_mut(shingle) {
-            *count += 1;
-        } else if counters.len() < num_counters {
-            counters.insert(*shingle, 1);
-        } else {
-            counters.retain(|_, count| {
-                *count -= 1;
-                *count > 0
-            });
-        }
-    }
-    let mut exact: HashMap<u64, usize> = counters.into_keys().map(|shingle| (shingle, 0)).collect();
-    for shingle in sets.iter().flatten() {
-        if let Some(count) = exact.get_mut(shingle) {
-            *count += 1;
-        }
-    }
-    exact.retain(|_, count| 2 * *count > sets.len());
-    exact.into_keys().collect()
-}
-
-fn without_template(set: Vec<u64>, template: &HashSet<u64>) -> Vec<u64> {
-    let own: Vec<u64> = set.iter().filter(|shingle| !template.contains(shingle)).copied().collect();
-    if own.is_empty() { set } else { own }
 }
 
 /// The sorted distinct hashes of all runs of `length` words of a key; one hash of the whole where it is shorter.
@@ -213,7 +468,7 @@ fn jaccard(left: &[u64], right: &[u64]) -> f64 {
 }
 
 /// FNV-1a, finished by the mixer of SplitMix64.
-fn hash_word(word: &str) -> u64 {
+pub(crate) fn hash_word(word: &str) -> u64 {
     let fnv = word
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
@@ -291,144 +546,15 @@ impl Bands {
         1.0 - (1.0 - similarity.powi(exponent(self.rows))).powi(exponent(self.count))
     }
 
-    /// One key per band.
-    fn keys(self, signature: &[u32]) -> Vec<u64> {
-        let key =
-            |band: &[u32]| band.iter().fold(1, |state: u64, value| mix(state ^ u64::from(*value)).wrapping_add(state));
+    /// One key per band. Different bands of values have one key by chance in 1 of 2^32 cases, which costs a comparison.
+    fn keys(self, signature: &[u32]) -> Vec<u32> {
+        let key = |band: &[u32]| {
+            let hash = band.iter().fold(1, |state: u64, value| mix(state ^ u64::from(*value)).wrapping_add(state));
+            (mix(hash) >> 32) as u32
+        };
         signature.chunks_exact(self.rows).take(self.count).map(key).collect()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use rand::{Rng, RngExt as _};
-
-    use super::*;
-
-    fn random_words(rng: &mut impl Rng, count: usize) -> Vec<String> {
-        (0..count).map(|_| format!("w{}", rng.random_range(0..50_000))).collect()
-    }
-
-    /// 300 unrelated texts of 60 words, each followed by a copy with `changes` words replaced.
-    fn planted(changes: usize) -> Vec<String> {
-        let mut rng = trex_domain::seeded_rng(5, "planted");
-        let mut texts = Vec::new();
-        for _ in 0..300 {
-            let mut words = random_words(&mut rng, 60);
-            texts.push(words.join(" "));
-            for _ in 0..changes {
-                let at = rng.random_range(0..words.len());
-                words[at] = "changed".to_owned();
-            }
-            texts.push(words.join(" "));
-        }
-        texts
-    }
-
-    fn similarity(left: &str, right: &str) -> f64 {
-        jaccard(&shingles(&normalise_key(left), 3), &shingles(&normalise_key(right), 3))
-    }
-
-    #[test]
-    fn planted_duplicates_are_found_and_nothing_else() {
-        let (mut similar, mut found_similar) = (0, 0);
-        for changes in 0..8 {
-            let texts = planted(changes);
-            let originals = near_duplicates_of(&texts, 0.8, 3);
-            for (row, original) in originals.iter().enumerate() {
-                if let Some(original) = original {
-                    let reported = similarity(&texts[row], &texts[*original]);
-                    assert!(reported >= 0.8, "row {row} of {changes} changes has {reported}");
-                }
-                let is_copy_at_90 = row % 2 == 1 && similarity(&texts[row - 1], &texts[row]) >= 0.9;
-                similar += usize::from(is_copy_at_90);
-                found_similar += usize::from(is_copy_at_90 && *original == Some(row - 1));
-            }
-        }
-        assert!(similar > 300, "only {similar} planted pairs are similar");
-        assert!(found_similar * 10 >= similar * 9, "{found_similar} of {similar} were found");
-    }
-
-    /// Pairs by similarity in steps of 0.05: as many are found as the curve promises, within four standard deviations.
-    #[test]
-    fn recall_by_similarity_is_that_of_the_curve() {
-        let bands = Bands::for_threshold(0.8);
-        let mut by_similarity: std::collections::BTreeMap<usize, (f64, f64, f64)> = std::collections::BTreeMap::new();
-        for changes in 1..5 {
-            let texts = planted(changes);
-            let originals = near_duplicates_of(&texts, 0.8, 3);
-            for pair in 0..texts.len() / 2 {
-                let similarity = similarity(&texts[2 * pair], &texts[2 * pair + 1]);
-                if similarity < 0.8 {
-                    continue;
-                }
-                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number from 16 to 20")]
-                let bin = by_similarity.entry((similarity * 20.0) as usize).or_default();
-                let chance = bands.chance(similarity);
-                bin.0 += chance;
-                bin.1 += f64::from(u8::from(originals[2 * pair + 1] == Some(2 * pair)));
-                bin.2 += chance * (1.0 - chance);
-            }
-        }
-        for (bin, (expected, found, variance)) in &by_similarity {
-            println!("similarity from {:.2}: {found} found, {expected:.1} expected", *bin as f64 / 20.0);
-            assert!((expected - found).abs() <= 4.0 * variance.sqrt() + 1.0, "bin {bin}: {found} of {expected}");
-        }
-        assert!(by_similarity.len() >= 3, "{by_similarity:?}");
-    }
-
-    #[test]
-    fn recall_at_the_threshold_follows_the_curve() {
-        let bands = Bands::for_threshold(0.8);
-        assert_eq!(bands, Bands { count: 18, rows: 7 });
-        assert!(bands.chance(0.8) > 0.98 && bands.chance(0.9) > 0.9999 && bands.chance(0.4) < 0.03);
-        assert_eq!(Bands::for_threshold(1.0).rows, NUM_PERMUTATIONS);
-        assert_eq!(Bands::for_threshold(0.001).rows, 1);
-    }
-
-    #[test]
-    fn the_first_of_a_cluster_is_kept() {
-        let long = "one two three four five six seven eight nine ten eleven twelve";
-        let texts = [long, "something else", &long.to_uppercase(), "Something, else!", ""].map(String::from);
-        assert_eq!(near_duplicates_of(&texts, 0.8, 3), [None, None, Some(0), Some(1), None]);
-        assert_eq!(near_duplicate_rows(&texts, 0.8), [2, 3]);
-    }
-
-    #[test]
-    fn shingles_of_most_sets_are_found_with_few_counters() {
-        let mut rng = trex_domain::seeded_rng(9, "most");
-        for size in [1_usize, 3, 20, 101] {
-            let mut sets: Vec<Vec<u64>> = Vec::new();
-            for _ in 0..size {
-                let mut set: Vec<u64> = (0..9_u64).filter(|_| rng.random_range(0..10) < 5).collect();
-                set.extend((0..5).map(|_| rng.random_range(100..1_000_000_u64)));
-                set.sort_unstable();
-                set.dedup();
-                sets.push(set);
-            }
-            let mut counts: HashMap<u64, usize> = HashMap::new();
-            sets.iter().flatten().for_each(|shingle| *counts.entry(*shingle).or_default() += 1);
-            counts.retain(|_, count| 2 * *count > size);
-            assert_eq!(in_most_of(&sets), counts.into_keys().collect::<HashSet<u64>>());
-        }
-    }
-
-    #[test]
-    fn a_template_alone_makes_no_duplicates() {
-        let template = "read the review below and answer with one word which is either good or bad and nothing else";
-        let texts: Vec<String> =
-            (0..60).map(|row| format!("{template} review {row} is about thing {}", row * 7)).collect();
-        assert!(near_duplicate_rows(&texts, 0.8).is_empty());
-        let mut doubled = texts.clone();
-        doubled.extend(texts);
-        assert_eq!(near_duplicate_rows(&doubled, 0.8), (60..120).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn the_number_of_threads_makes_no_difference() {
-        let texts = planted(3);
-        let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-        let alone = one_thread.install(|| near_duplicates_of(&texts, 0.8, 3));
-        assert_eq!(near_duplicates_of(&texts, 0.8, 3), alone);
-    }
-}
+mod tests;

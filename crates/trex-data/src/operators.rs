@@ -1,7 +1,8 @@
 //! The steps of a recipe: one file per operator or small group, one line each in [`apply`].
 //!
-//! An operator gets all rows and returns all rows with its counts; it never reads files and draws only from the stream
-//! that is named after it, so adding a step shifts no other one's choices.
+//! An operator gets all rows as a pool, which may lie in a file, and returns a pool with its counts. It keeps in memory
+//! what it must know of each row and no row; what that is stands at the operator. It draws only from the stream that is
+//! named after it, so adding a step shifts no other one's choices.
 
 mod balance;
 mod canonical;
@@ -25,13 +26,17 @@ mod template;
 pub(crate) mod tests;
 mod touched;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
+use std::hash::BuildHasherDefault;
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use trex_domain::{Embedder, Example, LossMeter, Operator, OperatorCount, Recipe, RowLedger, seeded_rng};
 
 use crate::DataError;
+use crate::minhash::KeyHasher;
+use crate::pool::Pool;
+use crate::text::hash_of;
 
 pub(crate) use compare::{LeakKeys, key_of};
 pub(crate) use filter::expression;
@@ -87,6 +92,18 @@ pub fn run_recipe(
     seed: u64,
     aids: Aids<'_>,
 ) -> Result<(Vec<Example>, RowLedger), DataError> {
+    let (rows, ledger) = run_recipe_on(recipe, pool.into(), &evaluation.to_vec().into(), seed, aids)?;
+    Ok((rows.into_rows()?, ledger))
+}
+
+/// The same over rows that may lie in a file.
+pub(crate) fn run_recipe_on(
+    recipe: &Recipe,
+    pool: Pool,
+    evaluation: &Pool,
+    seed: u64,
+    aids: Aids<'_>,
+) -> Result<(Pool, RowLedger), DataError> {
     check_recipe(recipe)?;
     let mut run = StepRun::new(seed, aids);
     let rows_in = pool.len();
@@ -147,10 +164,10 @@ impl<'a> StepRun<'a> {
     pub(crate) fn apply_all(
         &mut self,
         operators: &[Operator],
-        mut rows: Vec<Example>,
-        evaluation: &[Example],
+        mut rows: Pool,
+        evaluation: &Pool,
         goes_on: &mut dyn FnMut(usize) -> bool,
-    ) -> Result<Vec<Example>, DataError> {
+    ) -> Result<Pool, DataError> {
         for operator in operators {
             if !goes_on(self.counts.len()) {
                 return Err(DataError::Cancelled);
@@ -174,7 +191,7 @@ impl<'a> StepRun<'a> {
             let skipped = is_skipped.then(|| NO_EMBEDDER.to_owned());
             let mut trace = StepTrace { operator: name.to_owned(), touched: outcome.touched, skipped };
             if count.added > 0 {
-                trace.add_made(&outcome.rows, name);
+                trace.add_made(&outcome.rows, name)?;
             }
             self.counts.push(count);
             self.traces.push(trace);
@@ -185,8 +202,8 @@ impl<'a> StepRun<'a> {
 }
 
 /// The registry: which function carries out which operator.
-fn apply(operator: &Operator, rows: Vec<Example>, context: &Context<'_>) -> Result<Outcome, DataError> {
-    let outcome = match operator {
+fn apply(operator: &Operator, rows: Pool, context: &Context<'_>) -> Result<Outcome, DataError> {
+    match operator {
         Operator::Normalise => normalise::normalise(rows, context),
         Operator::LengthFilter { min_chars, max_chars } => filter::length(rows, *min_chars..*max_chars),
         Operator::ValidAnswer => filter::valid_answer(rows),
@@ -195,7 +212,7 @@ fn apply(operator: &Operator, rows: Vec<Example>, context: &Context<'_>) -> Resu
         Operator::NearDedup { threshold, shingle_words } => dedup::near(rows, *threshold, *shingle_words),
         Operator::ResolveConflicts { min_share } => dedup::resolve_conflicts(rows, *min_share),
         Operator::Decontaminate { ngram_words, max_overlap } => {
-            decontaminate::decontaminate(rows, context.evaluation, *ngram_words, *max_overlap)?
+            decontaminate::decontaminate(rows, context.evaluation, *ngram_words, *max_overlap)
         }
         Operator::QualityFilter { max_repetition, max_symbol_ratio } => {
             quality::quality(rows, *max_repetition, *max_symbol_ratio)
@@ -204,36 +221,33 @@ fn apply(operator: &Operator, rows: Vec<Example>, context: &Context<'_>) -> Resu
         Operator::NeighbourAgreement { neighbours, min_agreement } => {
             neighbours::agreement(rows, *neighbours, *min_agreement)
         }
-        Operator::RegexDrop { pattern } => filter::regex_drop(rows, pattern)?,
+        Operator::RegexDrop { pattern } => filter::regex_drop(rows, pattern),
         Operator::LabelBalance { mode, max_ratio } => balance::label_balance(rows, *mode, *max_ratio, context),
         Operator::StratifiedSample { rows: wanted } => balance::stratified_sample(rows, *wanted, context),
         Operator::FewShotPack { shots } => few_shot::pack(rows, *shots, context),
         Operator::ShuffleOptions => shuffle_options::shuffle_options(rows, context),
         Operator::Cap { rows: wanted } => filter::cap(rows, *wanted),
-        Operator::Shuffle => balance::shuffle_rows(rows, context),
+        Operator::Shuffle => Ok(balance::shuffle_rows(rows, context)),
         Operator::TemplateRender { template, system } => rewrite::template(rows, template, system.as_deref(), context),
         Operator::MapAnswer { labels } => rewrite::map_answer(rows, labels, context),
         Operator::LanguageFilter { keep, keep_unknown } => language::filter(rows, keep, *keep_unknown),
-        Operator::RegexKeep { pattern } => filter::regex_keep(rows, pattern)?,
+        Operator::RegexKeep { pattern } => filter::regex_keep(rows, pattern),
         Operator::RedactPii { kinds } => redact::redact(rows, kinds, context),
         Operator::DecontaminateNear { threshold, shingle_words } => {
-            decontaminate::near(rows, context.evaluation, *threshold, *shingle_words)?
+            decontaminate::near(rows, context.evaluation, *threshold, *shingle_words)
         }
         Operator::PreferencePairs => rewrite::preference_pairs(rows, context),
         Operator::SortByLength { descending } => difficulty::sort_by_length(rows, *descending),
         Operator::DifficultyFilter { drop_easiest, drop_hardest } => {
-            difficulty::filter(rows, *drop_easiest, *drop_hardest, context)?
+            difficulty::filter(rows, *drop_easiest, *drop_hardest, context)
         }
-        Operator::TokenFilter { min_tokens, max_tokens } => {
-            difficulty::tokens(rows, *min_tokens..*max_tokens, context)?
-        }
-        Operator::SemanticDedup { threshold } => semantic::dedup(rows, *threshold, context)?,
+        Operator::TokenFilter { min_tokens, max_tokens } => difficulty::tokens(rows, *min_tokens..*max_tokens, context),
+        Operator::SemanticDedup { threshold } => semantic::dedup(rows, *threshold, context),
         Operator::SemanticFilter { like, min_similarity, drop } => {
-            semantic::filter(rows, like, *min_similarity, *drop, context)?
+            semantic::filter(rows, like, *min_similarity, *drop, context)
         }
-        Operator::DiverseSample { rows: wanted } => semantic::diverse(rows, *wanted, context)?,
-    };
-    Ok(outcome)
+        Operator::DiverseSample { rows: wanted } => semantic::diverse(rows, *wanted, context),
+    }
 }
 
 pub(crate) fn check_ledger(ledger: &RowLedger) -> Result<(), DataError> {
@@ -258,7 +272,7 @@ struct Context<'a> {
     /// How many steps of the same name came before.
     occurrence: usize,
     /// The items of all evaluation splits.
-    evaluation: &'a [Example],
+    evaluation: &'a Pool,
     /// The seed of the recipe run.
     seed: u64,
     aids: Aids<'a>,
@@ -279,7 +293,7 @@ impl Context<'_> {
 /// What comes out of an operator.
 #[derive(Default)]
 struct Outcome {
-    rows: Vec<Example>,
+    rows: Pool,
     changed: usize,
     added: usize,
     dropped: BTreeMap<String, usize>,
@@ -289,58 +303,79 @@ struct Outcome {
 
 impl Outcome {
     /// All rows as they came.
-    fn untouched(rows: Vec<Example>) -> Self {
+    fn untouched(rows: Pool) -> Self {
         Self { rows, ..Self::default() }
     }
 
     /// Keeps the rows for which there is no reason to drop them; `reasons` has one entry per row.
-    fn without(rows: Vec<Example>, reasons: &[Option<&'static str>]) -> Self {
-        let mut outcome = Self::default();
-        for (row, reason) in rows.into_iter().zip(reasons) {
-            match reason {
-                Some(reason) => {
-                    let count = outcome.dropped.entry((*reason).to_owned()).or_default();
-                    *count += 1;
-                    if *count <= touched::SHOWN_PER_REASON {
-                        outcome.touched.push(TouchedRow::dropped(&row, reason));
-                    }
-                }
-                None => outcome.rows.push(row),
+    fn without(mut rows: Pool, reasons: &[Option<&'static str>]) -> Result<Self, DataError> {
+        let mut dropped: BTreeMap<String, usize> = BTreeMap::new();
+        let mut shown: Vec<(usize, &'static str)> = Vec::new();
+        for (number, reason) in reasons.iter().enumerate() {
+            let Some(reason) = reason else { continue };
+            let count = match dropped.get_mut(*reason) {
+                Some(count) => count,
+                None => dropped.entry((*reason).to_owned()).or_default(),
+            };
+            *count += 1;
+            if *count <= touched::SHOWN_PER_REASON {
+                shown.push((number, reason));
             }
         }
-        outcome
+        let numbers: Vec<usize> = shown.iter().map(|(number, _)| *number).collect();
+        let rows_shown = rows.get(&numbers)?;
+        let touched =
+            rows_shown.iter().zip(&shown).map(|(row, (_, reason))| TouchedRow::dropped(row, reason)).collect();
+        rows.retain(|number| reasons.get(number).is_none_or(Option::is_none));
+        Ok(Self { rows, dropped, touched, ..Self::default() })
     }
 
     /// Drops the rows for which `reason` says something.
-    fn filtered(rows: Vec<Example>, reason: impl FnMut(&Example) -> Option<&'static str>) -> Self {
-        let reasons: Vec<_> = rows.iter().map(reason).collect();
+    fn filtered(rows: Pool, reason: impl Fn(&Example) -> Option<&'static str> + Sync) -> Result<Self, DataError> {
+        let reasons = rows.facts(reason)?;
         Self::without(rows, &reasons)
     }
 
     /// Changes rows in place; `change` says whether it did something to a row.
-    fn edited(mut rows: Vec<Example>, context: &Context<'_>, mut change: impl FnMut(&mut Example) -> bool) -> Self {
-        let mut changed = 0;
+    fn edited(
+        rows: Pool,
+        context: &Context<'_>,
+        change: impl Fn(&mut Example) -> bool + Sync,
+    ) -> Result<Self, DataError> {
+        Self::edited_by_number(rows, context, |_, row| change(row))
+    }
+
+    /// As [`Self::edited`], with the number of the row.
+    fn edited_by_number(
+        mut rows: Pool,
+        context: &Context<'_>,
+        change: impl Fn(usize, &mut Example) -> bool + Sync,
+    ) -> Result<Self, DataError> {
         let mut touched = Vec::new();
-        for row in &mut rows {
-            let before = (changed < touched::SHOWN_PER_REASON).then(|| row.clone());
-            if change(row) {
+        let marked = |number: usize, row: &mut Example| {
+            let is_changed = change(number, row);
+            if is_changed {
                 context.mark(row);
-                changed += 1;
-                touched.extend(before.map(|before| TouchedRow::changed(&before, row)));
             }
-        }
-        Self { rows, changed, touched, ..Self::default() }
+            is_changed
+        };
+        let changed = rows.edit(marked, &mut |before, after| {
+            touched.push(TouchedRow::changed(before, after));
+            touched.len() < touched::SHOWN_PER_REASON
+        })?;
+        Ok(Self { rows, changed, touched, ..Self::default() })
     }
 }
 
-/// Gives copies of rows ids that no other row has.
+/// Gives copies of rows ids that no other row has. In memory is a hash of every id, about twenty bytes with the table; two
+/// ids with one hash only cost a number.
 struct FreshIds {
-    taken: BTreeSet<String>,
+    taken: HashSet<u64, BuildHasherDefault<KeyHasher>>,
 }
 
 impl FreshIds {
-    fn new(rows: &[Example]) -> Self {
-        Self { taken: rows.iter().map(|row| row.id.clone()).collect() }
+    fn new(rows: &Pool) -> Result<Self, DataError> {
+        Ok(Self { taken: rows.facts(|row| hash_of(&row.id))?.into_iter().collect() })
     }
 
     /// The id of the original with the first free of `+1`, `+2` and so on.
@@ -349,7 +384,7 @@ impl FreshIds {
         let mut number = 1;
         loop {
             let id = format!("{original}+{number}");
-            if self.taken.insert(id.clone()) {
+            if self.taken.insert(hash_of(&id)) {
                 return id;
             }
             number += 1;
@@ -358,7 +393,7 @@ impl FreshIds {
 }
 
 /// Fisher–Yates; the bias of the remainder is below 2^-32 for any number of rows that fits into memory.
-fn shuffle<T>(items: &mut [T], rng: &mut impl Rng) {
+pub(crate) fn shuffle<T>(items: &mut [T], rng: &mut impl Rng) {
     for last in (1..items.len()).rev() {
         items.swap(last, draw_below(last + 1, rng));
     }

@@ -5,43 +5,83 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 use trex_domain::{ContentHash, Example, PreparedData, PreparedRequest, RowLedger};
-use trex_fs::{BlobStore, read_to_string, write_json};
+use trex_fs::{BlobStore, ScratchFile, read_to_string, write_json};
 
 use crate::DataError;
-use crate::operators::{Aids, LeakKeys, run_recipe};
+use crate::operators::{Aids, LeakKeys, run_recipe_on};
+use crate::pool::Pool;
 
 /// Changes whenever an operator gives other rows than before for the same input.
 pub(crate) const OPERATORS_VERSION: u32 = 1;
 
+/// Rows of at most so many bytes are worked on in memory.
+const MAX_BYTES_IN_MEMORY: u64 = 48 << 20;
+
 /// Runs the recipe of a request over its pool and stores the result, or finds it in the cache.
 pub(crate) fn prepare(
     blobs: &BlobStore,
-    index_dir: &Path,
+    places: &Places<'_>,
     request: PreparedRequest<'_>,
     aids: Aids<'_>,
 ) -> Result<PreparedData, DataError> {
-    let entry_path = entry_path(index_dir, &request, aids)?;
+    let entry_path = entry_path(places.index, &request, aids)?;
     if let Some(cached) = cached(blobs, &entry_path) {
         return Ok(cached);
     }
-    let pool: Vec<Example> = blobs.get_lines(&request.pool)?;
+    let (mut pool, mut evaluation) = empty_pools(blobs, places.scratch, &request)?;
+    blobs.for_each_line(&request.pool, |row: Example| pool.push(row))?;
     if pool.is_empty() {
         return Err(DataError::EmptyPool { pool: request.pool });
     }
-    let mut evaluation: Vec<Example> = Vec::new();
     for split in request.evaluation {
-        evaluation.extend(blobs.get_lines::<Example>(split)?);
+        blobs.for_each_line(split, |row: Example| evaluation.push(row))?;
     }
-    let (rows, ledger) = run_recipe(request.recipe, pool, &evaluation, request.seed, aids)?;
+    let (rows, ledger) = run_recipe_on(request.recipe, pool, &evaluation, request.seed, aids)?;
     if rows.is_empty() {
         return Err(empty_recipe(&ledger));
     }
-    let prepared = describe(blobs.put_lines(&rows)?, &rows, ledger, &evaluation, request.seed);
+    let prepared = describe(store_rows(blobs, &rows)?, &rows, ledger, &evaluation, request.seed)?;
     write_json(&entry_path, &Entry::from(prepared.clone()))?;
     Ok(prepared)
+}
+
+/// The folders of a preparation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Places<'a> {
+    /// The entries of the cache.
+    pub(crate) index: &'a Path,
+    /// For what does not fit into memory.
+    pub(crate) scratch: &'a Path,
+}
+
+/// Pools for the rows and the evaluation items: in memory, or in one file where the blobs are large.
+fn empty_pools(blobs: &BlobStore, scratch: &Path, request: &PreparedRequest<'_>) -> Result<(Pool, Pool), DataError> {
+    let num_bytes: u64 = [&request.pool].into_iter().chain(request.evaluation).map(|blob| blobs.num_bytes(blob)).sum();
+    if num_bytes <= MAX_BYTES_IN_MEMORY {
+        return Ok((Pool::default(), Pool::default()));
+    }
+    let file = new_scratch_file(scratch)?;
+    Ok((Pool::in_file(&file), Pool::in_file(&file)))
+}
+
+/// A file that is removed with its last user.
+pub(crate) fn new_scratch_file(scratch: &Path) -> Result<Arc<ScratchFile>, DataError> {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+    let name = format!("rows-{}-{number}", std::process::id());
+    Ok(Arc::new(ScratchFile::create(&scratch.join(name))?))
+}
+
+/// Stores rows as a blob of JSON lines.
+pub(crate) fn store_rows(blobs: &BlobStore, rows: &Pool) -> Result<ContentHash, DataError> {
+    let mut writer = blobs.writer()?;
+    rows.for_each_portion(|_, rows| Ok(rows.iter().try_for_each(|row| writer.push_line(row))?))?;
+    Ok(writer.finish()?)
 }
 
 fn entry_path(index_dir: &Path, request: &PreparedRequest<'_>, aids: Aids<'_>) -> Result<PathBuf, DataError> {
@@ -61,22 +101,42 @@ fn cached(blobs: &BlobStore, entry_path: &Path) -> Option<PreparedData> {
     blobs.contains(&entry.data).then(|| entry.into())
 }
 
-fn describe(data: ContentHash, rows: &[Example], ledger: RowLedger, evaluation: &[Example], seed: u64) -> PreparedData {
-    let closed = rows.iter().filter(|row| !row.options.is_empty());
-    let labels: BTreeSet<&String> = closed.map(|row| &row.answer).collect();
-    let lengths: Vec<usize> = rows.iter().map(|row| num_chars(row, seed)).collect();
-    let leaks = LeakKeys::new(evaluation);
-    PreparedData {
+fn describe(
+    data: ContentHash,
+    rows: &Pool,
+    ledger: RowLedger,
+    evaluation: &Pool,
+    seed: u64,
+) -> Result<PreparedData, DataError> {
+    let leaks = LeakKeys::new(evaluation)?;
+    let mut labels: BTreeSet<String> = BTreeSet::new();
+    let (mut longest_chars, mut total_chars) = (0, 0);
+    let (mut leaked, mut pairs, mut texts) = (0, 0, 0);
+    rows.for_each_portion(|_, rows| {
+        for row in rows {
+            if !row.options.is_empty() && !labels.contains(&row.answer) {
+                labels.insert(row.answer.clone());
+            }
+            let length = num_chars(row, seed);
+            longest_chars = longest_chars.max(length);
+            total_chars += length;
+            leaked += usize::from(leaks.has(row));
+            pairs += usize::from(row.rejected_answer().is_some());
+            texts += usize::from(row.is_text());
+        }
+        Ok(())
+    })?;
+    Ok(PreparedData {
         data,
         rows: rows.len(),
-        labels: labels.into_iter().cloned().collect(),
-        longest_chars: lengths.iter().max().copied().unwrap_or(0),
-        mean_chars: lengths.iter().sum::<usize>() as f64 / rows.len().max(1) as f64,
-        leaked: rows.iter().filter(|row| leaks.has(row)).count(),
-        pairs: rows.iter().filter(|row| row.rejected_answer().is_some()).count(),
-        texts: rows.iter().filter(|row| row.is_text()).count(),
+        labels: labels.into_iter().collect(),
+        longest_chars,
+        mean_chars: total_chars as f64 / rows.len().max(1) as f64,
+        leaked,
+        pairs,
+        texts,
         ledger,
-    }
+    })
 }
 
 /// Characters of the prompt, options written out, and the answer.
@@ -152,7 +212,12 @@ mod tests {
         fn run(&self, operators: &[Operator], seed: u64) -> Result<PreparedData, DataError> {
             let recipe = Recipe { operators: operators.to_vec() };
             let request = PreparedRequest { pool: self.pool, evaluation: &self.evaluation, recipe: &recipe, seed };
-            prepare(&self.blobs, &self.dir.path().join("index"), request, Aids::default())
+            self.prepare(request, Aids::default())
+        }
+
+        fn prepare(&self, request: PreparedRequest<'_>, aids: Aids<'_>) -> Result<PreparedData, DataError> {
+            let (index, scratch) = (self.dir.path().join("index"), self.dir.path().join("scratch"));
+            prepare(&self.blobs, &Places { index: &index, scratch: &scratch }, request, aids)
         }
 
         fn entries(&self) -> Vec<(PathBuf, String)> {
@@ -209,7 +274,7 @@ mod tests {
         let run = |operators: Vec<Operator>, aids| {
             let recipe = Recipe { operators };
             let request = PreparedRequest { pool: fixture.pool, evaluation: &[], recipe: &recipe, seed: 1 };
-            prepare(&fixture.blobs, &fixture.dir.path().join("index"), request, aids)
+            fixture.prepare(request, aids)
         };
         let dedup = || vec![Operator::SemanticDedup { threshold: 0.95 }];
         let known = Aids { embedder: Some(&WordCounts), ..Aids::default() };

@@ -13,8 +13,9 @@ use rayon::prelude::*;
 use trex_domain::{DataProfile, Example, FieldMap, QuarantinedRow, RowCounts};
 
 use crate::language::language_of;
-use crate::minhash::near_duplicate_rows;
+use crate::minhash::num_near_duplicates;
 use crate::pii::{PiiKind, pii_kinds};
+use crate::split::TakenPrompts;
 use crate::text::{hash_of, normalise_key};
 use crate::{DataError, ExampleReader, RawTable, SchemaGuess};
 pub use html::profile_html;
@@ -53,7 +54,7 @@ pub struct TableFacts {
     pub fields: Vec<String>,
     /// Rows in, kept and quarantined, by reader and schema together.
     pub rows: RowCounts,
-    /// The quarantined rows.
+    /// The quarantined rows, or the first of them.
     pub quarantined: Vec<QuarantinedRow>,
     /// Whether examples have answers at all; raw text has none.
     pub has_answers: bool,
@@ -129,7 +130,7 @@ pub fn profile_source(path: &Path, mut options: ProfileOptions<'_>) -> Result<Da
         }
     }
     let facts = TableFacts::of_reader(&reader, profiler.rows, Vec::new());
-    Ok(profiler.finish(reader.name(), &facts))
+    profiler.finish(reader.name(), &facts)
 }
 
 /// Profiles examples. With an evaluation list, rows that also occur there are counted as leaked.
@@ -138,18 +139,24 @@ pub fn profile_examples(
     facts: &TableFacts,
     examples: &[Example],
     evaluation: Option<&[Example]>,
-) -> DataProfile {
-    let evaluation = evaluation.map(|items| items.iter().map(|item| normalise_key(&item.prompt_text())).collect());
+) -> Result<DataProfile, DataError> {
+    let evaluation = evaluation.map(|items| items.iter().map(prompt_hash).collect());
     let mut profiler = Profiler::new(facts.has_answers, evaluation, None);
     profiler.add(examples);
     profiler.add_quarantined(&facts.quarantined);
     profiler.finish(name, facts)
 }
 
+/// What rows are compared with evaluation items by.
+pub(crate) fn prompt_hash(row: &Example) -> u64 {
+    hash_of(&normalise_key(&row.prompt_text()))
+}
+
 /// Sums up rows that pass by.
-struct Profiler<'a> {
+#[derive(Default)]
+pub(crate) struct Profiler<'a> {
     has_answers: bool,
-    evaluation: Option<BTreeSet<String>>,
+    evaluation: Option<TakenPrompts>,
     num_tokens: Option<&'a (dyn Fn(&Example) -> usize + Sync)>,
     rows: RowCounts,
     labels: LabelCounter,
@@ -182,35 +189,20 @@ struct RowFacts {
 }
 
 impl<'a> Profiler<'a> {
-    fn new(
+    pub(crate) fn new(
         has_answers: bool,
-        evaluation: Option<BTreeSet<String>>,
+        evaluation: Option<TakenPrompts>,
         num_tokens: Option<&'a (dyn Fn(&Example) -> usize + Sync)>,
     ) -> Self {
-        Self {
-            has_answers,
-            evaluation,
-            num_tokens,
-            rows: RowCounts::default(),
-            labels: LabelCounter::default(),
-            duplicates: DuplicateCounter::default(),
-            languages: SampledCounts::default(),
-            near_prompts: Vec::new(),
-            near_bytes: 0,
-            empty: 0,
-            pii_rows: 0,
-            pii: BTreeMap::new(),
-            lengths: Histogram::default(),
-            token_lengths: Histogram::default(),
-            longest: Vec::new(),
-            leaked: 0,
-            reasons: BTreeMap::new(),
-            quarantined: Vec::new(),
-            samples: Vec::new(),
-        }
+        Self { has_answers, evaluation, num_tokens, ..Self::default() }
     }
 
-    fn add(&mut self, examples: &[Example]) {
+    /// From here on rows that also occur among these items are counted as leaked.
+    pub(crate) fn compare_with(&mut self, evaluation: TakenPrompts) {
+        self.evaluation = Some(evaluation);
+    }
+
+    pub(crate) fn add(&mut self, examples: &[Example]) {
         let languages = &self.languages;
         let facts: Vec<RowFacts> =
             examples.par_iter().with_min_len(32).map(|row| self.facts_of(row, languages)).collect();
@@ -233,7 +225,7 @@ impl<'a> Profiler<'a> {
             num_chars: num_chars(row),
             num_tokens: self.num_tokens.map(|count| count(row)),
             is_empty: text.trim().is_empty() || (self.has_answers && row.answer.is_empty()),
-            is_leaked: self.evaluation.as_ref().is_some_and(|known| known.contains(&key)),
+            is_leaked: self.evaluation.as_ref().is_some_and(|known| known.contains(&prompt)),
             pii,
             language: languages.is_drawn(hash_of(&row.id)).then(|| language_of(&text)),
         }
@@ -274,7 +266,7 @@ impl<'a> Profiler<'a> {
         }
     }
 
-    fn add_quarantined(&mut self, rows: &[QuarantinedRow]) {
+    pub(crate) fn add_quarantined(&mut self, rows: &[QuarantinedRow]) {
         self.rows.input += rows.len();
         self.rows.quarantined += rows.len();
         for row in rows {
@@ -287,9 +279,8 @@ impl<'a> Profiler<'a> {
     }
 
     /// `facts` says how many rows the file had, which may be more than those that passed by (rows that were held out).
-    fn finish(self, name: &str, facts: &TableFacts) -> DataProfile {
-        let near = near_duplicate_rows(&self.near_prompts, NEAR_DUPLICATE);
-        DataProfile {
+    pub(crate) fn finish(self, name: &str, facts: &TableFacts) -> Result<DataProfile, DataError> {
+        Ok(DataProfile {
             name: name.to_owned(),
             format: facts.format.clone(),
             format_reason: facts.format_reason.clone(),
@@ -298,7 +289,7 @@ impl<'a> Profiler<'a> {
             rows: facts.rows,
             labels: self.labels.finish(self.rows.kept),
             exact_duplicates: self.duplicates.exact(),
-            near_duplicates: near.len(),
+            near_duplicates: num_near_duplicates(&self.near_prompts, NEAR_DUPLICATE)?,
             near_duplicates_among: self.near_prompts.len(),
             duplicates_estimated: self.duplicates.is_estimated(),
             conflicting_answers: self.duplicates.conflicting(),
@@ -313,7 +304,7 @@ impl<'a> Profiler<'a> {
             quarantine_reasons: self.reasons,
             quarantine_sample: self.quarantined,
             samples: self.samples,
-        }
+        })
     }
 }
 
@@ -366,7 +357,8 @@ mod tests {
 
     #[test]
     fn every_number_of_a_profile_is_counted() {
-        let profile = profile_examples("t", &TableFacts::of_generated(6), &rows(), Some(&[row(9, "SHORT.", "")]));
+        let profile =
+            profile_examples("t", &TableFacts::of_generated(6), &rows(), Some(&[row(9, "SHORT.", "")])).unwrap();
         assert_eq!(profile.labels, BTreeMap::from([("no".to_owned(), 3), ("yes".to_owned(), 3)]));
         assert_eq!(profile.exact_duplicates, 1);
         assert_eq!(profile.near_duplicates, 2);
@@ -380,7 +372,7 @@ mod tests {
     }
 
     fn histogram(rows: &[Example]) -> Vec<LengthBucket> {
-        profile_examples("t", &TableFacts::default(), rows, None).lengths
+        profile_examples("t", &TableFacts::default(), rows, None).unwrap().lengths
     }
 
     #[test]
@@ -395,7 +387,7 @@ mod tests {
     #[test]
     fn open_answers_have_no_label_counts() {
         let rows: Vec<Example> = (0..9).map(|number| row(number, "p", &format!("answer {number}"))).collect();
-        let labels = profile_examples("t", &TableFacts::of_generated(9), &rows, None).labels;
+        let labels = profile_examples("t", &TableFacts::of_generated(9), &rows, None).unwrap().labels;
         assert!(labels.is_empty());
     }
 }

@@ -1,8 +1,9 @@
 //! Runs a recipe file: sources stream in, training data and held-out splits come out, by content.
 //!
-//! The leading steps that look at single rows are applied chunk by chunk as the sources stream in; only what they keep is
-//! held in memory for the steps behind them. Every finished chunk lies in a scratch folder until the run is done, so a
-//! run that was stopped in any way goes on where it was. Equal sources, recipes and seeds give equal bytes.
+//! The leading steps that look at single rows are applied chunk by chunk as the sources stream in; what they keep lies in
+//! one file of a scratch folder, where the steps behind them find it, so memory holds a few bytes of each row and never
+//! the rows. A run that was stopped in any way goes on behind its last finished chunk. Equal sources, recipes and seeds
+//! give equal bytes.
 
 mod chunks;
 mod mixture;
@@ -11,11 +12,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use trex_domain::{ContentHash, Example, Operator, OperatorCount, RowCounts, RowForm, RowLedger};
+use trex_domain::{ContentHash, Operator, OperatorCount, RowCounts, RowForm, RowLedger};
 use trex_fs::{BlobStore, read_to_string, remove_dir_all, write_json};
 
 use crate::operators::{Aids, LeakKeys, StepRun, StepTrace, check_ledger, is_row_wise};
-use crate::prepare::OPERATORS_VERSION;
+use crate::pool::Pool;
+use crate::prepare::{OPERATORS_VERSION, store_rows};
 use crate::reader::file_name;
 use crate::{DataError, ExampleReader, RecipeFile};
 use chunks::Chunks;
@@ -109,7 +111,7 @@ pub fn run_recipe_file(
     }
     let mut run = Run {
         request,
-        chunks: Chunks::new(request.workspace.join("scratch").join(format!("recipe-{key}"))),
+        chunks: Chunks::open(request.workspace.join("scratch").join(format!("recipe-{key}")))?,
         state: RecipeProgress::default(),
         progress,
         counts: Vec::new(),
@@ -178,38 +180,39 @@ impl Run<'_, '_> {
         let recipe = self.request.recipe;
         let num_leading = recipe.operators.iter().take_while(|operator| is_row_wise(operator)).count();
         let (leading, rest) = recipe.operators.split_at(num_leading);
-        let (mut train, mut dev, mut test) = (Vec::new(), Vec::new(), Vec::new());
+        let mut train = Vec::with_capacity(sources.len());
+        let chunks::Rows { mut dev, mut test, .. } = chunks::Rows::in_file(self.chunks.file());
         let mut counts = Vec::with_capacity(sources.len());
         for source in sources {
             let (source_counts, rows) = self.stream(source, leading)?;
             train.push(rows.train);
-            dev.extend(rows.dev);
-            test.extend(rows.test);
+            dev.append(rows.dev)?;
+            test.append(rows.test)?;
             counts.push(source_counts);
         }
-        let rows_in = self.counts.first().map_or_else(|| train.iter().map(Vec::len).sum(), |count| count.rows_in);
-        let (mixed, mixture) = mixture::mixed(train, recipe);
+        let rows_in = self.counts.first().map_or_else(|| train.iter().map(Pool::len).sum(), |count| count.rows_in);
+        let (mixed, mixture) = mixture::mixed(train, recipe)?;
         self.counts.extend(mixture);
         let evaluation = self.evaluation(&dev, &test)?;
         let rows = self.apply_rest(rest, mixed, &evaluation)?;
-        let rows = self.within_budget(rows);
+        let rows = self.within_budget(rows)?;
         let ledger = RowLedger { rows_in, rows_out: rows.len(), steps: std::mem::take(&mut self.counts) };
         check_ledger(&ledger)?;
-        let leaks = LeakKeys::new(&evaluation);
+        let leaks = LeakKeys::new(&evaluation)?;
         let is_check = |operator: &Operator| {
             matches!(operator, Operator::Decontaminate { .. } | Operator::DecontaminateNear { .. })
         };
         Ok(RecipeOutcome {
             recipe: recipe.hash()?,
-            train: blobs.put_lines(&rows)?,
-            dev: blobs.put_lines(&dev)?,
-            test: blobs.put_lines(&test)?,
+            train: store_rows(blobs, &rows)?,
+            dev: store_rows(blobs, &dev)?,
+            test: store_rows(blobs, &test)?,
             rows: [rows.len(), dev.len(), test.len()],
             sources: counts,
             ledger,
             traces: std::mem::take(&mut self.traces),
             is_decontaminated: recipe.operators.iter().any(is_check) && !evaluation.is_empty(),
-            leaked: rows.iter().filter(|row| leaks.has(row)).count(),
+            leaked: rows.facts(|row| leaks.has(row))?.into_iter().filter(|is_leaked| *is_leaked).count(),
         })
     }
 
@@ -222,18 +225,18 @@ impl Run<'_, '_> {
         let mut reader = self.open(source)?;
         let mut counts =
             SourceCounts { name: source.name.clone(), content: Some(source.content), ..SourceCounts::default() };
-        let mut rows = chunks::Rows::default();
+        let mut rows = chunks::Rows::in_file(self.chunks.file());
         let mut number = 0;
         while let Some(chunk) = reader.next_chunk()? {
-            let done = match self.chunks.load(source.index, number) {
-                Some(done) => {
+            let (done, found) = match self.chunks.load(source.index, number) {
+                Some(found) => {
                     self.state.chunks_reused += 1;
-                    done
+                    found
                 }
                 None => self.chunk_of(source, number, chunk, leading)?,
             };
             self.add_counts(&done, &mut counts);
-            rows.extend(done.rows);
+            rows.append(found)?;
             number += 1;
             self.state.stage.clone_from(&source.name);
             self.report(rows.train.len())?;
@@ -258,18 +261,15 @@ impl Run<'_, '_> {
         number: usize,
         chunk: crate::ExampleChunk,
         leading: &[Operator],
-    ) -> Result<chunks::Done, DataError> {
+    ) -> Result<(chunks::Done, chunks::Rows), DataError> {
         let recipe = self.request.recipe;
         let filter = recipe.sources.get(source.index).and_then(|source| source.filter.as_deref());
-        let mut done = chunks::split_chunk(chunk, filter, recipe)?;
+        let (mut done, mut rows) = chunks::split_chunk(chunk, filter, recipe)?;
         let mut steps = StepRun::new(recipe.seed, self.request.aids);
-        done.rows.train = steps.apply_all(leading, std::mem::take(&mut done.rows.train), &[], &mut |_| true)?;
+        let train = Pool::from(std::mem::take(&mut rows.train));
+        rows.train = steps.apply_all(leading, train, &Pool::default(), &mut |_| true)?.into_rows()?;
         (done.counts, done.traces) = (steps.counts, steps.traces);
-        // Reading again costs no more than reading back.
-        if !leading.is_empty() {
-            self.chunks.store(source.index, number, &done)?;
-        }
-        Ok(done)
+        self.chunks.store(source.index, number, done, rows)
     }
 
     fn add_counts(&mut self, done: &chunks::Done, counts: &mut SourceCounts) {
@@ -293,8 +293,9 @@ impl Run<'_, '_> {
     }
 
     /// Items of the held-out splits and of the evaluation files.
-    fn evaluation(&self, dev: &[Example], test: &[Example]) -> Result<Vec<Example>, DataError> {
-        let mut items = [dev, test].concat();
+    fn evaluation(&self, dev: &Pool, test: &Pool) -> Result<Pool, DataError> {
+        let mut items = dev.clone();
+        items.append(test.clone())?;
         let fields = self.request.recipe.sources.first().map(|source| source.fields.clone()).unwrap_or_default();
         for path in &self.request.recipe.evaluation {
             let path = self.request.base.join(path);
@@ -303,18 +304,13 @@ impl Run<'_, '_> {
                 None => ExampleReader::guessed(&path, &trex_domain::FieldMap::default())?,
             };
             while let Some(chunk) = reader.next_chunk()? {
-                items.extend(chunk.examples);
+                items.extend(chunk.examples)?;
             }
         }
         Ok(items)
     }
 
-    fn apply_rest(
-        &mut self,
-        rest: &[Operator],
-        mut rows: Vec<Example>,
-        evaluation: &[Example],
-    ) -> Result<Vec<Example>, DataError> {
+    fn apply_rest(&mut self, rest: &[Operator], mut rows: Pool, evaluation: &Pool) -> Result<Pool, DataError> {
         let mut steps = StepRun::new(self.request.recipe.seed, self.request.aids).lenient();
         for operator in rest {
             operator.name().clone_into(&mut self.state.stage);
@@ -327,19 +323,22 @@ impl Run<'_, '_> {
     }
 
     /// Keeps the first rows that fit into the budget.
-    fn within_budget(&mut self, mut rows: Vec<Example>) -> Vec<Example> {
+    fn within_budget(&mut self, mut rows: Pool) -> Result<Pool, DataError> {
         let budget = &self.request.recipe.budget;
         if budget.examples.is_none() && budget.characters.is_none() {
-            return rows;
+            return Ok(rows);
         }
         let rows_in = rows.len();
         let mut left = budget.characters.unwrap_or(usize::MAX);
-        let fits = |row: &Example| {
-            let rest = left.checked_sub(crate::profile::num_chars(row));
+        let fits = |length: &usize| {
+            let rest = left.checked_sub(*length);
             left = rest.unwrap_or(0);
             rest.is_some()
         };
-        let num_fitting = rows.iter().map(fits).take_while(|fits| *fits).count();
+        let num_fitting = match budget.characters {
+            Some(_) => rows.facts(crate::profile::num_chars)?.iter().map(fits).take_while(|fits| *fits).count(),
+            None => rows_in,
+        };
         rows.truncate(num_fitting.min(budget.examples.unwrap_or(usize::MAX)));
         let mut dropped = BTreeMap::new();
         if rows.len() < rows_in {
@@ -347,7 +346,7 @@ impl Run<'_, '_> {
         }
         let operator = "budget".to_owned();
         self.counts.push(OperatorCount { operator, rows_in, rows_out: rows.len(), changed: 0, added: 0, dropped });
-        rows
+        Ok(rows)
     }
 
     fn report(&mut self, rows_kept: usize) -> Result<(), DataError> {

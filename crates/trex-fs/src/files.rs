@@ -54,13 +54,11 @@ pub fn write_atomic(path: &Path, content: &[u8]) -> Result<(), FsError> {
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
     create_dir_all(folder)?;
     let temporary = temporary_beside(path);
-    let written = write_synced(&temporary, content)
-        .and_then(|()| fs::rename(&temporary, path).map_err(|err| FsError::io("rename to", path, err)));
+    let written = write_synced(&temporary, content).and_then(|()| put_in_place(&temporary, path));
     if written.is_err() {
         fs::remove_file(&temporary).ok();
-        return written;
     }
-    sync_folder(folder)
+    written
 }
 
 /// Writes a value as indented JSON, atomically.
@@ -77,6 +75,14 @@ fn write_synced(path: &Path, content: &[u8]) -> Result<(), FsError> {
     file.sync_all().map_err(|err| FsError::io("sync", path, err))
 }
 
+/// Puts a file that was written and synced in its place.
+pub(crate) fn put_in_place(temporary: &Path, path: &Path) -> Result<(), FsError> {
+    let folder = path.parent().unwrap_or_else(|| Path::new("."));
+    create_dir_all(folder)?;
+    fs::rename(temporary, path).map_err(|err| FsError::io("rename to", path, err))?;
+    sync_folder(folder)
+}
+
 /// Makes a rename durable. Folders cannot be synced on Windows, where the rename is.
 fn sync_folder(folder: &Path) -> Result<(), FsError> {
     if cfg!(unix) {
@@ -87,7 +93,7 @@ fn sync_folder(folder: &Path) -> Result<(), FsError> {
 }
 
 /// A name in the same folder that no other thread or process uses.
-fn temporary_beside(path: &Path) -> PathBuf {
+pub(crate) fn temporary_beside(path: &Path) -> PathBuf {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let number = COUNTER.fetch_add(1, Ordering::Relaxed);
     let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());

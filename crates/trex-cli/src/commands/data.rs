@@ -202,7 +202,7 @@ fn export(args: &DataExportArgs, output: &mut Output) -> Result<(), CliError> {
     counts.kept = rows.len();
     let facts = TableFacts::of_reader(&reader, counts, Vec::new());
     let name = reader.name().to_owned();
-    let profile = profile_examples(&name, &facts, &rows, None);
+    let profile = profile_examples(&name, &facts, &rows, None)?;
     let folder = HfFolder {
         name: &name,
         train: &rows,

@@ -202,7 +202,7 @@ fn write(
     let service = DataService::new(&args.workspace.workspace);
     let rows = |blob: &ContentHash| service.blobs().get_lines::<Example>(blob);
     let (train, dev, test) = (rows(&outcome.train)?, rows(&outcome.dev)?, rows(&outcome.test)?);
-    let profile = profile_examples(&recipe.name, &TableFacts::of_generated(train.len()), &train, None);
+    let profile = profile_examples(&recipe.name, &TableFacts::of_generated(train.len()), &train, None)?;
     let canonical = recipe.to_toml()?;
     let folder = HfFolder {
         name: &recipe.name,

@@ -53,7 +53,7 @@ fn pairs_are_read_back_and_rows_without_one_are_named() {
 #[test]
 fn a_dataset_folder_names_its_splits_and_says_what_is_personal() {
     let rows = [rows(), vec![open_row(2, "write to ada@example.org", "done")]].concat();
-    let profile = profile_examples("n", &TableFacts::of_generated(3), &rows, None);
+    let profile = profile_examples("n", &TableFacts::of_generated(3), &rows, None).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let folder = HfFolder {
         name: "my \"set\"",

@@ -1,27 +1,37 @@
 //! How many rows of which label, and in which order. Contents are never changed; copies get ids of their own.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use trex_domain::{BalanceMode, Example};
+use trex_domain::BalanceMode;
 
 use super::compare::label_spaces;
 use super::{Context, FreshIds, Outcome, shuffle};
+use crate::DataError;
+use crate::pool::Pool;
+
+/// Copies that are made at a time.
+const COPIES_AT_A_TIME: usize = 1024;
 
 /// Evens out label counts to a ratio of at most `max_ratio`.
 ///
 /// Rows with open answers or options of their own have no label ([`label_spaces`]) and are left alone.
 /// Which rows of a label go or are repeated is drawn; the order of the rows that stay is kept, copies are appended.
-pub(super) fn label_balance(rows: Vec<Example>, mode: BalanceMode, max_ratio: f64, context: &Context<'_>) -> Outcome {
-    let mut labels = rows_by_label(&rows);
+pub(super) fn label_balance(
+    rows: Pool,
+    mode: BalanceMode,
+    max_ratio: f64,
+    context: &Context<'_>,
+) -> Result<Outcome, DataError> {
+    let mut labels = rows_by_label(&rows)?;
     labels.remove(&None);
     let counts = || labels.values().map(Vec::len);
     match mode {
         BalanceMode::Down => {
             let most = whole(counts().min().unwrap_or(0) as f64 * max_ratio);
             let surplus = labels.iter().flat_map(|(label, members)| {
-                drawn_order(label.unwrap_or_default(), members, context).into_iter().skip(most)
+                drawn_order(label.as_deref().unwrap_or_default(), members, context).into_iter().skip(most)
             });
-            let surplus: BTreeSet<usize> = surplus.collect();
+            let surplus: Vec<u32> = surplus.collect();
             without_rows(rows, &surplus, "label is too frequent")
         }
         BalanceMode::Up => {
@@ -29,7 +39,7 @@ pub(super) fn label_balance(rows: Vec<Example>, mode: BalanceMode, max_ratio: f6
             let mut repeated = Vec::new();
             for (label, members) in &labels {
                 let missing = least.saturating_sub(members.len());
-                let order = drawn_order(label.unwrap_or_default(), members, context);
+                let order = drawn_order(label.as_deref().unwrap_or_default(), members, context);
                 repeated.extend(order.into_iter().cycle().take(missing));
             }
             with_copies(rows, &repeated, context)
@@ -40,23 +50,25 @@ pub(super) fn label_balance(rows: Vec<Example>, mode: BalanceMode, max_ratio: f6
 /// Takes `wanted` rows so that each label keeps its share; the remainders decide (largest remainder, Hamilton).
 ///
 /// Rows without label ([`label_spaces`]) count as one. The order of the rows is kept.
-pub(super) fn stratified_sample(rows: Vec<Example>, wanted: usize, context: &Context<'_>) -> Outcome {
+pub(super) fn stratified_sample(rows: Pool, wanted: usize, context: &Context<'_>) -> Result<Outcome, DataError> {
     if wanted >= rows.len() {
-        return Outcome::untouched(rows);
+        return Ok(Outcome::untouched(rows));
     }
-    let labels = rows_by_label(&rows);
+    let labels = rows_by_label(&rows)?;
     let counts: Vec<usize> = labels.values().map(Vec::len).collect();
     let quotas = largest_remainder(&counts, wanted);
     let left_out = labels.iter().zip(quotas).flat_map(|((label, members), quota)| {
-        drawn_order(label.unwrap_or_default(), members, context).into_iter().skip(quota)
+        drawn_order(label.as_deref().unwrap_or_default(), members, context).into_iter().skip(quota)
     });
-    let left_out: BTreeSet<usize> = left_out.collect();
+    let left_out: Vec<u32> = left_out.collect();
     without_rows(rows, &left_out, "not in the sample")
 }
 
 /// Puts the rows in a drawn order.
-pub(super) fn shuffle_rows(mut rows: Vec<Example>, context: &Context<'_>) -> Outcome {
-    shuffle(&mut rows, &mut context.rng("order"));
+///
+/// In memory is nothing beyond the places of the rows.
+pub(super) fn shuffle_rows(mut rows: Pool, context: &Context<'_>) -> Outcome {
+    rows.shuffle(&mut context.rng("order"));
     Outcome::untouched(rows)
 }
 
@@ -72,37 +84,58 @@ fn largest_remainder(counts: &[usize], wanted: usize) -> Vec<usize> {
     quotas
 }
 
-/// Row indices by label; `None` for rows without.
-fn rows_by_label(rows: &[Example]) -> BTreeMap<Option<&str>, Vec<usize>> {
-    let mut labels: BTreeMap<Option<&str>, Vec<usize>> = BTreeMap::new();
-    for (index, (row, space)) in rows.iter().zip(label_spaces(rows)).enumerate() {
-        let label = space.map(|_| row.answer.as_str());
-        labels.entry(label).or_default().push(index);
-    }
-    labels
+/// Row numbers by label, four bytes a row; `None` for rows without.
+fn rows_by_label(rows: &Pool) -> Result<BTreeMap<Option<String>, Vec<u32>>, DataError> {
+    let spaces = label_spaces(rows)?;
+    let mut labels: BTreeMap<Option<String>, Vec<u32>> = BTreeMap::new();
+    rows.for_each_portion(|first, rows| {
+        for (number, row) in (first..).zip(rows) {
+            let has_label = spaces.get(number).is_some_and(Option::is_some);
+            let label = has_label.then_some(row.answer.as_str());
+            let number = u32::try_from(number).unwrap_or(u32::MAX);
+            match labels.get_mut(&label.map(str::to_owned)) {
+                Some(members) => members.push(number),
+                None => {
+                    labels.insert(label.map(str::to_owned), vec![number]);
+                }
+            }
+        }
+        Ok(())
+    })?;
+    Ok(labels)
 }
 
 /// The members of a label in an order that no other label has a part in.
-fn drawn_order(label: &str, members: &[usize], context: &Context<'_>) -> Vec<usize> {
+fn drawn_order(label: &str, members: &[u32], context: &Context<'_>) -> Vec<u32> {
     let mut order = members.to_vec();
     shuffle(&mut order, &mut context.rng(&format!("label/{label}")));
     order
 }
 
-fn without_rows(rows: Vec<Example>, left_out: &BTreeSet<usize>, reason: &'static str) -> Outcome {
-    let reasons: Vec<_> = (0..rows.len()).map(|index| left_out.contains(&index).then_some(reason)).collect();
+fn without_rows(rows: Pool, left_out: &[u32], reason: &'static str) -> Result<Outcome, DataError> {
+    let mut reasons = vec![None; rows.len()];
+    for row in left_out {
+        if let Some(slot) = reasons.get_mut(*row as usize) {
+            *slot = Some(reason);
+        }
+    }
     Outcome::without(rows, &reasons)
 }
 
-fn with_copies(mut rows: Vec<Example>, repeated: &[usize], context: &Context<'_>) -> Outcome {
-    let mut ids = FreshIds::new(&rows);
-    for index in repeated {
-        let Some(mut copy) = rows.get(*index).cloned() else { continue };
-        copy.id = ids.next(&copy);
-        context.mark(&mut copy);
-        rows.push(copy);
+fn with_copies(mut rows: Pool, repeated: &[u32], context: &Context<'_>) -> Result<Outcome, DataError> {
+    let mut ids = FreshIds::new(&rows)?;
+    let mut copies = rows.sibling();
+    for numbers in repeated.chunks(COPIES_AT_A_TIME) {
+        let numbers: Vec<usize> = numbers.iter().map(|number| *number as usize).collect();
+        for mut copy in rows.get(&numbers)? {
+            copy.id = ids.next(&copy);
+            context.mark(&mut copy);
+            copies.push(copy)?;
+        }
     }
-    Outcome { rows, added: repeated.len(), ..Outcome::default() }
+    let added = copies.len();
+    rows.append(copies)?;
+    Ok(Outcome { rows, added, ..Outcome::default() })
 }
 
 /// The whole part of a number of rows.

@@ -3,6 +3,8 @@
 use trex_domain::Example;
 
 use super::{Context, Outcome};
+use crate::DataError;
+use crate::pool::Pool;
 
 /// Phrases that may stand before an answer.
 const LEADING_PHRASES: [&str; 6] =
@@ -14,8 +16,8 @@ const QUOTES: [(char, char); 8] =
 /// Rewrites closed answers to the option that they mean, and open ones to the habits of most of the pool.
 ///
 /// A closed answer that means no option, or more than one, is left for `valid_answer` to drop.
-pub(super) fn canonical_answer(rows: Vec<Example>, context: &Context<'_>) -> Outcome {
-    let habits = Habits::of(&rows);
+pub(super) fn canonical_answer(rows: Pool, context: &Context<'_>) -> Result<Outcome, DataError> {
+    let habits = Habits::of(&rows)?;
     Outcome::edited(rows, context, |row| {
         let canonical = if row.options.is_empty() { Some(habits.apply(&row.answer)) } else { meant_option(row) };
         match canonical {
@@ -87,12 +89,18 @@ struct Habits {
 }
 
 impl Habits {
-    fn of(rows: &[Example]) -> Self {
-        let open = || rows.iter().filter(|row| row.options.is_empty()).map(|row| without_wrapping(&row.answer));
-        let lettered = || open().filter(|answer| answer.chars().any(char::is_alphabetic));
-        let with_stop = open().filter(|answer| has_final_stop(answer)).count();
-        let with_capital = lettered().filter(|answer| answer.chars().any(char::is_uppercase)).count();
-        Self { no_full_stop: 2 * with_stop < open().count(), lower_case: 2 * with_capital < lettered().count() }
+    fn of(rows: &Pool) -> Result<Self, DataError> {
+        let (mut open, mut with_stop, mut lettered, mut with_capital) = (0, 0, 0, 0);
+        rows.for_each_portion(|_, rows| {
+            for answer in rows.iter().filter(|row| row.options.is_empty()).map(|row| without_wrapping(&row.answer)) {
+                open += 1;
+                with_stop += usize::from(has_final_stop(answer));
+                lettered += usize::from(answer.chars().any(char::is_alphabetic));
+                with_capital += usize::from(answer.chars().any(char::is_uppercase));
+            }
+            Ok(())
+        })?;
+        Ok(Self { no_full_stop: 2 * with_stop < open, lower_case: 2 * with_capital < lettered })
     }
 
     fn apply(&self, answer: &str) -> String {
@@ -131,14 +139,14 @@ fn has_final_stop(answer: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{context, open_row};
+    use super::super::tests::{context, made, open_row};
     use super::*;
 
     #[track_caller]
     fn check_closed(answer: &str, expected: &str) {
         let mut row = open_row(0, "q", answer);
         row.options = ["yes", "no", "not sure", "C++"].map(String::from).to_vec();
-        let outcome = canonical_answer(vec![row], &context("canonical_answer"));
+        let outcome = made(canonical_answer(vec![row].into(), &context("canonical_answer")));
         assert_eq!(outcome.rows[0].answer, expected, "{answer:?}");
         assert_eq!(outcome.changed, usize::from(answer != expected));
     }
@@ -162,13 +170,13 @@ mod tests {
     fn an_answer_that_may_mean_two_options_is_left() {
         let mut row = open_row(0, "q", "\"a\"");
         row.options = ["A", "a"].map(String::from).to_vec();
-        assert_eq!(canonical_answer(vec![row], &context("canonical_answer")).changed, 0);
+        assert_eq!(made(canonical_answer(vec![row].into(), &context("canonical_answer"))).changed, 0);
     }
 
     #[track_caller]
     fn check_open(pool: &[&str], expected: &[&str]) {
-        let rows = pool.iter().enumerate().map(|(index, answer)| open_row(index, "q", answer)).collect();
-        let outcome = canonical_answer(rows, &context("canonical_answer"));
+        let rows = pool.iter().enumerate().map(|(index, answer)| open_row(index, "q", answer)).collect::<Vec<_>>();
+        let outcome = made(canonical_answer(rows.into(), &context("canonical_answer")));
         let answers: Vec<_> = outcome.rows.iter().map(|row| row.answer.as_str()).collect();
         assert_eq!(answers, expected);
     }

@@ -1,10 +1,14 @@
 //! What two rows are compared by: question, answer, family and the ways in which a row can leak. Drops nothing itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::hash::BuildHasherDefault;
 
 use trex_domain::{Example, Message, Role};
 
-use crate::text::normalise_key;
+use crate::DataError;
+use crate::minhash::KeyHasher;
+use crate::pool::Pool;
+use crate::text::{hash_of, normalise_key};
 
 /// Share of the closed rows that must have a set of options for it to be a label space.
 const LABEL_SPACE_SHARE: f64 = 0.05;
@@ -38,16 +42,20 @@ pub(super) fn answer_key(row: &Example) -> String {
 ///
 /// `None` where the answer is open, or where the options are the row's own, as in multiple choice: such an answer is no
 /// label that could be counted or voted on.
-pub(super) fn label_spaces(rows: &[Example]) -> Vec<Option<usize>> {
-    let sets: Vec<BTreeSet<&str>> = rows.iter().map(|row| row.options.iter().map(String::as_str).collect()).collect();
-    let mut rows_with: BTreeMap<&BTreeSet<&str>, usize> = BTreeMap::new();
-    for set in sets.iter().filter(|set| !set.is_empty()) {
-        *rows_with.entry(set).or_default() += 1;
-    }
-    let num_closed: usize = rows_with.values().sum();
-    rows_with.retain(|_, count| *count as f64 >= LABEL_SPACE_SHARE * num_closed as f64);
-    let numbers: BTreeMap<_, usize> = rows_with.into_keys().zip(0..).collect();
-    sets.iter().map(|set| numbers.get(set).copied()).collect()
+/// In memory are a hash of eight bytes and then two bytes a row.
+pub(super) fn label_spaces(rows: &Pool) -> Result<Vec<Option<u8>>, DataError> {
+    let sets = rows.facts(|row| {
+        let options: BTreeSet<&str> = row.options.iter().map(String::as_str).collect();
+        let key = options.into_iter().fold(String::new(), |key, option| key + option + "\n");
+        if key.is_empty() { 0 } else { hash_of(&key).max(1) }
+    })?;
+    let mut sorted: Vec<u64> = sets.iter().filter(|set| **set > 0).copied().collect();
+    sorted.sort_unstable();
+    let least = LABEL_SPACE_SHARE * sorted.len() as f64;
+    // At most twenty, since each has a twentieth of the rows.
+    let frequent = sorted.chunk_by(|left, right| left == right).filter(|rows| rows.len() as f64 >= least);
+    let numbers: BTreeMap<u64, u8> = frequent.filter_map(|rows| rows.first().copied()).zip(0..).collect();
+    Ok(sets.iter().map(|set| numbers.get(set).copied()).collect())
 }
 
 /// The id without the `+1` that operators give to copies.
@@ -58,28 +66,25 @@ pub(super) fn original_id(id: &str) -> &str {
     }
 }
 
-/// Whether two rows are the same row, copies of one row or of one group.
-pub(super) fn same_family(left: &Example, right: &Example) -> bool {
-    let same_group = left.group.is_some() && left.group == right.group;
-    same_group || original_id(&left.id) == original_id(&right.id)
-}
-
 /// The prompts of evaluation items, to find rows that repeat one.
+///
+/// In memory is a hash of eight bytes for each, about twenty with the table.
 pub(crate) struct LeakKeys {
-    keys: BTreeSet<String>,
+    keys: HashSet<u64, BuildHasherDefault<KeyHasher>>,
 }
 
 impl LeakKeys {
     /// The keys of all items.
-    pub(crate) fn new(evaluation: &[Example]) -> Self {
-        Self { keys: evaluation.iter().map(key_of).collect() }
+    pub(crate) fn new(evaluation: &Pool) -> Result<Self, DataError> {
+        Ok(Self { keys: evaluation.facts(|item| hash_of(&key_of(item)))?.into_iter().collect() })
     }
 
     /// Whether the prompt of the row equals that of an item.
     ///
     /// Of a row with several questions (few-shot), each single one counts together with its system turns.
     pub(crate) fn has(&self, row: &Example) -> bool {
-        self.keys.contains(&key_of(row)) || single_questions(row).iter().any(|key| self.keys.contains(key))
+        let has = |key: &String| self.keys.contains(&hash_of(key));
+        has(&key_of(row)) || single_questions(row).iter().any(has)
     }
 }
 
@@ -105,7 +110,7 @@ mod tests {
         rows[0] = open_row(0, "q", "a");
         rows[1].options.reverse();
         rows[2].options = vec!["own".to_owned(), "of this row".to_owned()];
-        let spaces = label_spaces(&rows);
+        let spaces = label_spaces(&rows.into()).unwrap();
         assert_eq!(spaces[..4], [None, Some(0), None, Some(0)]);
     }
 

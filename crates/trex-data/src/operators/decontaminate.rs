@@ -1,14 +1,15 @@
 //! Drops rows that repeat evaluation items. Reads the evaluation splits and nothing of them leaves this file.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::BuildHasherDefault;
 
 use rayon::prelude::*;
-use trex_domain::Example;
 
 use super::{LeakKeys, Outcome, key_of};
 use crate::DataError;
-use crate::minhash::{self, shingles};
-use crate::text::words;
+use crate::minhash::{self, KeyHasher, PoolTexts, shingles};
+use crate::pool::Pool;
+use crate::text::{hash_of, words};
 
 /// Share of pool prompts, and of evaluation items, above which an n-gram is the template's and says nothing.
 const COMMON_SHARE: f64 = 0.02;
@@ -21,89 +22,163 @@ const COMMON_MIN: usize = 5;
 /// max(5, 2 %) of the evaluation items: such ones are the template that all rows share. Items with fewer than
 /// `ngram_words` words, or with template n-grams only, are compared by equality. Without evaluation items this is an
 /// error: a check that had nothing to check must not pass.
+///
+/// In memory are about 20 bytes for every distinct prompt of the pool while n-grams are counted, and of every evaluation
+/// item 20 bytes and 16 for each of its n-grams (about 40 while they are counted).
 pub(super) fn decontaminate(
-    rows: Vec<Example>,
-    evaluation: &[Example],
+    rows: Pool,
+    evaluation: &Pool,
     ngram_words: usize,
     max_overlap: f64,
 ) -> Result<Outcome, DataError> {
     if evaluation.is_empty() {
         return Err(DataError::NoEvaluation);
     }
-    let equal = LeakKeys::new(evaluation);
-    let row_keys: Vec<String> = rows.par_iter().map(key_of).collect();
-    let index = OverlapIndex::new(evaluation, &row_keys, ngram_words);
-    let reason = |(row, key): (&Example, &String)| {
+    let equal = LeakKeys::new(evaluation)?;
+    let index = OverlapIndex::new(evaluation, &rows, ngram_words)?;
+    Outcome::filtered(rows, |row| {
         if equal.has(row) {
             return Some("same prompt as an evaluation item");
         }
-        index.overlaps(key, max_overlap).then_some("shares n-grams with an evaluation item")
-    };
-    let reasons: Vec<_> = rows.par_iter().zip(&row_keys).map(reason).collect();
-    Ok(Outcome::without(rows, &reasons))
+        index.overlaps(&key_of(row), max_overlap).then_some("shares n-grams with an evaluation item")
+    })
 }
 
 /// Drops every row whose prompt has a Jaccard similarity of at least `threshold` to that of an evaluation item.
 ///
 /// Pairs are proposed by MinHash-LSH and checked exactly, as in near deduplication; without evaluation items this is an
 /// error. A row with several questions (few-shot) is compared as a whole.
-pub(super) fn near(
-    rows: Vec<Example>,
-    evaluation: &[Example],
-    threshold: f64,
-    shingle_words: usize,
-) -> Result<Outcome, DataError> {
+pub(super) fn near(rows: Pool, evaluation: &Pool, threshold: f64, shingle_words: usize) -> Result<Outcome, DataError> {
     if evaluation.is_empty() {
         return Err(DataError::NoEvaluation);
     }
-    let items: Vec<String> = evaluation.iter().map(key_of).collect();
-    let prompts: Vec<String> = rows.iter().map(key_of).collect();
-    let like_item = minhash::near_any_of(&items, &prompts, threshold, shingle_words);
+    let items = PoolTexts { pool: evaluation, text: key_of };
+    let prompts = PoolTexts { pool: &rows, text: key_of };
+    let like_item = minhash::near_any_of(&items, &prompts, threshold, shingle_words)?;
     let reasons: Vec<Option<&'static str>> =
         like_item.into_iter().map(|is_near| is_near.then_some("nearly equals an evaluation item")).collect();
-    Ok(Outcome::without(rows, &reasons))
+    Outcome::without(rows, &reasons)
 }
 
 /// The n-grams of evaluation items that tell them apart, as hashes.
 struct OverlapIndex {
     ngram_words: usize,
-    /// Items by n-gram.
-    items: HashMap<u64, Vec<usize>>,
+    /// N-grams with the items that have them, sorted.
+    grams: Vec<(u64, u32)>,
+    /// Which n-grams may be among them: most that are asked for are not.
+    filter: GramFilter,
     /// Number of n-grams of every item.
-    sizes: Vec<usize>,
+    sizes: Vec<u32>,
 }
 
+type GramCounts = HashMap<u64, u32, BuildHasherDefault<KeyHasher>>;
+
 impl OverlapIndex {
-    fn new(evaluation: &[Example], row_keys: &[String], ngram_words: usize) -> Self {
-        let prompts: BTreeSet<&String> = row_keys.iter().collect();
-        let prompts: Vec<&String> = prompts.into_iter().collect();
-        let of_items: Vec<Vec<u64>> = evaluation.par_iter().map(|item| ngrams(&key_of(item), ngram_words)).collect();
-        let of_prompts: Vec<Vec<u64>> = prompts.par_iter().map(|key| ngrams(key, ngram_words)).collect();
-        let mut template = common(&of_items);
-        template.extend(common(&of_prompts));
-        let mut index = Self { ngram_words, items: HashMap::new(), sizes: Vec::with_capacity(of_items.len()) };
-        for (item, grams) in of_items.iter().enumerate() {
-            let telling = grams.iter().filter(|gram| !template.contains(gram));
-            let mut size = 0;
-            for gram in telling {
-                index.items.entry(*gram).or_default().push(item);
-                size += 1;
+    fn new(evaluation: &Pool, rows: &Pool, ngram_words: usize) -> Result<Self, DataError> {
+        let mut grams: Vec<(u64, u32)> = Vec::new();
+        let mut sizes = vec![0; evaluation.len()];
+        evaluation.for_each_portion(|first, items| {
+            let found: Vec<Vec<u64>> = items.par_iter().map(|item| ngrams(&key_of(item), ngram_words)).collect();
+            for (item, found) in (first..).zip(found) {
+                let item = u32::try_from(item).unwrap_or(u32::MAX);
+                grams.extend(found.into_iter().map(|gram| (gram, item)));
             }
-            index.sizes.push(size);
+            Ok(())
+        })?;
+        grams.par_sort_unstable();
+        let of_items = most_of(evaluation.len());
+        // What is common among the items is left out already.
+        let mut counts: GramCounts = grams
+            .chunk_by(|left, right| left.0 == right.0)
+            .filter(|items| items.len() as f64 <= of_items)
+            .filter_map(|items| Some((items.first()?.0, 0)))
+            .collect();
+        let num_prompts = count_in_prompts(&mut counts, rows, ngram_words)?;
+        let of_prompts = most_of(num_prompts);
+        grams.retain(|(gram, _)| counts.get(gram).is_some_and(|count| f64::from(*count) <= of_prompts));
+        grams.shrink_to_fit();
+        for (_, item) in &grams {
+            if let Some(size) = sizes.get_mut(*item as usize) {
+                *size += 1;
+            }
         }
-        index
+        Ok(Self { ngram_words, filter: GramFilter::new(&grams), grams, sizes })
     }
 
     /// Whether the text with this key has at least `max_overlap` of the n-grams of one item.
     fn overlaps(&self, key: &str, max_overlap: f64) -> bool {
-        let mut shared: BTreeMap<usize, usize> = BTreeMap::new();
-        for item in ngrams(key, self.ngram_words).iter().filter_map(|gram| self.items.get(gram)).flatten() {
-            *shared.entry(*item).or_default() += 1;
+        let mut shared: BTreeMap<u32, usize> = BTreeMap::new();
+        for gram in ngrams(key, self.ngram_words).into_iter().filter(|gram| self.filter.may_have(*gram)) {
+            let start = self.grams.partition_point(|(known, _)| *known < gram);
+            for (_, item) in self.grams.iter().skip(start).take_while(|(known, _)| *known == gram) {
+                *shared.entry(*item).or_default() += 1;
+            }
         }
         shared.iter().any(|(item, count)| {
-            let size = self.sizes.get(*item).copied().unwrap_or(usize::MAX);
-            *count as f64 >= max_overlap * size as f64
+            let size = self.sizes.get(*item as usize).copied().unwrap_or(u32::MAX);
+            *count as f64 >= max_overlap * f64::from(size)
         })
+    }
+}
+
+/// Counts in how many distinct prompts of a pool each n-gram occurs; returns the number of those prompts.
+fn count_in_prompts(counts: &mut GramCounts, rows: &Pool, ngram_words: usize) -> Result<usize, DataError> {
+    let mut prompts: HashSet<u64, BuildHasherDefault<KeyHasher>> = HashSet::default();
+    rows.for_each_portion(|_, rows| {
+        let found: Vec<(u64, Vec<u64>)> = rows
+            .par_iter()
+            .with_min_len(32)
+            .map(|row| {
+                let key = key_of(row);
+                let mut grams = ngrams(&key, ngram_words);
+                grams.retain(|gram| counts.contains_key(gram));
+                (hash_of(&key), grams)
+            })
+            .collect();
+        for (prompt, grams) in found {
+            if !prompts.insert(prompt) {
+                continue;
+            }
+            for gram in grams {
+                if let Some(count) = counts.get_mut(&gram) {
+                    *count += 1;
+                }
+            }
+        }
+        Ok(())
+    })?;
+    Ok(prompts.len())
+}
+
+/// The largest number of texts in which an n-gram is not common.
+fn most_of(num_texts: usize) -> f64 {
+    (COMMON_SHARE * num_texts as f64).max(COMMON_MIN as f64)
+}
+
+/// One bit for the hash of an n-gram, sixteen times as many bits as n-grams (Bloom, 1970, with one function).
+struct GramFilter {
+    bits: Vec<u64>,
+}
+
+impl GramFilter {
+    fn new(grams: &[(u64, u32)]) -> Self {
+        let mut filter = Self { bits: vec![0; (grams.len() / 4).next_power_of_two().max(1)] };
+        for (gram, _) in grams {
+            let (word, bit) = filter.place(*gram);
+            if let Some(word) = filter.bits.get_mut(word) {
+                *word |= bit;
+            }
+        }
+        filter
+    }
+
+    fn may_have(&self, gram: u64) -> bool {
+        let (word, bit) = self.place(gram);
+        self.bits.get(word).is_some_and(|word| word & bit > 0)
+    }
+
+    fn place(&self, gram: u64) -> (usize, u64) {
+        ((gram >> 6) as usize & (self.bits.len() - 1), 1 << (gram & 63))
     }
 }
 
@@ -112,29 +187,18 @@ fn ngrams(key: &str, length: usize) -> Vec<u64> {
     if words(key).count() < length { Vec::new() } else { shingles(key, length) }
 }
 
-/// The n-grams that occur in more than max(5, 2 %) of the texts.
-fn common(texts: &[Vec<u64>]) -> HashSet<u64> {
-    let most = (COMMON_SHARE * texts.len() as f64).max(COMMON_MIN as f64);
-    let mut counts: HashMap<u64, usize> = HashMap::new();
-    for gram in texts.iter().flatten() {
-        *counts.entry(*gram).or_default() += 1;
-    }
-    counts.retain(|_, count| *count as f64 > most);
-    counts.into_keys().collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{ids, open_row};
+    use super::super::tests::{ids, made, open_row};
     use super::*;
 
     const ITEM: &str = "a farmer has seventeen sheep and all but nine of them run away one night how many are left";
 
     #[track_caller]
     fn check(prompts: &[&str], evaluation: &[&str], kept: &[&str]) {
-        let rows = prompts.iter().enumerate().map(|(row, prompt)| open_row(row, prompt, "a")).collect();
+        let rows = prompts.iter().enumerate().map(|(row, prompt)| open_row(row, prompt, "a")).collect::<Vec<_>>();
         let items: Vec<_> = evaluation.iter().enumerate().map(|(row, prompt)| open_row(row, prompt, "a")).collect();
-        assert_eq!(ids(&decontaminate(rows, &items, 4, 0.6).unwrap().rows), kept);
+        assert_eq!(ids(&made(decontaminate(rows.into(), &items.into(), 4, 0.6)).rows), kept);
     }
 
     #[test]
@@ -155,7 +219,7 @@ mod tests {
         let shot = [trex_domain::Message::user("Leaked?"), trex_domain::Message::assistant("yes")];
         row.prompt.splice(0..0, shot);
         let items = [open_row(0, "leaked", "yes")];
-        assert!(decontaminate(vec![row], &items, 4, 0.6).unwrap().rows.is_empty());
+        assert!(made(decontaminate(vec![row].into(), &items.to_vec().into(), 4, 0.6)).rows.is_empty());
     }
 
     #[test]
@@ -163,9 +227,9 @@ mod tests {
         let prompt = |name: usize| {
             format!("please decide whether the following person is known to you person{name} answer yes or no")
         };
-        let rows = (0..100).map(|name| open_row(name, &prompt(name), "yes")).collect();
+        let rows = (0..100).map(|name| open_row(name, &prompt(name), "yes")).collect::<Vec<_>>();
         let items: Vec<_> = (90..190).map(|name| open_row(name, &prompt(name), "yes")).collect();
-        let outcome = decontaminate(rows, &items, 4, 0.6).unwrap();
+        let outcome = made(decontaminate(rows.into(), &items.into(), 4, 0.6));
         assert_eq!(outcome.rows.len(), 90);
     }
 
@@ -173,15 +237,15 @@ mod tests {
     fn near_copies_of_items_go() {
         let near_copy = ITEM.replace("seventeen", "eighteen");
         let rows = vec![open_row(0, &near_copy, "a"), open_row(1, "something else about cows and sheep and dogs", "a")];
-        let items = [open_row(0, ITEM, "a")];
-        assert_eq!(ids(&near(rows.clone(), &items, 0.6, 3).unwrap().rows), ["t/1"]);
-        assert_eq!(near(rows.clone(), &items, 0.99, 3).unwrap().rows.len(), 2);
-        assert!(matches!(near(rows, &[], 0.6, 3), Err(DataError::NoEvaluation)));
+        let items = Pool::from(vec![open_row(0, ITEM, "a")]);
+        assert_eq!(ids(&made(near(rows.clone().into(), &items, 0.6, 3)).rows), ["t/1"]);
+        assert_eq!(made(near(rows.clone().into(), &items, 0.99, 3)).rows.len(), 2);
+        assert!(matches!(near(rows.into(), &Pool::default(), 0.6, 3), Err(DataError::NoEvaluation)));
     }
 
     #[test]
     fn nothing_to_compare_with_is_an_error() {
-        let result = decontaminate(vec![open_row(0, "q", "a")], &[], 4, 0.6);
+        let result = decontaminate(vec![open_row(0, "q", "a")].into(), &Pool::default(), 4, 0.6);
         assert!(matches!(result, Err(DataError::NoEvaluation)));
     }
 }

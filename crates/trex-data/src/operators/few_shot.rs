@@ -5,8 +5,11 @@ use std::collections::BTreeSet;
 use rand::Rng;
 use trex_domain::{Example, Message, Role};
 
-use super::compare::{question_key, same_family};
+use super::compare::{original_id, question_key};
 use super::{Context, Outcome, draw_below};
+use crate::DataError;
+use crate::pool::Pool;
+use crate::text::hash_of;
 
 /// Draws in a row that may fail before all rows are looked through in order.
 const MAX_MISSES: usize = 64;
@@ -15,33 +18,68 @@ const MAX_MISSES: usize = 64;
 ///
 /// Shots are never the row itself, a copy of it, a row of its group, one with the same question, or one without answer.
 /// Where fewer rows qualify, fewer are shown. Options in a drawn order are written out, since they are the shot's own.
-pub(super) fn pack(rows: Vec<Example>, shots: usize, context: &Context<'_>) -> Outcome {
+///
+/// In memory are 40 bytes a row (hashes of question, id and group), and the shots of one portion of rows.
+pub(super) fn pack(rows: Pool, shots: usize, context: &Context<'_>) -> Result<Outcome, DataError> {
+    let marks = rows.facts(Marks::of)?;
     let sources = rows.clone();
-    let questions: Vec<String> = sources.iter().map(question_key).collect();
-    let mut index = 0;
-    Outcome::edited(rows, context, |row| {
-        let chosen = choose(&sources, &questions, index, shots, context);
-        index += 1;
-        let turns: Vec<Message> =
-            chosen.iter().filter_map(|at| sources.get(*at)).flat_map(|shot| turns_of(shot, context)).collect();
+    let edit = |index: usize, row: &mut Example| -> Result<bool, DataError> {
+        let chosen = sources.get(&choose(&row.id, &marks, index, shots, context))?;
+        let turns: Vec<Message> = chosen.iter().flat_map(|shot| turns_of(shot, context)).collect();
         let has_shots = !turns.is_empty();
         let start = row.prompt.iter().position(|turn| turn.role != Role::System).unwrap_or(row.prompt.len());
         row.prompt.splice(start..start, turns);
-        has_shots
-    })
+        Ok(has_shots)
+    };
+    let failed = std::sync::Mutex::new(None);
+    let outcome = Outcome::edited_by_number(rows, context, |index, row| match edit(index, row) {
+        Ok(is_changed) => is_changed,
+        Err(err) => {
+            *failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(err);
+            false
+        }
+    })?;
+    match failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+        Some(err) => Err(err),
+        None => Ok(outcome),
+    }
 }
 
-fn choose(sources: &[Example], questions: &[String], row: usize, shots: usize, context: &Context<'_>) -> Vec<usize> {
-    let Some(own) = sources.get(row) else { return Vec::new() };
-    let mut rng = context.rng(&own.id);
-    let mut shown: BTreeSet<&String> = questions.get(row).into_iter().collect();
-    let mut chosen = Vec::with_capacity(shots.min(sources.len()));
-    let mut candidates = Candidates { bound: sources.len(), misses: 0, next: 0 };
+/// What decides whether a row may be shown before another, as hashes.
+struct Marks {
+    question: u64,
+    original: u64,
+    group: Option<u64>,
+    has_answer: bool,
+}
+
+impl Marks {
+    fn of(row: &Example) -> Self {
+        Self {
+            question: hash_of(&question_key(row)),
+            original: hash_of(original_id(&row.id)),
+            group: row.group.as_deref().map(hash_of),
+            has_answer: !row.answer.trim().is_empty(),
+        }
+    }
+
+    /// Whether two rows are the same row, copies of one row or of one group.
+    fn is_family(&self, other: &Self) -> bool {
+        self.original == other.original || (self.group.is_some() && self.group == other.group)
+    }
+}
+
+fn choose(id: &str, marks: &[Marks], row: usize, shots: usize, context: &Context<'_>) -> Vec<usize> {
+    let Some(own) = marks.get(row) else { return Vec::new() };
+    let mut rng = context.rng(id);
+    let mut shown = BTreeSet::from([own.question]);
+    let mut chosen = Vec::with_capacity(shots.min(marks.len()));
+    let mut candidates = Candidates { bound: marks.len(), misses: 0, next: 0 };
     while chosen.len() < shots {
         let Some(at) = candidates.draw(&mut rng) else { break };
-        let (Some(source), Some(question)) = (sources.get(at), questions.get(at)) else { continue };
-        let qualifies = !same_family(own, source) && !source.answer.trim().is_empty();
-        if qualifies && shown.insert(question) {
+        let Some(source) = marks.get(at) else { continue };
+        let qualifies = !own.is_family(source) && source.has_answer;
+        if qualifies && shown.insert(source.question) {
             chosen.push(at);
             candidates.misses = 0;
         } else {
@@ -77,7 +115,7 @@ fn turns_of(shot: &Example, context: &Context<'_>) -> Vec<Message> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{choice_row, context, open_row};
+    use super::super::tests::{choice_row, context, made, open_row};
     use super::*;
 
     #[test]
@@ -85,7 +123,7 @@ mod tests {
         let mut rows: Vec<_> =
             (0..10).map(|row| open_row(row, &format!("question {row}"), &format!("answer {row}"))).collect();
         rows[0].prompt.insert(0, Message::system("be brief"));
-        let outcome = pack(rows, 2, &context("few_shot_pack"));
+        let outcome = made(pack(rows.into(), 2, &context("few_shot_pack")));
         let prompt = &outcome.rows[0].prompt;
         let roles: Vec<_> = prompt.iter().map(|turn| turn.role.as_str()).collect();
         assert_eq!(roles, ["system", "user", "assistant", "user", "assistant", "user"]);
@@ -103,15 +141,15 @@ mod tests {
         rows[1].group = Some("g".into());
         rows[2].id = "t/0+1".into();
         rows[3].prompt[0].content = "Question 0!".into();
-        let outcome = pack(rows, 3, &context("few_shot_pack"));
+        let outcome = made(pack(rows.into(), 3, &context("few_shot_pack")));
         let shown: Vec<_> = outcome.rows[0].prompt.iter().map(|turn| turn.content.as_str()).collect();
         assert_eq!(shown, ["question 4", "answer 4", "question 0"]);
     }
 
     #[test]
     fn options_of_a_shot_are_written_out() {
-        let rows = (0..4).map(|row| choice_row(row, &format!("pick {row}: {{options}}"), "yes")).collect();
-        let outcome = pack(rows, 1, &context("few_shot_pack"));
+        let rows = (0..4).map(|row| choice_row(row, &format!("pick {row}: {{options}}"), "yes")).collect::<Vec<_>>();
+        let outcome = made(pack(rows.into(), 1, &context("few_shot_pack")));
         assert!(
             outcome.rows.iter().all(|row| !row.prompt[0].content.contains('{') && row.question().contains("{options}"))
         );
@@ -119,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_lonely_row_stays_as_it_is() {
-        let outcome = pack(vec![open_row(0, "q", "a")], 3, &context("few_shot_pack"));
+        let outcome = made(pack(vec![open_row(0, "q", "a")].into(), 3, &context("few_shot_pack")));
         assert_eq!((outcome.changed, outcome.rows[0].prompt.len()), (0, 1));
     }
 }

@@ -1,13 +1,14 @@
 //! Keeps rows in some languages. Changes nothing.
 
-use rayon::prelude::*;
 use trex_domain::Example;
 
 use super::Outcome;
+use crate::DataError;
 use crate::language::language_of;
+use crate::pool::Pool;
 
 /// Drops rows whose last question is in none of the languages; what it is written in cannot always be told.
-pub(super) fn filter(rows: Vec<Example>, keep: &[String], keep_unknown: bool) -> Outcome {
+pub(super) fn filter(rows: Pool, keep: &[String], keep_unknown: bool) -> Result<Outcome, DataError> {
     let reason = |row: &Example| {
         let language = language_of(row.question());
         let is_kept = if language == "und" { keep_unknown } else { keep.iter().any(|code| code == language) };
@@ -17,13 +18,12 @@ pub(super) fn filter(rows: Vec<Example>, keep: &[String], keep_unknown: bool) ->
             (false, _) => Some("another language"),
         }
     };
-    let reasons: Vec<_> = rows.par_iter().map(reason).collect();
-    Outcome::without(rows, &reasons)
+    Outcome::filtered(rows, reason)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{ids, open_row};
+    use super::super::tests::{ids, made, open_row};
     use super::*;
 
     #[test]
@@ -36,8 +36,8 @@ mod tests {
             ]
         };
         let keep = ["eng".to_owned()];
-        assert_eq!(ids(&filter(rows(), &keep, true).rows), ["t/0", "t/2"]);
-        let outcome = filter(rows(), &keep, false);
+        assert_eq!(ids(&made(filter(rows().into(), &keep, true)).rows), ["t/0", "t/2"]);
+        let outcome = made(filter(rows().into(), &keep, false));
         assert_eq!(ids(&outcome.rows), ["t/0"]);
         assert_eq!(outcome.dropped.values().sum::<usize>(), 2);
     }

@@ -1,10 +1,11 @@
 //! Repairs the form of texts: Unicode, control characters, white space, mojibake. Words are never changed.
 
 use encoding_rs::WINDOWS_1252;
-use trex_domain::Example;
 use unicode_normalization::UnicodeNormalization as _;
 
 use super::{Context, Outcome};
+use crate::DataError;
+use crate::pool::Pool;
 
 /// Starts of UTF-8 sequences that were read as Windows-1252, with the characters that belong to each.
 ///
@@ -14,7 +15,7 @@ const MOJIBAKE: [(&str, usize); 6] = [("ðŸ", 4), ("â€", 3), ("â‚", 3), (
 /// Normalises prompts, answers and options.
 ///
 /// Options that would become equal to one another are left as they are, together with their answer.
-pub(super) fn normalise(rows: Vec<Example>, context: &Context<'_>) -> Outcome {
+pub(super) fn normalise(rows: Pool, context: &Context<'_>) -> Result<Outcome, DataError> {
     Outcome::edited(rows, context, |row| {
         let before = row.clone();
         for turn in &mut row.prompt {
@@ -114,7 +115,7 @@ fn decoded(sequence: &str) -> Option<char> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::tests::{context, open_row};
+    use super::super::tests::{context, made, open_row};
     use super::*;
 
     #[track_caller]
@@ -144,7 +145,7 @@ mod tests {
     fn an_answer_stays_among_its_options() {
         let mut row = open_row(0, "q", "caf\u{65}\u{301}");
         row.options = ["cafe\u{301}", "tea "].map(String::from).to_vec();
-        let outcome = normalise(vec![row], &context("normalise"));
+        let outcome = made(normalise(vec![row].into(), &context("normalise")));
         assert_eq!(outcome.rows[0].options, ["café", "tea"]);
         assert_eq!(outcome.rows[0].answer, "café");
     }

@@ -1,12 +1,17 @@
 //! Rows that are broken or off-topic. Judges what is particular to a row: the pool's template is left out.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::BuildHasherDefault;
 
+use rayon::prelude::*;
 use trex_domain::Example;
 use unicode_normalization::char::is_combining_mark;
 
 use super::Outcome;
-use super::template::own_parts;
+use super::template::QuestionTemplate;
+use crate::DataError;
+use crate::minhash::{KeyHasher, hash_word};
+use crate::pool::Pool;
 use crate::text::{normalise_key, words};
 
 /// Fewer words than this repeat themselves by chance: `no no` is no broken row.
@@ -28,43 +33,48 @@ const PLACEHOLDERS: [&str; 9] =
 ///
 /// Repetition is the share of the most frequent word among at least eight words. Open answers are judged together with
 /// their question, options are not.
-pub(super) fn quality(rows: Vec<Example>, max_repetition: f64, max_symbol_ratio: f64) -> Outcome {
-    let reason = |(row, own): (&Example, &String)| {
-        let text = judged_text(row, own);
-        if is_boilerplate(own, &text) {
+pub(super) fn quality(rows: Pool, max_repetition: f64, max_symbol_ratio: f64) -> Result<Outcome, DataError> {
+    let template = QuestionTemplate::of(&rows)?;
+    Outcome::filtered(rows, |row| {
+        let own = template.own_part(row);
+        let text = judged_text(row, &own);
+        if is_boilerplate(&own, &text) {
             return Some("boilerplate");
         }
         if repetition(&text) > max_repetition {
             return Some("repeats one word");
         }
         (symbol_ratio(&text) > max_symbol_ratio).then_some("mostly symbols")
-    };
-    let reasons: Vec<_> = rows.iter().zip(&own_parts(&rows)).map(reason).collect();
-    Outcome::without(rows, &reasons)
+    })
 }
 
 /// Drops rows of whose words less than `min_known_share` occur in at least `min_rows` other rows.
 ///
 /// Known words are counted over all questions and answers; rows without words are left to other operators.
-pub(super) fn topic(rows: Vec<Example>, min_known_share: f64, min_rows: usize) -> Outcome {
-    let own = own_parts(&rows);
-    let keys: Vec<String> = rows.iter().zip(&own).map(|(row, own)| normalise_key(&judged_text(row, own))).collect();
-    let mut rows_with: HashMap<&str, usize> = HashMap::new();
-    let answers: Vec<String> = rows.iter().map(|row| normalise_key(&row.answer)).collect();
-    for (key, answer) in keys.iter().zip(&answers) {
-        let distinct: BTreeSet<&str> = words(key).chain(words(answer)).collect();
-        for word in distinct {
-            *rows_with.entry(word).or_default() += 1;
+///
+/// In memory are about 32 bytes for every distinct word of the pool.
+pub(super) fn topic(rows: Pool, min_known_share: f64, min_rows: usize) -> Result<Outcome, DataError> {
+    let template = QuestionTemplate::of(&rows)?;
+    let key_of = |row: &Example| normalise_key(&judged_text(row, &template.own_part(row)));
+    let mut rows_with: HashMap<u64, u32, BuildHasherDefault<KeyHasher>> = HashMap::default();
+    rows.for_each_portion(|_, rows| {
+        let words_of = |row: &Example| {
+            let (key, answer) = (key_of(row), normalise_key(&row.answer));
+            words(&key).chain(words(&answer)).map(hash_word).collect::<BTreeSet<u64>>()
+        };
+        let found: Vec<BTreeSet<u64>> = rows.par_iter().with_min_len(32).map(words_of).collect();
+        for word in found.iter().flatten() {
+            *rows_with.entry(*word).or_default() += 1;
         }
-    }
-    let is_known = |word: &&str| rows_with.get(word).is_some_and(|count| *count > min_rows);
-    let reason = |key: &String| {
-        let total = words(key).count();
-        let known = words(key).filter(is_known).count();
+        Ok(())
+    })?;
+    let is_known = |word: &u64| rows_with.get(word).is_some_and(|count| *count as usize > min_rows);
+    Outcome::filtered(rows, |row| {
+        let key = key_of(row);
+        let total = words(&key).count();
+        let known = words(&key).map(hash_word).filter(is_known).count();
         ((known as f64) < min_known_share * total as f64).then_some("words that hardly any other row has")
-    };
-    let reasons: Vec<_> = keys.iter().map(reason).collect();
-    Outcome::without(rows, &reasons)
+    })
 }
 
 fn judged_text(row: &Example, own: &str) -> String {
@@ -97,7 +107,7 @@ fn symbol_ratio(text: &str) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{choice_row, ids};
+    use super::super::tests::{choice_row, ids, made};
     use super::*;
 
     fn pool(particular: &[&str]) -> Vec<Example> {
@@ -117,7 +127,7 @@ mod tests {
             "no, no",
             "I did not like the end of it",
         ]);
-        let outcome = quality(rows, 0.5, 0.4);
+        let outcome = made(quality(rows.into(), 0.5, 0.4));
         assert_eq!(ids(&outcome.rows), ["t/0", "t/5", "t/6"]);
         assert_eq!(outcome.dropped.get("boilerplate"), Some(&2));
     }
@@ -127,7 +137,7 @@ mod tests {
         let mut texts = vec!["the film was good and the actors too"; 6];
         texts.push("mitochondria synthesise adenosine triphosphate");
         texts.push("the actors and the film");
-        assert_eq!(topic(pool(&texts), 0.5, 3).dropped.values().sum::<usize>(), 1);
-        assert_eq!(topic(pool(&texts), 0.5, 3).rows.last().unwrap().id, "t/7");
+        assert_eq!(made(topic(pool(&texts).into(), 0.5, 3)).dropped.values().sum::<usize>(), 1);
+        assert_eq!(made(topic(pool(&texts).into(), 0.5, 3)).rows.last().unwrap().id, "t/7");
     }
 }

@@ -1,17 +1,20 @@
 //! Operators that compare what prompts mean, by the vectors of an embedding model. They know no model.
 //!
 //! All pairs are compared, which for n rows of width w takes n²·w steps; up to about a hundred thousand rows that is
-//! less than making the vectors takes.
+//! less than making the vectors takes. The vectors are in memory, 4·w bytes a row (1,536 for all-MiniLM-L6-v2), twice as
+//! much in `diverse_sample`.
 
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;
-use trex_domain::{Example, Vectors};
+use trex_domain::Vectors;
 
 use super::compare::answer_key;
 use super::{Context, Outcome};
 use crate::DataError;
 use crate::meaning::{dot, question_text, vectors_of};
+use crate::pool::Pool;
+use crate::text::hash_of;
 
 /// Rows that are compared with those before at the same time.
 const BLOCK: usize = 256;
@@ -24,9 +27,17 @@ fn vectors(texts: &[String], context: &Context<'_>) -> Result<Vectors, DataError
     vectors_of(texts, context.aids.embedder.ok_or(missing)?)
 }
 
-fn question_vectors(rows: &[Example], context: &Context<'_>) -> Result<Vectors, DataError> {
-    let texts: Vec<String> = rows.iter().map(question_text).collect();
-    vectors(&texts, context)
+/// The vectors of all questions, which are asked for portion by portion.
+fn question_vectors(rows: &Pool, context: &Context<'_>) -> Result<Vectors, DataError> {
+    let (mut width, mut values) = (0, Vec::new());
+    rows.for_each_portion(|_, rows| {
+        let texts: Vec<String> = rows.iter().map(question_text).collect();
+        let found = vectors(&texts, context)?;
+        width = found.width();
+        (0..found.len()).for_each(|row| values.extend_from_slice(found.row(row)));
+        Ok(())
+    })?;
+    Vectors::new(width, values).ok_or(DataError::WrongVectors { expected: rows.len(), found: 0 })
 }
 
 /// The nearest number of single precision.
@@ -37,12 +48,12 @@ fn single(value: f64) -> f32 {
 
 /// Keeps the first of rows whose questions have a cosine of at least `threshold`; of closed rows those with another
 /// answer or other options stay: they say something else.
-pub(super) fn dedup(rows: Vec<Example>, threshold: f64, context: &Context<'_>) -> Result<Outcome, DataError> {
+pub(super) fn dedup(rows: Pool, threshold: f64, context: &Context<'_>) -> Result<Outcome, DataError> {
     if rows.is_empty() {
         return Ok(Outcome::untouched(rows));
     }
     let vectors = question_vectors(&rows, context)?;
-    let kinds = kinds_of(&rows);
+    let kinds = kinds_of(&rows)?;
     let least = single(threshold) - ROUNDING;
     let is_near = |left: usize, right: usize| dot(vectors.row(left), vectors.row(right)) >= least;
     let mut kept: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
@@ -69,28 +80,29 @@ pub(super) fn dedup(rows: Vec<Example>, threshold: f64, context: &Context<'_>) -
             kept.entry(kind).or_default().append(&mut rows);
         }
     }
-    Ok(Outcome::without(rows, &reasons))
+    Outcome::without(rows, &reasons)
 }
 
 /// For every row a number that it shares with those which it may be a copy of: rows of the same options and answer;
 /// all open rows have one.
-fn kinds_of(rows: &[Example]) -> Vec<usize> {
-    let mut numbers: BTreeMap<Option<(Vec<String>, String)>, usize> = BTreeMap::new();
-    let number = |row: &Example| {
-        let kind = (!row.options.is_empty()).then(|| {
-            let mut options = row.options.clone();
-            options.sort_unstable();
-            (options, answer_key(row))
-        });
+fn kinds_of(rows: &Pool) -> Result<Vec<usize>, DataError> {
+    let kinds = rows.facts(|row| {
+        let mut options = row.options.clone();
+        options.sort_unstable();
+        let kind = format!("{}\n{}", options.join("\n"), answer_key(row));
+        (!options.is_empty()).then(|| hash_of(&kind))
+    })?;
+    let mut numbers: BTreeMap<Option<u64>, usize> = BTreeMap::new();
+    let number = |kind| {
         let next = numbers.len();
         *numbers.entry(kind).or_insert(next)
     };
-    rows.iter().map(number).collect()
+    Ok(kinds.into_iter().map(number).collect())
 }
 
 /// Keeps the rows whose question resembles one of some texts, or drops them.
 pub(super) fn filter(
-    rows: Vec<Example>,
+    rows: Pool,
     like: &[String],
     min_similarity: f64,
     is_dropping: bool,
@@ -111,28 +123,26 @@ pub(super) fn filter(
         }
     };
     let reasons: Vec<_> = (0..rows.len()).into_par_iter().map(reason).collect();
-    Ok(Outcome::without(rows, &reasons))
+    Outcome::without(rows, &reasons)
 }
 
 /// Chooses rows by the greedy k-center rule: the one nearest to the mean, then always the one that is least like all
-/// chosen ones. Of equal ones the first by text and id is taken, so the order of the rows does not matter.
-pub(super) fn diverse(rows: Vec<Example>, wanted: usize, context: &Context<'_>) -> Result<Outcome, DataError> {
+/// chosen ones. Of equal ones the first by hash of text and id is taken, so the order of the rows does not matter.
+pub(super) fn diverse(rows: Pool, wanted: usize, context: &Context<'_>) -> Result<Outcome, DataError> {
     if rows.is_empty() || (context.aids.embedder.is_some() && rows.len() <= wanted) {
         return Ok(Outcome::untouched(rows));
     }
-    let texts: Vec<String> = rows.iter().map(question_text).collect();
+    let keys = rows.facts(|row| (hash_of(&question_text(row)), hash_of(&row.id)))?;
     let mut order: Vec<usize> = (0..rows.len()).collect();
-    let key = |row: &usize| (texts.get(*row), rows.get(*row).map(|row| row.id.as_str()));
-    order.sort_by(|left, right| key(left).cmp(&key(right)));
-    let sorted: Vec<String> = order.iter().filter_map(|row| texts.get(*row).cloned()).collect();
-    let chosen = centers(&vectors(&sorted, context)?, wanted);
+    order.sort_by_key(|row| keys.get(*row));
+    let chosen = centers(&question_vectors(&rows, context)?.gather(&order), wanted);
     let mut reasons = vec![Some("nearer in meaning to the chosen rows than others"); rows.len()];
     for place in chosen {
         if let Some(reason) = order.get(place).and_then(|row| reasons.get_mut(*row)) {
             *reason = None;
         }
     }
-    Ok(Outcome::without(rows, &reasons))
+    Outcome::without(rows, &reasons)
 }
 
 /// The numbers of the chosen vectors.
@@ -170,7 +180,7 @@ fn most_central(vectors: &Vectors) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::super::Aids;
-    use super::super::tests::{choice_row, context, ids, open_row};
+    use super::super::tests::{choice_row, context, ids, made, open_row};
     use super::*;
     use crate::meaning::tests::WordCounts;
 
@@ -186,7 +196,7 @@ mod tests {
             open_row(2, "who painted this picture", "c"),
             open_row(3, "How far is the moon", "d"),
         ];
-        let outcome = dedup(rows, 0.95, &known("semantic_dedup")).unwrap();
+        let outcome = made(dedup(rows.into(), 0.95, &known("semantic_dedup")));
         assert_eq!(ids(&outcome.rows), ["t/0", "t/2"]);
         assert_eq!(outcome.dropped["prompt means nearly the same as an earlier one"], 2);
     }
@@ -199,7 +209,7 @@ mod tests {
             choice_row(2, "the sky is blue", "yes"),
             open_row(3, "is the sky blue", "yes"),
         ];
-        assert_eq!(ids(&dedup(rows, 0.95, &known("semantic_dedup")).unwrap().rows), ["t/0", "t/1", "t/3"]);
+        assert_eq!(ids(&made(dedup(rows.into(), 0.95, &known("semantic_dedup"))).rows), ["t/0", "t/1", "t/3"]);
     }
 
     #[test]
@@ -211,7 +221,7 @@ mod tests {
                 open_row(row, &(0..6).map(word).collect::<Vec<_>>().join(" "), "a")
             })
             .collect();
-        let outcome = dedup(rows, 1.0, &known("semantic_dedup")).unwrap();
+        let outcome = made(dedup(rows.into(), 1.0, &known("semantic_dedup")));
         let kept: Vec<u64> = outcome.rows.iter().map(|row| row.origin.row).collect();
         assert!(kept.iter().all(|row| *row < BLOCK as u64 + 7), "{kept:?}");
         assert!(kept.len() > BLOCK, "{}", kept.len());
@@ -221,7 +231,7 @@ mod tests {
     fn rows_that_resemble_a_text_are_kept_or_dropped() {
         let rows = vec![open_row(0, "the red house", "a"), open_row(1, "seven minus four", "b")];
         let like = ["red house on the hill".to_owned(), "blue".to_owned()];
-        let run = |is_dropping| filter(rows.clone(), &like, 0.4, is_dropping, &known("semantic_filter")).unwrap();
+        let run = |is_dropping| made(filter(rows.clone().into(), &like, 0.4, is_dropping, &known("semantic_filter")));
         assert_eq!(ids(&run(false).rows), ["t/0"]);
         assert_eq!(ids(&run(true).rows), ["t/1"]);
     }
@@ -230,20 +240,23 @@ mod tests {
     fn chosen_rows_are_far_apart() {
         let topics = ["apple pear plum", "hammer saw drill", "cat dog horse"];
         let rows: Vec<_> = (0..30).map(|row| open_row(row, &format!("{} n{row}", topics[row % 3]), "a")).collect();
-        let outcome = diverse(rows.clone(), 3, &known("diverse_sample")).unwrap();
+        let outcome = made(diverse(rows.clone().into(), 3, &known("diverse_sample")));
         let mut found: Vec<u64> = outcome.rows.iter().map(|row| row.origin.row % 3).collect();
         found.sort_unstable();
         assert_eq!(found, [0, 1, 2]);
         assert_eq!(outcome.dropped.values().sum::<usize>(), 27);
-        assert_eq!(diverse(rows, 30, &known("diverse_sample")).unwrap().rows.len(), 30);
+        assert_eq!(made(diverse(rows.into(), 30, &known("diverse_sample"))).rows.len(), 30);
     }
 
     #[test]
     fn without_a_model_nothing_is_guessed() {
         let rows = vec![open_row(0, "a", "a"), open_row(1, "b", "a")];
         let bare = context("semantic_dedup");
-        assert!(matches!(dedup(rows.clone(), 0.9, &bare), Err(DataError::NoEmbedder { operator: "semantic_dedup" })));
-        assert!(matches!(diverse(rows.clone(), 5, &bare), Err(DataError::NoEmbedder { .. })));
-        assert!(matches!(filter(rows, &["a".to_owned()], 0.3, false, &bare), Err(DataError::NoEmbedder { .. })));
+        assert!(matches!(
+            dedup(rows.clone().into(), 0.9, &bare),
+            Err(DataError::NoEmbedder { operator: "semantic_dedup" })
+        ));
+        assert!(matches!(diverse(rows.clone().into(), 5, &bare), Err(DataError::NoEmbedder { .. })));
+        assert!(matches!(filter(rows.into(), &["a".to_owned()], 0.3, false, &bare), Err(DataError::NoEmbedder { .. })));
     }
 }

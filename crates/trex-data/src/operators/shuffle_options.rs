@@ -7,21 +7,26 @@ use std::ops::Range;
 use trex_domain::{Example, Message};
 
 use super::{Context, FreshIds, Outcome, shuffle};
+use crate::DataError;
+use crate::pool::Pool;
 
 /// Appends, for every row with all options as a comma-separated run in its prompt, a copy with the run permuted.
-pub(super) fn shuffle_options(mut rows: Vec<Example>, context: &Context<'_>) -> Outcome {
-    let mut ids = FreshIds::new(&rows);
-    let mut copies = Vec::new();
-    for row in &rows {
-        let Some(prompt) = permuted_prompt(row, context) else { continue };
-        let mut copy = Example { prompt, ..row.clone() };
-        copy.id = ids.next(row);
-        context.mark(&mut copy);
-        copies.push(copy);
-    }
+pub(super) fn shuffle_options(mut rows: Pool, context: &Context<'_>) -> Result<Outcome, DataError> {
+    let mut ids = FreshIds::new(&rows)?;
+    let mut copies = rows.sibling();
+    rows.for_each_portion(|_, rows| {
+        for row in rows {
+            let Some(prompt) = permuted_prompt(row, context) else { continue };
+            let mut copy = Example { prompt, ..row.clone() };
+            copy.id = ids.next(row);
+            context.mark(&mut copy);
+            copies.push(copy)?;
+        }
+        Ok(())
+    })?;
     let added = copies.len();
-    rows.extend(copies);
-    Outcome { rows, added, ..Outcome::default() }
+    rows.append(copies)?;
+    Ok(Outcome { rows, added, ..Outcome::default() })
 }
 
 fn permuted_prompt(row: &Example, context: &Context<'_>) -> Option<Vec<Message>> {
@@ -92,7 +97,7 @@ fn is_boundary(text: &str, at: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{context, open_row};
+    use super::super::tests::{context, made, open_row};
     use super::*;
 
     fn row(prompt: &str) -> Example {
@@ -101,7 +106,7 @@ mod tests {
 
     #[track_caller]
     fn check(prompt: &str, is_copied: bool) {
-        let outcome = shuffle_options(vec![row(prompt)], &context("shuffle_options"));
+        let outcome = made(shuffle_options(vec![row(prompt)].into(), &context("shuffle_options")));
         assert_eq!(outcome.added, usize::from(is_copied), "{prompt}");
         assert_eq!(outcome.rows[0], row(prompt));
         let Some(copy) = outcome.rows.get(1) else { return };

@@ -7,6 +7,7 @@ use trex_domain::{BalanceMode, Message, Origin, Problem as _};
 
 use super::*;
 use crate::meaning::tests::WordCounts;
+use crate::pool::tests::spilled;
 
 pub(crate) fn open_row(row: usize, prompt: &str, answer: &str) -> Example {
     Example {
@@ -29,7 +30,23 @@ pub(super) fn ids(rows: &[Example]) -> Vec<&str> {
 }
 
 pub(super) fn context(operator: &'static str) -> Context<'static> {
-    Context { operator, occurrence: 0, evaluation: &[], seed: 1, aids: Aids::default() }
+    static NO_ITEMS: Pool = Pool::Memory(Vec::new());
+    Context { operator, occurrence: 0, evaluation: &NO_ITEMS, seed: 1, aids: Aids::default() }
+}
+
+/// What an operator made, with its rows at hand.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) rows: Vec<Example>,
+    pub(super) changed: usize,
+    pub(super) added: usize,
+    pub(super) dropped: BTreeMap<String, usize>,
+}
+
+pub(super) fn made(outcome: Result<Outcome, DataError>) -> Made {
+    let outcome = outcome.unwrap();
+    let rows = outcome.rows.into_rows().unwrap();
+    Made { rows, changed: outcome.changed, added: outcome.added, dropped: outcome.dropped }
 }
 
 /// Every operator with parameters that do something on the pools of [`pools`].
@@ -104,11 +121,29 @@ fn run(operator: &Operator, pool: &[Example], evaluation: &[Example]) -> (Vec<Ex
     let aids =
         Aids { losses: Some(&losses), num_tokens: Some(&num_tokens), embedder: Some(&WordCounts), ..Aids::default() };
     let mut run = StepRun::new(3, aids);
-    let rows = run.apply_all(std::slice::from_ref(operator), pool.to_vec(), evaluation, &mut |_| true).unwrap();
+    let (operators, items) = (std::slice::from_ref(operator), Pool::from(evaluation.to_vec()));
+    let rows = run.apply_all(operators, pool.to_vec().into(), &items, &mut |_| true).unwrap().into_rows().unwrap();
+    check_in_file(operators, pool, evaluation, aids, &rows, &run);
     let ledger = RowLedger { rows_in: pool.len(), rows_out: rows.len(), steps: run.counts.clone() };
     assert!(ledger.balances());
     check_trace(&run.traces[0], &run.counts[0]);
     (rows, run.counts.remove(0))
+}
+
+/// Rows that lie in a file come to the same.
+fn check_in_file(
+    operators: &[Operator],
+    pool: &[Example],
+    evaluation: &[Example],
+    aids: Aids<'_>,
+    rows: &[Example],
+    in_memory: &StepRun<'_>,
+) {
+    let ((_dir, pool), (_other, items)) = (spilled(pool), spilled(evaluation));
+    let mut run = StepRun::new(3, aids);
+    let found = run.apply_all(operators, pool, &items, &mut |_| true).unwrap();
+    assert_eq!(found.into_rows().unwrap(), rows, "{operators:?}");
+    assert_eq!((&run.counts, &run.traces), (&in_memory.counts, &in_memory.traces), "{operators:?}");
 }
 
 /// What is shown is what was counted, and something is shown wherever something was touched.
@@ -319,8 +354,8 @@ fn a_step_without_its_embedding_model_fails_or_says_that_it_did_nothing() {
         let err = run_recipe(&recipe, pool.clone(), &[], 0, Aids::default()).unwrap_err();
         assert_eq!(err.code(), "data.no_embedder");
         let mut run = StepRun::new(0, Aids::default()).lenient();
-        let rows = run.apply_all(&recipe.operators, pool.clone(), &[], &mut |_| true).unwrap();
-        assert_eq!(rows, pool);
+        let rows = run.apply_all(&recipe.operators, pool.clone().into(), &Pool::default(), &mut |_| true).unwrap();
+        assert_eq!(rows.into_rows().unwrap(), pool);
         assert!(run.traces[0].skipped.as_deref().is_some_and(|line| line.contains("no embedding model")));
         assert!(run.counts[0].balances() && run.counts[0].dropped.is_empty());
     }

@@ -3,10 +3,15 @@
 use serde::{Deserialize, Serialize};
 use trex_domain::Example;
 
+use crate::DataError;
+use crate::pool::Pool;
 use crate::profile::shortened;
 
 /// Rows that are shown per reason.
 pub(super) const SHOWN_PER_REASON: usize = 3;
+
+/// Rows from the end that are looked at for those that were made.
+const LOOKED_AT: usize = 64;
 
 /// Characters of a text that are shown.
 const SHOWN_CHARS: usize = 160;
@@ -55,16 +60,20 @@ impl TouchedRow {
 
 impl StepTrace {
     /// Adds some of the rows that the step made.
-    pub(super) fn add_made(&mut self, rows: &[Example], operator: &str) {
+    pub(super) fn add_made(&mut self, rows: &Pool, operator: &str) -> Result<(), DataError> {
         let is_made =
             |row: &&Example| row.id.contains('+') && row.origin.changed_by.last().is_some_and(|by| by == operator);
-        let made = rows.iter().rev().filter(is_made).take(SHOWN_PER_REASON);
+        // What a step makes stands at the end.
+        let last: Vec<usize> = (rows.len().saturating_sub(LOOKED_AT)..rows.len()).rev().collect();
+        let last = rows.get(&last)?;
+        let made = last.iter().filter(is_made).take(SHOWN_PER_REASON);
         self.touched.extend(made.map(|row| TouchedRow {
             id: row.id.clone(),
             what: "made".to_owned(),
             before: None,
             after: Some(text_of(row)),
         }));
+        Ok(())
     }
 
     /// Takes in what the same step touched in another portion of the rows.

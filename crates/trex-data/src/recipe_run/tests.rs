@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use trex_domain::Problem as _;
+use trex_domain::{Example, Problem as _};
 
 use super::*;
 
