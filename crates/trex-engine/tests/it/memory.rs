@@ -134,7 +134,7 @@ fn what_was_taken_stays_taken_when_a_run_is_resumed() {
     // The list as it was before that run.
     *memory.learned.lock().unwrap() = known;
     let mut stopped = world(2, memory.clone());
-    stopped.observer.stop_at = Some(6);
+    stopped.observer.stop_at = Some(30);
     assert!(stopped.start().is_err());
     // What is learned in the meantime changes nothing.
     memory.learned.lock().unwrap().clear();

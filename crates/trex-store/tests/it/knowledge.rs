@@ -63,7 +63,7 @@ fn what_the_sealed_split_said_is_not_in_a_lesson() {
 fn insights_are_strengthened_weakened_retired_and_revived() {
     let folder = TempWorkspace::empty();
     let base = base(&folder, "k.db");
-    let life = [0.03, 0.03, -0.02, -0.015, -0.02, 0.12, 0.13, 0.12, 0.12, 0.13];
+    let life = [0.03, 0.03, -0.03, -0.015, -0.02, 0.12, 0.13, 0.12, 0.12, 0.13];
     for (run, diff) in (1..).zip(life) {
         base.learn(&compared(run, diff)).unwrap();
     }
@@ -73,7 +73,7 @@ fn insights_are_strengthened_weakened_retired_and_revived() {
     assert_eq!(steps[..3], ["found", "strengthened", "weakened"]);
     assert!(steps.contains(&"retired") && steps.contains(&"revived"), "{steps:?}");
     assert_eq!(insight.pooled.status, InsightStatus::Established, "{insight:?}");
-    assert_eq!((insight.pooled.supporting, insight.pooled.contradicting), (7, 2), "{insight:?}");
+    assert_eq!((insight.pooled.supporting, insight.pooled.contradicting), (7, 1), "{insight:?}");
 }
 
 #[test]
