@@ -45,7 +45,7 @@ fn documents_are_added_found_shown_and_removed() {
 
     assert_eq!(run(&program, "k.db", &["kb", "show", &hash]).code, Some(3));
     program.refused(&["kb", "list"], 3, "knowledge.off");
-    program.refused(&["kb", "key", "tiny-missing-folder/key"], 3, "fs.io");
+    program.refused(&["kb", "key", "tiny-missing-folder/key"], 3, "fs.not_found");
 }
 
 #[test]
@@ -57,7 +57,8 @@ fn a_run_learns_from_the_one_before_it_and_labs_share_what_they_know() {
     let starts = |lines: &[Value]| lines.iter().filter(|line| line["type"] == "warm_started").count();
     assert_eq!(starts(&train("ours.db", "one", &[])), 0, "nothing is known yet");
     let two = train("ours.db", "two", &["--seed", "2"]);
-    let helped = two.iter().any(|line| line["type"] == "warm_started" && line["warm_start"]["observations"] != Value::Null);
+    let helped =
+        two.iter().any(|line| line["type"] == "warm_started" && line["warm_start"]["observations"] != Value::Null);
     assert!(helped, "{:?}", two.first());
     let shown = program.succeed(&["show", "base", "--workspace", "two"]).stdout;
     assert!(shown.contains("warm start: similar task tiny"), "{shown}");
