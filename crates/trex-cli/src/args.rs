@@ -1,8 +1,8 @@
 //! The command line: names, defaults and the help that teaches them.
 
 pub(crate) mod export;
-pub(crate) mod researcher;
 pub(crate) mod kb;
+pub(crate) mod researcher;
 
 use std::path::PathBuf;
 
@@ -11,8 +11,8 @@ use clap_complete::Shell;
 use trex_domain::{DeviceChoice, Quantization, TrainObjective};
 
 use crate::args::export::{BaseGgufArgs, ConfigArgs, EXPORT_HELP, ExportArgs, ProbeArgs};
-use crate::args::researcher::{RESEARCHER_HELP, ResearcherArgs};
 use crate::args::kb::KbArgs;
+use crate::args::researcher::{RESEARCHER_HELP, ResearcherArgs};
 
 /// Fine-tunes language models on this machine: researches, trains, evaluates and reports by itself.
 ///
