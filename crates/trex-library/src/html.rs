@@ -158,7 +158,7 @@ fn tokens(page: &str) -> Vec<Token<'_>> {
         let Some(end) = tag_end(tag) else { return out };
         let inside = &tag[1..end];
         let name = |text: &str| -> String {
-            text.chars().take_while(|c| c.is_ascii_alphanumeric()).collect::<String>().to_ascii_lowercase()
+            text.chars().take_while(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase()
         };
         match inside.strip_prefix('/') {
             Some(closing) => out.push(Token::Close(name(closing))),
@@ -208,15 +208,12 @@ fn decoded(text: &str) -> String {
         rest = &rest[at..];
         let entity =
             rest.find(';').filter(|end| (2..=10).contains(end)).and_then(|end| Some((character(&rest[1..end])?, end)));
-        match entity {
-            Some((known, end)) => {
-                out.push_str(&known);
-                rest = &rest[end + 1..];
-            }
-            None => {
-                out.push('&');
-                rest = &rest[1..];
-            }
+        if let Some((known, end)) = entity {
+            out.push_str(&known);
+            rest = &rest[end + 1..];
+        } else {
+            out.push('&');
+            rest = &rest[1..];
         }
     }
     out + rest

@@ -4,6 +4,7 @@ mod bundle;
 mod shown;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -98,7 +99,8 @@ fn search(base: &KnowledgeBase, question: &str, limit: usize, output: &mut Outpu
     output.result(&value, || {
         let mut text = shown::passages(&passages, &insights);
         if !base.has_embedder() {
-            text += &format!("note: {}; passages are found by their words only\n", no_embedder());
+            writeln!(text, "note: {}; passages are found by their words only", no_embedder())
+                .expect("writing to a string cannot fail");
         }
         text
     })

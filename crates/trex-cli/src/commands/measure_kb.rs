@@ -1,6 +1,7 @@
 //! Times hybrid search over made-up passages, as `trex measure kb` for `cargo xtask bench kb`. The words follow Zipf's law as
 //! those of a language do, and the vectors are drawn; nothing is said here of how good what is found is.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -30,6 +31,7 @@ const QUESTION_WORDS: usize = 8;
 const DOCUMENT_PASSAGES: usize = 100;
 
 /// Milliseconds that questions took.
+#[expect(clippy::struct_field_names, reason = "units are in the name")]
 #[derive(Debug, Serialize)]
 pub(crate) struct Latency {
     p50_ms: f64,
@@ -76,7 +78,7 @@ fn drawn_text(words: usize, rng: &mut impl Rng) -> String {
     let mut text = String::new();
     for _ in 0..words {
         let rank = f64::from(VOCABULARY).powf(rng.random::<f64>());
-        text += &format!("w{rank:.0} ");
+        write!(text, "w{rank:.0} ").expect("writing to a string cannot fail");
     }
     text
 }

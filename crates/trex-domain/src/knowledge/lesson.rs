@@ -81,7 +81,7 @@ impl Lesson {
             until: state.updated,
             seed: state.seed,
             version: state.version.clone(),
-            experiments: experiments(first.run, &state)?,
+            experiments: experiments(first.run, &state),
             trials: state.trials.len(),
             verdict: state.verdict,
             base,
@@ -96,7 +96,7 @@ fn portable(config: &TrainConfig) -> TrainConfig {
     TrainConfig { adapter: None, ..config.clone() }
 }
 
-fn experiments(run: RunId, state: &RunState) -> Result<Vec<PastExperiment>, DomainError> {
+fn experiments(run: RunId, state: &RunState) -> Vec<PastExperiment> {
     let top = state.task.as_ref().map_or(0, crate::TaskSpec::top_rung);
     let base = mean_base(state);
     let gains: Vec<f64> = (0..top).map(|rung| mean_step(state, rung)).collect();
@@ -125,7 +125,7 @@ fn experiments(run: RunId, state: &RunState) -> Result<Vec<PastExperiment>, Doma
             failed,
         });
     }
-    Ok(out)
+    out
 }
 
 fn cloned(entry: (&String, &(String, String))) -> (String, (String, String)) {

@@ -245,7 +245,7 @@ pub fn transplanted(past: &TrainConfig, there: &TaskFeatures, task: &TrainConfig
         lora,
         learning_rate: past.learning_rate,
         lr_scheduler_type: past.lr_scheduler_type,
-        lr_scheduler_kwargs: past.lr_scheduler_kwargs.clone(),
+        lr_scheduler_kwargs: past.lr_scheduler_kwargs,
         warmup_ratio: past.warmup_ratio,
         max_steps,
         per_device_train_batch_size: past.per_device_train_batch_size,
