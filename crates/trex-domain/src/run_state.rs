@@ -1,4 +1,5 @@
 //! The state of a run, folded from its events. The engine decides from this value alone, so recovery is a second fold.
+//! Long because all events are folded in one place.
 
 use std::collections::BTreeMap;
 
