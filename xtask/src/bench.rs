@@ -4,6 +4,7 @@
 
 mod data;
 mod eval;
+mod kb;
 mod kill;
 mod machine;
 mod page;
@@ -86,6 +87,15 @@ pub(crate) enum Benchmark {
         #[arg(long, default_value_t = 100_000)]
         peer_documents: u64,
     },
+    /// Hybrid search of the knowledge base over made-up passages
+    Kb {
+        /// Passages
+        #[arg(long, default_value_t = 100_000)]
+        passages: usize,
+        /// Questions
+        #[arg(long, default_value_t = 500)]
+        questions: usize,
+    },
     /// Kills the demo at random moments, resumes it, and compares the result with an undisturbed run
     Kill {
         /// How often a process is killed in all
@@ -138,6 +148,10 @@ pub(crate) fn bench(project: &Project, steps: &mut Steps, benchmark: &Benchmark)
         Benchmark::Data { megabytes, documents, peer_documents } => {
             let plan = data::Plan { megabytes: *megabytes, documents: *documents, peer_documents: *peer_documents };
             let measurement = steps.step("bench data", || data::measure(project, &folder, &plan))?;
+            write(project, &folder, &measurement)
+        }
+        Benchmark::Kb { passages, questions } => {
+            let measurement = steps.step("bench kb", || kb::measure(project, &folder, *passages, *questions))?;
             write(project, &folder, &measurement)
         }
         Benchmark::Kill { kills, seed } => {

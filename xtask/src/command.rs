@@ -6,10 +6,11 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
-/// A command that runs in `folder` and reads nothing.
+/// A command that runs in `folder` and reads nothing. A run that it starts takes nothing from earlier runs on this machine, so
+/// that benchmarks and the demo repeat.
 pub(crate) fn command(program: impl AsRef<OsStr>, folder: &Path) -> Command {
     let mut command = Command::new(program);
-    command.current_dir(folder).stdin(Stdio::null());
+    command.current_dir(folder).stdin(Stdio::null()).env("TREX_KNOWLEDGE", "off");
     command
 }
 

@@ -1,6 +1,7 @@
 //! The command line: names, defaults and the help that teaches them.
 
 pub(crate) mod export;
+pub(crate) mod kb;
 pub(crate) mod researcher;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use clap_complete::Shell;
 use trex_domain::{DeviceChoice, Quantization, TrainObjective};
 
 use crate::args::export::{BaseGgufArgs, ConfigArgs, EXPORT_HELP, ExportArgs, ProbeArgs};
+use crate::args::kb::KbArgs;
 use crate::args::researcher::{RESEARCHER_HELP, ResearcherArgs};
 
 /// Fine-tunes language models on this machine: researches, trains, evaluates and reports by itself.
@@ -83,6 +85,11 @@ Interrupt at any time, even with kill -9: `trex resume` goes on and comes to the
     /// Choose, test and pay the language models that research beside the Playbook.
     #[command(after_long_help = RESEARCHER_HELP)]
     Researcher(ResearcherArgs),
+    /// What earlier runs taught and what documents say: add, search, show, share.
+    #[command(after_long_help = "\
+The knowledge base is one file for all workspaces of this machine: knowledge.db in the cache folder, or the file that
+TREX_KNOWLEDGE names. TREX_KNOWLEDGE=off switches it off: runs take nothing from it and leave nothing there.")]
+    Kb(KbArgs),
     /// Say what this machine offers and what is missing.
     Doctor(DoctorArgs),
     /// Print a completion script for a shell.
@@ -169,6 +176,18 @@ pub(crate) enum MeasureCommand {
         #[arg(long)]
         bf16: bool,
     },
+    /// Hybrid search over made-up passages.
+    Kb {
+        /// Folder that is emptied and filled.
+        #[arg(long)]
+        folder: PathBuf,
+        /// Passages.
+        #[arg(long, default_value_t = 100_000)]
+        passages: usize,
+        /// Questions.
+        #[arg(long, default_value_t = 500)]
+        questions: usize,
+    },
     /// Large matrix products on all threads.
     Product,
 }
@@ -205,6 +224,9 @@ pub(crate) struct RunArgs {
     /// Begin a new run although the workspace holds an unfinished one.
     #[arg(long)]
     pub(crate) new: bool,
+    /// Take nothing from earlier runs; later ones still learn from this one.
+    #[arg(long)]
+    pub(crate) no_warm_start: bool,
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
 }

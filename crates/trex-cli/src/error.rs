@@ -28,6 +28,11 @@ impl CliError {
         self.0
     }
 
+    /// An error that came through a port and is boxed already.
+    pub(crate) fn of_port(err: Box<dyn Problem + Send + Sync>) -> Self {
+        Self(err)
+    }
+
     /// The exit code, as `trex --help` lists them.
     pub(crate) fn exit_code(&self) -> ExitCode {
         let code = match (self.0.code(), self.0.class()) {
@@ -149,6 +154,15 @@ pub(crate) enum CommandError {
         /// As given.
         name: String,
     },
+    /// The knowledge base is switched off.
+    #[error("the knowledge base is switched off by TREX_KNOWLEDGE")]
+    KnowledgeOff,
+    /// Nothing in the knowledge base has that name.
+    #[error("nothing in the knowledge base is named {id:?}, or several things are")]
+    UnknownKnowledge {
+        /// As given.
+        id: String,
+    },
     /// Nothing of the shown rows would be trained on.
     #[error("none of {num_rows} rows has a token to train on")]
     NothingTrained {
@@ -258,6 +272,8 @@ impl Problem for CommandError {
             Self::NobodyAtWork { .. } => "run.nobody_at_work",
             Self::CannotStop { .. } => "run.cannot_stop",
             Self::UnknownNode { .. } => "run.unknown_node",
+            Self::KnowledgeOff => "knowledge.off",
+            Self::UnknownKnowledge { .. } => "knowledge.unknown",
             Self::NothingTrained { .. } => "data.nothing_trained",
             Self::UnknownFormat { .. } => "data.unknown_format",
             Self::NoCacheFolder => "cli.no_cache_folder",
@@ -300,6 +316,11 @@ impl Problem for CommandError {
             Self::NobodyAtWork { .. } => "`trex status` says how far the run is, `trex resume` goes on".to_owned(),
             Self::CannotStop { .. } => "press Ctrl-C in the terminal that it runs in".to_owned(),
             Self::UnknownNode { .. } => "`trex tree` lists the nodes".to_owned(),
+            Self::KnowledgeOff => "unset TREX_KNOWLEDGE, or set it to a file".to_owned(),
+            Self::UnknownKnowledge { .. } => {
+                "`trex kb list` shows documents, tasks and insights, `trex kb search` passages, `trex kb graph` nodes"
+                    .to_owned()
+            }
             Self::NothingTrained { .. } => {
                 "check which column is the answer with `trex data profile`, and name it with --answer; answers longer than --max-length are not trained on either".to_owned()
             }

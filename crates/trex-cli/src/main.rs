@@ -53,6 +53,7 @@ fn dispatch(cli: Cli, output: &mut Output) -> Result<ExitCode, CliError> {
         Command::Data(args) => commands::data::run(&args, output)?,
         Command::Recipe(args) => commands::recipe::run(&args, output)?,
         Command::Researcher(args) => commands::researcher::run(&args, output)?,
+        Command::Kb(args) => commands::kb::run(&args, output)?,
         Command::Doctor(args) => commands::doctor::run(&args, output)?,
         Command::Completions { shell } => commands::completions::run(shell, output)?,
         Command::Worker => return Ok(commands::worker::run()),

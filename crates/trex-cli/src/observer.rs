@@ -141,6 +141,7 @@ pub(crate) fn describe(event: &Event) -> Option<String> {
         }
         Event::BaseScored { seed, score, .. } => format!("base, {} split, seed {seed}: {}", score.split, shown(score)),
         Event::NoiseMeasured { of, scores, sd } => format!("spread of {of} over {} seeds: sd {sd:.4}", scores.len()),
+        Event::WarmStarted { warm_start } => format!("warm start:\n  {}", warm_start.lines().join("\n  ")),
         Event::StrategyProposed { node, strategy } => {
             format!("{node} {} ({}): {}", strategy.title, strategy.kind.as_str(), strategy.hypothesis)
         }

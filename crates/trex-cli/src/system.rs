@@ -49,6 +49,16 @@ pub(crate) fn config_dir() -> Result<PathBuf, CliError> {
     dir.ok_or_else(|| CommandError::NoConfigFolder.into())
 }
 
+/// The knowledge base of this machine: what `TREX_KNOWLEDGE` names, else `knowledge.db` in the cache folder; none where the
+/// variable says `off`.
+pub(crate) fn knowledge_file() -> Result<Option<PathBuf>, CliError> {
+    match std::env::var_os("TREX_KNOWLEDGE").filter(|value| !value.is_empty()) {
+        Some(value) if value == "off" => Ok(None),
+        Some(value) => Ok(Some(PathBuf::from(value))),
+        None => Ok(Some(cache_dir()?.join("knowledge.db"))),
+    }
+}
+
 /// The program that `TREX_WORKER` names for running jobs.
 pub(crate) fn named_worker() -> Option<PathBuf> {
     std::env::var_os("TREX_WORKER").filter(|value| !value.is_empty()).map(PathBuf::from)

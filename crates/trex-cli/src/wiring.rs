@@ -7,10 +7,12 @@ use std::sync::Arc;
 use trex_data::{DataError, DataService, Measures};
 use trex_domain::{
     ContentHash, DataPort, DataSource, DeviceChoice, Embedder, ErrorClass, ExportRequest, Exporter, ImportRequest,
-    ImportedData, ModelCard, ModelFacts, Precision, PreparedData, PreparedRequest, Problem, SplitSource, TaskSpec,
+    ImportedData, Memory, ModelCard, ModelFacts, Precision, PreparedData, PreparedRequest, Problem, SplitSource,
+    TaskSpec,
 };
 use trex_engine::{RunSettings, WorkerProcesses};
 use trex_ftbench::{FtBenchError, mini_task};
+use trex_store::KnowledgeBase;
 use trex_train::{
     DeviceBuild, ExportForm, ExportSource, FloatType, MAX_SHARD_BYTES, ModelRegistry, ThisMachine, TrainError,
     export_model, inspect_hardware, model_facts, plan_device,
@@ -18,6 +20,7 @@ use trex_train::{
 
 use crate::args::MachineArgs;
 use crate::error::{CliError, CommandError};
+use crate::system::SystemClock;
 use crate::worker_program::{self, Circumstances, WorkerProgram};
 use crate::{measures, system};
 
@@ -251,6 +254,25 @@ pub(crate) fn run_settings(workspace: &Path, model: ModelFacts, machine: &Machin
         machine_bytes: system::machine_bytes(),
         checkpoint_every: CHECKPOINT_EVERY,
         final_openings_before: 0,
+        memory: None,
+        warm_start: true,
+    }
+}
+
+/// The knowledge base of this machine, with the embedding model where it is; none where it is switched off.
+pub(crate) fn knowledge() -> Result<Option<KnowledgeBase>, CliError> {
+    let Some(path) = system::knowledge_file()? else { return Ok(None) };
+    let base = KnowledgeBase::open(&path, &SystemClock)?;
+    let Some(facts) = measures::find_embedder()? else { return Ok(Some(base)) };
+    let measured = system::cache_dir()?.join("measured");
+    Ok(Some(base.with_embedder(Arc::new(measures::embedder(&facts, &measured)?))))
+}
+
+/// The same for a run, which goes on without it where it cannot be opened.
+pub(crate) fn memory() -> (Option<Arc<dyn Memory>>, Option<String>) {
+    match knowledge() {
+        Ok(base) => (base.map(|base| -> Arc<dyn Memory> { Arc::new(base) }), None),
+        Err(err) => (None, Some(format!("nothing is learned from this run: {}", err.told()))),
     }
 }
 

@@ -52,6 +52,12 @@ pub enum DomainError {
         /// As given.
         text: String,
     },
+    /// A passage name of another form.
+    #[error("not a passage: {text:?}")]
+    BadPassageId {
+        /// As given.
+        text: String,
+    },
     /// A content hash that is not 64 hexadecimal digits.
     #[error("not a content hash: {text:?}")]
     BadHash {
@@ -129,6 +135,7 @@ impl Problem for DomainError {
         match self {
             Self::BadRunId { .. } => "domain.bad_run_id",
             Self::BadNodeId { .. } => "domain.bad_node_id",
+            Self::BadPassageId { .. } => "knowledge.bad_passage_id",
             Self::BadHash { .. } => "domain.bad_hash",
             Self::NotJson(_) => "domain.not_json",
             Self::OutOfRange { .. } => "config.out_of_range",
@@ -144,6 +151,9 @@ impl Problem for DomainError {
         match self {
             Self::BadNodeId { .. } => {
                 Some("nodes are named like base, s2, s2.e1, variants like s2.e1.a; see `trex tree`".to_owned())
+            }
+            Self::BadPassageId { .. } => {
+                Some("passages have 16 hexadecimal digits, as `trex kb search` shows them".to_owned())
             }
             Self::OutOfRange { field, allowed, .. } => Some(format!("set {field} to a value {allowed}")),
             Self::TooFewTrials { needed, .. } => Some(format!(

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     BudgetLimit, ContentHash, Cost, DataProfile, Effect, FailureClass, Insight, Millis, ModelCall, NodeId, RowLedger,
-    RunId, Score, Strategy, TaskSpec, TrainDone, Variant, VariantId,
+    RunId, Score, Strategy, TaskSpec, TrainDone, Variant, VariantId, WarmStart,
 };
 
 /// The parts of a run, in order.
@@ -178,6 +178,11 @@ pub enum Event {
         score: Score,
         /// What it cost.
         cost: Cost,
+    },
+    /// Similar past tasks were found; what is taken from them.
+    WarmStarted {
+        /// What was taken.
+        warm_start: Box<WarmStart>,
     },
     /// The Researcher proposes a strategy.
     StrategyProposed {
@@ -406,6 +411,7 @@ impl Event {
             Self::PhaseStarted { .. } => "phase_started",
             Self::DataImported { .. } => "data_imported",
             Self::BaseScored { .. } => "base_scored",
+            Self::WarmStarted { .. } => "warm_started",
             Self::StrategyProposed { .. } => "strategy_proposed",
             Self::Decided { .. } => "decided",
             Self::ExperimentProposed { .. } => "experiment_proposed",

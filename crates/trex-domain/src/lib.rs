@@ -7,6 +7,7 @@
 mod config;
 mod cost;
 mod device;
+mod diff;
 mod error;
 mod event;
 mod example;
@@ -16,6 +17,7 @@ mod hash;
 mod ids;
 mod interop;
 mod job;
+mod knowledge;
 mod language_model;
 mod markup;
 mod measure;
@@ -38,6 +40,7 @@ mod transition;
 pub use config::{LoraConfig, Precision, TargetModules, TrainConfig, TrainMethod, TrainObjective};
 pub use cost::{Budget, BudgetLimit, Cost};
 pub use device::DeviceChoice;
+pub use diff::variant_diff;
 pub use error::{DomainError, ErrorClass, Problem};
 pub use event::{
     CandidateNumbers, Comparison, Event, Phase, PruneReason, RunFailure, StopReason, StoredEvent, Verdict,
@@ -51,6 +54,11 @@ pub use interop::{ImportedConfig, ModelCard, TrainerFormat, export_trainer_confi
 pub use job::{
     Backend, EvalDone, EvalJob, EvalMode, FailureClass, ItemScore, Job, JobOutcome, MetricPoint, TrainDone, TrainJob,
     WorkerEvent,
+};
+pub use knowledge::{
+    DatasetFacts, Document, DocumentKind, Evidence, FirstVariant, FoundPassage, InsightKey, InsightStatus, Knowledge,
+    KnowledgeError, KnownInsight, Lesson, Memory, Passage, PassageId, PastExperiment, Place, Pooled, PriorObservation,
+    PriorShift, SimilarTask, TakenTask, TaskFeatures, WarmStart, change_words, pool, similarity, transplanted,
 };
 pub use language_model::{
     AnswerForm, LanguageModel, ModelCall, ModelReply, ModelRequest, ReplyControl, Stage, ToTheEnd, TokenUsage,

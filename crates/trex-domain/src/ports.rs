@@ -156,7 +156,7 @@ pub struct StrategyRequest<'a> {
     pub profile: &'a DataProfile,
     /// The model.
     pub model: &'a ModelFacts,
-    /// The run so far: base score and tree.
+    /// The run so far: base score, what similar past tasks have to give, and the tree.
     pub state: &'a RunState,
 }
 

@@ -183,6 +183,9 @@ pub struct Report {
     pub nodes: Vec<NodeReport>,
     /// What was learned.
     pub insights: Vec<Insight>,
+    /// What was taken from similar past tasks, line by line; empty for a run that began from nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warm_start: Vec<String>,
     /// The best model.
     pub best: Option<BestModel>,
     /// How often the sealed split was opened.

@@ -1,11 +1,12 @@
 //! The state of a run, folded from its events. The engine decides from this value alone, so recovery is a second fold.
+//! Long because all events are folded in one place.
 
 use std::collections::BTreeMap;
 
 use crate::{
     BudgetLimit, CandidateNumbers, Comparison, ContentHash, Cost, DataProfile, DomainError, Event, Insight, ModelCall,
     NodeId, NodeState, Phase, PruneReason, RowLedger, RunFailure, Score, StopReason, StoredEvent, Strategy, TaskSpec,
-    TrainDone, Variant, VariantId, Verdict, check_transition,
+    TrainDone, Variant, VariantId, Verdict, WarmStart, check_transition,
 };
 
 /// Names a trial: variant, rung, training seed number.
@@ -123,6 +124,8 @@ pub struct RunState {
     pub data: Option<DataRecord>,
     /// Scores of the untouched base by (split, seed).
     pub base_scores: BTreeMap<(String, u64), Score>,
+    /// What was taken from similar past tasks.
+    pub warm_start: Option<WarmStart>,
     /// Strategies and experiments in order of creation.
     pub node_order: Vec<NodeId>,
     /// Strategies and experiments.
@@ -293,6 +296,7 @@ impl RunState {
                 self.base_scores.insert((score.split.clone(), *seed), score.clone());
                 self.spend(None, cost);
             }
+            Event::WarmStarted { warm_start } => self.take_warm_start(event, warm_start)?,
             Event::NoiseMeasured { of, scores, sd } => self.noise.push((of.clone(), scores.clone(), *sd)),
             Event::InsightDistilled { insight } => self.insights.push(insight.clone()),
             Event::ModelCalled { call } => self.count_call(call),
@@ -327,6 +331,14 @@ impl RunState {
             | Event::TrialScored { .. }
             | Event::TrialFailed { .. } => self.apply_trial(event)?,
         }
+        Ok(())
+    }
+
+    fn take_warm_start(&mut self, event: &Event, warm_start: &WarmStart) -> Result<(), DomainError> {
+        if self.warm_start.is_some() || !self.nodes.is_empty() {
+            return Err(illegal(event, "the search has begun already".to_owned()));
+        }
+        self.warm_start = Some(warm_start.clone());
         Ok(())
     }
 

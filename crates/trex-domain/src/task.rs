@@ -22,7 +22,7 @@ pub enum RowForm {
 }
 
 /// What evaluation items are and how they are scored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskKind {
     /// One of a list of options; evaluated by log-likelihood.
@@ -45,7 +45,8 @@ impl TaskKind {
         }
     }
 
-    fn as_str(self) -> &'static str {
+    /// The stable name.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Choice => "choice",
             Self::Generate => "generate",

@@ -70,6 +70,7 @@ pub fn build_report(state: &RunState, run: RunId, files: BTreeMap<String, String
         noise: noise(state),
         nodes: nodes(state),
         insights: state.insights.clone(),
+        warm_start: state.warm_start.as_ref().map(trex_domain::WarmStart::lines).unwrap_or_default(),
         best: best_model(state),
         final_opened: state.final_opened,
         rows: rows(state),

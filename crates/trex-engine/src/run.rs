@@ -5,14 +5,16 @@
 
 mod finish;
 mod jobs;
+mod memory;
 mod search;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use trex_domain::{
-    Clock, DataPort, DeviceChoice, Event, EventLog, Executor, Exporter, ImportRequest, Millis, ModelFacts, NodeId,
-    Phase, Researcher, RunId, RunState, StoredEvent, StrategyRequest, TaskSpec, WorkerEvent,
+    Clock, DataPort, DeviceChoice, Event, EventLog, Executor, Exporter, ImportRequest, Memory, Millis, ModelFacts,
+    NodeId, Phase, Researcher, RunId, RunState, StoredEvent, StrategyRequest, TaskSpec, WorkerEvent,
 };
 use trex_fs::BlobStore;
 
@@ -61,6 +63,10 @@ pub struct RunSettings {
     pub checkpoint_every: usize,
     /// How often other runs of this workspace opened the sealed split of the same task.
     pub final_openings_before: usize,
+    /// What is known from other runs and learns from this one; none where that is switched off.
+    pub memory: Option<Arc<dyn Memory>>,
+    /// Whether a run takes anything from it.
+    pub warm_start: bool,
 }
 
 impl RunSettings {
@@ -143,6 +149,8 @@ struct Driver<'a, L, D, X, R, E> {
     began: Millis,
     /// Whether the observer asked to stop.
     stop_asked: bool,
+    /// How this process stands with what is known from other runs.
+    memory: memory::Progress,
 }
 
 impl<'a, L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'a, L, D, X, R, E> {
@@ -165,6 +173,7 @@ impl<'a, L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driv
             exhausted: BTreeSet::new(),
             began: clock.now(),
             stop_asked: false,
+            memory: memory::Progress::default(),
         }
     }
 
@@ -178,6 +187,7 @@ impl<'a, L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driv
                 self.leave_word(&err);
                 return Err(err);
             }
+            self.teach()?;
         }
         Ok(self.state)
     }
@@ -248,6 +258,9 @@ impl<'a, L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driv
     fn research(&mut self) -> Result<(), EngineError> {
         if !self.state.nodes.is_empty() {
             return self.enter(Phase::Search);
+        }
+        if let Some(event) = self.recall()? {
+            return self.record(vec![event]);
         }
         let task = self.task()?;
         let profile = self.pool_profile();

@@ -6,7 +6,6 @@
 //! proposals go through the verifier and the budget.
 
 mod assisted;
-mod diff;
 mod distil;
 mod error;
 mod facts;
@@ -25,7 +24,6 @@ mod strategies;
 mod surrogate;
 
 pub use assisted::{Assistant, AssistedResearcher};
-pub use diff::variant_diff;
 pub use distil::distil;
 pub use error::ResearchError;
 pub use hub::{download_gguf, download_model};

@@ -12,7 +12,7 @@ use trex_domain::{
 use crate::facts::Facts;
 use crate::moves::{self, Candidate};
 use crate::recipes::completed;
-use crate::{ResearchError, diff, strategies, surrogate};
+use crate::{ResearchError, strategies, surrogate};
 
 /// Candidates that the surrogate is asked for per variant wanted, as some will have been tried.
 const SPARE: usize = 2;
@@ -20,7 +20,8 @@ const SPARE: usize = 2;
 /// The Playbook.
 ///
 /// A variant's parent is the best variant of its strategy, else the incumbent, else the task's starting point: no
-/// operators and the task's training configuration. Every recipe removes leaked rows.
+/// operators and the task's training configuration. What similar past tasks gained by comes first, where the state has a
+/// warm start. Every recipe removes leaked rows.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Playbook;
 
@@ -111,7 +112,24 @@ fn candidates(
         StrategyKind::Fuse => fuse(request.state),
     };
     let complete = |one: Candidate| Candidate { recipe: completed(&one.recipe, &facts), ..one };
-    list.into_iter().map(complete).collect()
+    known_candidates(request.state, kind, list, count).into_iter().map(complete).collect()
+}
+
+/// What helped similar past tasks, before what is proposed anyway: in the first batch of a run all of it but for one place,
+/// which is kept for a candidate of this task's own; later what strategies of the same kind found.
+fn known_candidates(state: &RunState, kind: StrategyKind, own: Vec<Candidate>, count: usize) -> Vec<Candidate> {
+    let Some(warm) = &state.warm_start else { return own };
+    let is_first_batch = state.variants.is_empty();
+    let known = warm.first.iter().filter(|one| is_first_batch || one.strategy == kind).map(|one| Candidate {
+        recipe: one.recipe.clone(),
+        config: one.config.clone(),
+        why: format!("{} gained {:+.3} with it", one.from, one.gain),
+    });
+    let mut known: Vec<Candidate> = known.collect();
+    let late = known.split_off(known.len().min(count.saturating_sub(1).max(1)));
+    let mut own = own.into_iter();
+    known.extend(own.next());
+    known.into_iter().chain(late).chain(own).collect()
 }
 
 /// The surrogate's proposals once it has any, then the fixed list, taken in turns.
@@ -174,7 +192,7 @@ fn pick(
         if !is_new || candidate.config.validate().is_err() {
             continue;
         }
-        let diff = diff::variant_diff((parent.recipe, parent.config), (&candidate.recipe, &candidate.config))?;
+        let diff = trex_domain::variant_diff((parent.recipe, parent.config), (&candidate.recipe, &candidate.config))?;
         out.push(Variant {
             id: VariantId::new(node, out.len()),
             parent: parent.id.clone(),

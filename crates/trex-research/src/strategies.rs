@@ -24,9 +24,25 @@ pub(crate) fn strategies(request: &StrategyRequest<'_>) -> Vec<Strategy> {
     for strategy in &mut list {
         strategy.expected_cost = cost;
     }
+    take_warm_start(request, &mut list);
     // Stable, so that equal priors keep the order above.
     list.sort_by(|a, b| b.prior.total_cmp(&a.prior));
     list
+}
+
+/// Moves priors towards what similar past tasks say, and names it as evidence.
+fn take_warm_start(request: &StrategyRequest<'_>, list: &mut [Strategy]) {
+    let Some(warm) = &request.state.warm_start else { return };
+    for strategy in list {
+        let prior = warm.shifted(strategy.kind, strategy.prior);
+        if (prior - strategy.prior).abs() > 1e-9 {
+            let tasks = warm.tasks.len();
+            strategy
+                .evidence
+                .push(format!("similar past tasks ({tasks}): prior {prior:.2} instead of {:.2}", strategy.prior));
+            strategy.prior = prior;
+        }
+    }
 }
 
 /// Cost of a batch that is halved up the rungs, in full-fidelity trials. A promoted variant goes on from its checkpoint.

@@ -1,10 +1,10 @@
 //! A Gaussian process over the trials so far, which proposes numeric settings. Small and exact: a run has tens of trials.
 //!
 //! Scores of different rungs are made comparable by adding the mean gain that variants had from rung to rung. Recipes
-//! are part of the distance, so trials under another recipe inform less.
+//! are part of the distance, so trials under another recipe inform less. Trials of similar past tasks are seen as noisier ones.
 
 use rand::{Rng, RngExt as _};
-use trex_domain::{Recipe, RunState, SchedulerType, TrainConfig, TrainMethod, VariantId};
+use trex_domain::{PriorObservation, Recipe, RunState, SchedulerType, TrainConfig, TrainMethod, VariantId};
 
 use crate::moves::{Candidate, rounded};
 
@@ -20,10 +20,16 @@ const DRAWS: usize = 256;
 /// Weights of the uncertainty for the members of a batch: a safe one, a balanced one, a bold one.
 const BOLDNESS: [f64; 3] = [0.3, 1.0, 2.0];
 
-/// A scored variant: its features and its score as if at the top rung.
+/// What a trial of another task is worth less than one of this task: so much more noise at full similarity, and as much
+/// again for what is missing to it.
+const FOREIGN_NOISE: f64 = 0.3;
+
+/// A scored variant: its features and its score as if at the top rung, with the variance of its noise relative to that of
+/// the scores.
 struct Observation {
     features: Vec<f64>,
     score: f64,
+    noise: f64,
 }
 
 /// Proposes `count` changes of `start` under its recipe; empty while too few variants are scored.
@@ -36,6 +42,7 @@ pub(crate) fn propose(
     rng: &mut impl Rng,
 ) -> Vec<Candidate> {
     let mut seen = observations(state);
+    seen.extend(observations_elsewhere(state));
     if seen.len() < MIN_SCORED {
         return Vec::new();
     }
@@ -52,7 +59,7 @@ pub(crate) fn propose(
         let scored = fresh.map(|config| (score(&config), config));
         let Some(((mean, sd, _), config)) = scored.max_by(|a, b| a.0.2.total_cmp(&b.0.2)) else { break };
         // The next one is chosen as if this one had brought what is expected of it.
-        seen.push(Observation { features: features(recipe, &config), score: mean });
+        seen.push(Observation { features: features(recipe, &config), score: mean, noise: NOISE });
         let why = format!("the surrogate over {} variants expects {mean:.3} ± {sd:.3}", seen.len() - 1 - place);
         out.push(Candidate { recipe: recipe.clone(), config, why });
     }
@@ -67,9 +74,26 @@ fn observations(state: &RunState) -> Vec<Observation> {
         let (rung, score) = (0..=top).rev().find_map(|rung| Some((rung, search_score(state, id, rung)?)))?;
         let variant = &state.variants.get(id)?.variant;
         let carried = score + gains.iter().skip(rung).sum::<f64>();
-        Some(Observation { features: features(&variant.recipe, &variant.config), score: carried })
+        Some(Observation { features: features(&variant.recipe, &variant.config), score: carried, noise: NOISE })
     };
     state.variants.keys().filter_map(observe).collect()
+}
+
+/// Trials of similar past tasks: their gain over the base there, from the base here.
+fn observations_elsewhere(state: &RunState) -> Vec<Observation> {
+    let Some(warm) = &state.warm_start else { return Vec::new() };
+    let base: Vec<f64> =
+        state.base_scores.iter().filter(|((split, _), _)| split == "search").map(|(_, score)| score.merit()).collect();
+    if base.is_empty() {
+        return Vec::new();
+    }
+    let base = base.iter().sum::<f64>() / base.len() as f64;
+    let observe = |one: &PriorObservation| Observation {
+        features: features(&one.recipe, &one.config),
+        score: base + one.gain,
+        noise: NOISE + FOREIGN_NOISE * (2.0 - one.similarity),
+    };
+    warm.observations.iter().map(observe).collect()
 }
 
 fn search_score(state: &RunState, id: &VariantId, rung: usize) -> Option<f64> {
@@ -219,7 +243,7 @@ fn cholesky(seen: &[Observation]) -> Option<Vec<Vec<f64>>> {
             let dot: f64 = row.iter().zip(above).map(|(x, y)| x * y).sum();
             row.push((kernel(&one.features, &other.features) - dot) / above.last()?);
         }
-        let rest = 1.0 + NOISE - row.iter().map(|x| x * x).sum::<f64>();
+        let rest = 1.0 + one.noise - row.iter().map(|x| x * x).sum::<f64>();
         if rest <= 0.0 {
             return None;
         }
@@ -252,7 +276,7 @@ mod tests {
     use super::*;
 
     fn observation(x: f64, score: f64) -> Observation {
-        Observation { features: vec![x], score }
+        Observation { features: vec![x], score, noise: NOISE }
     }
 
     #[test]

@@ -19,6 +19,15 @@ pub enum StoreError {
         /// The folder.
         path: PathBuf,
     },
+    /// The file is another program's database.
+    #[error("{} is not a knowledge base", path.display())]
+    NotAKnowledgeBase {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A value of the domain that cannot be kept.
+    #[error(transparent)]
+    Domain(DomainError),
     /// The database was written by a newer program.
     #[error("{} has format {found}, this program knows up to {known}", path.display())]
     NewerVersion {
@@ -183,6 +192,9 @@ pub enum DamageCause {
         /// Why.
         source: serde_json::Error,
     },
+    /// A record is not JSON of its kind.
+    #[error("a record cannot be read")]
+    RowNotJson(#[source] serde_json::Error),
     /// A run is filed under something that is no run id.
     #[error("a run has no valid id")]
     BadRunId(#[source] DomainError),
@@ -235,6 +247,8 @@ impl Problem for StoreError {
     fn code(&self) -> &'static str {
         match self {
             Self::NotAWorkspace { .. } => "store.not_a_workspace",
+            Self::NotAKnowledgeBase { .. } => "store.not_a_knowledge_base",
+            Self::Domain(err) => err.code(),
             Self::NewerVersion { .. } => "store.newer_version",
             Self::OlderVersion { .. } => "store.older_version",
             Self::Damaged { .. } => "store.damaged",
@@ -255,6 +269,8 @@ impl Problem for StoreError {
     fn hint(&self) -> Option<String> {
         let text = match self {
             Self::NotAWorkspace { .. } => "make a workspace with `trex init`, or name the folder of one",
+            Self::NotAKnowledgeBase { .. } => "name another file with TREX_KNOWLEDGE; nothing was changed",
+            Self::Domain(err) => return err.hint(),
             Self::NewerVersion { .. } | Self::UnknownEvent { .. } => {
                 "update trex: a newer version wrote this workspace; nothing was changed"
             }
@@ -286,6 +302,7 @@ impl Problem for StoreError {
                 ErrorClass::Bug
             }
             Self::File(err) => err.class(),
+            Self::Domain(err) => err.class(),
             _ => ErrorClass::Permanent,
         }
     }

@@ -5,10 +5,14 @@
 //! durable transaction: the events, and the tables derived from them. The list of events is append-only and without
 //! gaps, and only events that may follow are let in. The crate starts no thread; all calls block; a writer or reader
 //! belongs to one thread at a time and may move between threads.
+//!
+//! A [`KnowledgeBase`] is another database, one for a machine: what runs taught and what documents say. It takes no lock;
+//! each call is one transaction, and threads and processes take turns.
 
 mod database;
 mod error;
 mod inspect;
+mod knowledge;
 mod lease;
 mod projection;
 mod reader;
@@ -19,6 +23,10 @@ mod writer;
 
 pub use database::{RunStatus, RunSummary};
 pub use error::{DamageCause, StoreError};
+pub use knowledge::{
+    AddedDocument, DocumentEntry, EdgeKind, Graph, GraphEdge, GraphNode, InsightChange, InsightDetail, InsightEvidence,
+    KnowledgeBase, KnowledgeRecords, LabDocument, LabLesson, Merged, NodeKind, PassageEntry,
+};
 pub use lease::LeaseOwner;
 pub use reader::Reader;
 pub use space::{check_writable, free_bytes, require_free_bytes};

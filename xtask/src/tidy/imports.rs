@@ -16,6 +16,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("trex-data", &["trex-domain", "trex-fs", "trex-chat"]),
     ("trex-train", &["trex-domain", "trex-fs", "trex-chat", "trex-eval"]),
     ("trex-store", &["trex-domain", "trex-fs"]),
+    ("trex-library", &["trex-domain", "trex-fs"]),
     ("trex-research", &["trex-domain", "trex-fs"]),
     ("trex-ftbench", &["trex-domain"]),
     ("trex-engine", &["trex-domain", "trex-fs", "trex-search", "trex-eval"]),

@@ -4,6 +4,7 @@ use trex_domain::{Backend, Precision};
 use trex_train::{EvalPlan, StepPlan, measure_eval, measure_products, measure_steps};
 
 use crate::args::{MeasureArgs, MeasureCommand};
+use crate::commands::measure_kb;
 use crate::error::CliError;
 use crate::output::Output;
 
@@ -34,6 +35,10 @@ pub(crate) fn run(args: &MeasureArgs, output: &mut Output) -> Result<(), CliErro
                 precision: precision(*bf16),
             };
             let times = measure_eval(model, &plan)?;
+            output.result(&times, || format!("{times:?}"))
+        }
+        MeasureCommand::Kb { folder, passages, questions } => {
+            let times = measure_kb::measure(folder, *passages, *questions)?;
             output.result(&times, || format!("{times:?}"))
         }
         MeasureCommand::Product => {

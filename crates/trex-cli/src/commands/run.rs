@@ -1,8 +1,9 @@
 //! `trex run` and `trex resume`: carry a task to its report.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use trex_domain::{EventLog as _, LoraConfig, RunId, RunState, TaskSpec, TrainConfig};
+use trex_domain::{EventLog as _, LoraConfig, Memory, RunId, RunState, TaskSpec, TrainConfig};
 use trex_engine::{NewRun, Ports, parse_task_file, resume_run, start_run};
 use trex_ftbench::{mini_task, mini_tasks};
 use trex_store::{RunStatus, Workspace, Writer, require_free_bytes};
@@ -38,6 +39,8 @@ pub(crate) fn run(args: &RunArgs, output: &mut Output) -> Result<(), CliError> {
     settings.final_openings_before = final_openings(&writer, &task, None)?;
     researcher::keep_settings(dir, &answerers)?;
     let researcher = researcher::researcher(dir, answerers)?;
+    settings.memory = memory(output)?;
+    settings.warm_start = !args.no_warm_start;
     let start = NewRun { id: system::new_run_id(), task, seed: args.seed };
     let id = start.id;
     let (data, mut observer) = (DataPorts::new(dir, &settings.model)?, LiveObserver::new(output));
@@ -59,6 +62,7 @@ pub(crate) fn resume(args: &ResumeArgs, output: &mut Output) -> Result<(), CliEr
     let model = wiring::find_model(&recorded.task()?.model.0)?;
     let mut settings = wiring::run_settings(dir, model, &args.machine);
     settings.final_openings_before = final_openings(&writer, recorded.task()?, Some(run.id))?;
+    settings.memory = memory(output)?;
     let workers = wiring::workers(&settings, recorded.task()?)?;
     let researcher = researcher::researcher(dir, researcher::kept_settings(dir)?)?;
     let (data, mut observer) = (DataPorts::new(dir, &settings.model)?, LiveObserver::new(output));
@@ -66,6 +70,16 @@ pub(crate) fn resume(args: &ResumeArgs, output: &mut Output) -> Result<(), CliEr
         Ports { log: &mut writer, data: &data, executor: &workers, researcher: &researcher, exporter: &PeftExporter };
     let state = resume_run(ports, &settings, run.id, &SystemClock, &mut observer)?;
     deliver(dir, run.id, &state, output)
+}
+
+/// What is known from other runs; a run goes on without it where it cannot be had, and says so.
+fn memory(output: &mut Output) -> Result<Option<Arc<dyn Memory>>, CliError> {
+    let (memory, trouble) = wiring::memory();
+    if let Some(trouble) = trouble {
+        let value = serde_json::json!({"type": "note", "message": trouble});
+        output.result(&value, || format!("note: {trouble}"))?;
+    }
+    Ok(memory)
 }
 
 fn open(dir: &Path, machine: &MachineArgs) -> Result<Writer, CliError> {

@@ -18,7 +18,8 @@ pub(crate) fn run(args: &NodeArgs, output: &mut Output) -> Result<(), CliError> 
     let state = view.state;
     if let Some(node) = report.nodes.iter().find(|node| node.id.as_str() == args.node) {
         let decision = state.nodes.get(&node.id).and_then(|record| record.decision.clone());
-        let value = json!({"node": node, "decision": decision});
+        let warm_start = state.warm_start.as_ref().filter(|_| node.parent.is_none());
+        let value = json!({"node": node, "decision": decision, "warm_start": warm_start});
         return output.result(&value, || node_text(node, &view));
     }
     let variants = report.nodes.iter().flat_map(|node| &node.variants);
@@ -81,6 +82,8 @@ fn node_text(node: &NodeReport, view: &View<'_>) -> String {
         let diff = comparison.effect.diff;
         lines.push(format!("against the incumbent: {diff:+.3} [{low:+.3}, {high:+.3}], {verdict}"));
     }
+    let taken = view.state.warm_start.iter().filter(|_| node.parent.is_none()).flat_map(trex_domain::WarmStart::lines);
+    lines.extend(taken.map(|line| format!("warm start: {line}")));
     lines.extend(node.variants.iter().map(|variant| format!("\n{}", variant_text(variant, view))));
     let concerned = node.parent.is_none() || node.variants.iter().any(|variant| view.why_best_of(variant).is_some());
     lines.extend(view.why_best.iter().filter(|_| concerned).map(|why| format!("\n{why}")));

@@ -19,6 +19,8 @@ mod exports;
 #[cfg(test)]
 mod kills;
 #[cfg(test)]
+mod knowledge;
+#[cfg(test)]
 mod life;
 #[cfg(test)]
 mod meaning;

@@ -80,6 +80,8 @@ impl Program {
             .current_dir(self.dir.path())
             .env("TREX_CACHE", self.path("cache"))
             .env("TREX_CONFIG", self.path("config"))
+            // Runs of one test must not learn from each other unless it is about that.
+            .env("TREX_KNOWLEDGE", "off")
             .env("HF_HUB_OFFLINE", "1")
             .env("HF_HOME", self.path("hub"))
             .env_remove("TREX_WORKSPACE")
@@ -158,7 +160,7 @@ pub(crate) struct Done {
 }
 
 impl Done {
-    fn new(args: &[&str], output: Output) -> Self {
+    pub(crate) fn new(args: &[&str], output: Output) -> Self {
         Self {
             args: args.iter().map(|&arg| arg.to_owned()).collect(),
             code: output.status.code(),

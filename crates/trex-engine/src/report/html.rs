@@ -229,6 +229,13 @@ fn effects(report: &Report, out: &mut String) {
     if experiments(report).next().is_some() {
         out.push_str("</tbody></table></div>");
     }
+    if !report.warm_start.is_empty() {
+        out.push_str("<h3>Taken from similar past tasks</h3><ul>");
+        for line in &report.warm_start {
+            put!(out, "<li>{}</li>", escape(line));
+        }
+        out.push_str("</ul>");
+    }
     if !report.insights.is_empty() {
         out.push_str("<h3>Insights</h3><ul>");
         for insight in &report.insights {

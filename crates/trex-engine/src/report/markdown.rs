@@ -83,6 +83,12 @@ fn effects(report: &Report, out: &mut String) {
     for node in experiments(report) {
         put!(out, "- `{}` {}: {}\n", node.id, escape(&node.title), escape(&experiment_text(report, node)));
     }
+    if !report.warm_start.is_empty() {
+        out.push_str("\nTaken from similar past tasks:\n\n");
+    }
+    for line in &report.warm_start {
+        put!(out, "- {}\n", escape(line));
+    }
     if !report.insights.is_empty() {
         out.push_str("\nInsights:\n\n");
     }

@@ -76,6 +76,7 @@ mod tests {
         let mut report = sample_report();
         // Left out where nothing failed.
         report.failure = Some(trex_domain::RunFailure { code: "x".to_owned(), message: "x".to_owned(), hint: None });
+        report.warm_start = vec!["similar task".to_owned()];
         let report = serde_json::to_value(report).unwrap();
         for key in report.as_object().unwrap().keys() {
             assert!(properties.contains_key(key), "{key}");

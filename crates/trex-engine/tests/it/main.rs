@@ -7,6 +7,8 @@ mod fakes;
 #[cfg(test)]
 mod interrupted;
 #[cfg(test)]
+mod memory;
+#[cfg(test)]
 mod proposals;
 #[cfg(test)]
 mod reproduce;

@@ -92,7 +92,12 @@ impl Researcher for FakeResearcher {
         if plan.waits_for_incumbent && request.state.incumbent.is_none() {
             return Ok(Vec::new());
         }
-        let batch = plan.batches.get(request.state.experiments(strategy).count()).cloned().unwrap_or_default();
+        let mut batch = plan.batches.get(request.state.experiments(strategy).count()).cloned().unwrap_or_default();
+        // What similar past tasks gained by is tried first, as the port asks for.
+        if let Some(warm) = request.state.warm_start.as_ref().filter(|_| request.state.variants.is_empty()) {
+            let first = warm.first.iter().map(|one| (one.config.learning_rate, one.recipe.operators.clone()));
+            batch = first.chain(batch).collect();
+        }
         let variant = |(learning_rate, operators): Proposal| Variant {
             // All get the same name on purpose: names are the engine's to give.
             id: trex_testkit::variant_id("s1.e1.a"),

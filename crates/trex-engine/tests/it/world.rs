@@ -37,6 +37,8 @@ impl World {
             machine_bytes: 1 << 34,
             checkpoint_every: 5,
             final_openings_before: 0,
+            memory: None,
+            warm_start: true,
         };
         Self {
             log: FailingLog::new(),

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use trex_domain::{
     ContentHash, DataProfile, Effect, Researcher as _, StrategyKind, StrategyRequest, TaskKind, TaskSpec, TrainMethod,
-    TrainObjective, VariantId,
+    TrainObjective, VariantId, variant_diff,
 };
-use trex_research::{Playbook, distil, variant_diff};
+use trex_research::{Playbook, distil};
 
 use crate::tree::{Tree, changed, clean, dirty, task};
 

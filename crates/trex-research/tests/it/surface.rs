@@ -1,11 +1,13 @@
-//! The Playbook against random search and a fixed default, on made-up response surfaces at an equal number of trials.
+//! The Playbook against random search and a fixed default, and with a warm start against without, on made-up response
+//! surfaces at an equal number of trials.
 
 use rand::{Rng, RngExt as _};
 use trex_domain::{
-    NodeId, Operator, Recipe, Strategy, StrategyKind, TaskKind, TrainConfig, Variant, VariantId, seeded_rng,
+    Cost, Millis, NodeId, Operator, PastExperiment, Recipe, RunId, SimilarTask, Strategy, StrategyKind, TaskFeatures,
+    TaskKind, TrainConfig, Variant, VariantId, WarmStart, seeded_rng,
 };
 
-use crate::tree::{Tree, dirty, task};
+use crate::tree::{Tree, dirty, hash, score, task};
 
 /// Trials per search.
 const TRIALS: usize = 18;
@@ -63,7 +65,12 @@ fn found(surface: &Surface, tree: &Tree) -> f64 {
 
 /// Strategies in turn; a strategy's turn is over when it has nothing left.
 fn playbook(surface: &Surface, seed: u64) -> f64 {
-    let mut tree = Tree::new(task(TaskKind::Choice), dirty(), seed);
+    searched(surface, Tree::new(task(TaskKind::Choice), dirty(), seed), seed).0
+}
+
+/// The value that was found, the tree, and after each batch the trials so far with the value found until then.
+fn searched(surface: &Surface, mut tree: Tree, seed: u64) -> (f64, Tree, Vec<(usize, f64)>) {
+    let mut steps = Vec::new();
     let nodes = tree.propose_strategies();
     let mut rng = seeded_rng(seed, "noise");
     let mut left = TRIALS;
@@ -76,12 +83,13 @@ fn playbook(surface: &Surface, seed: u64) -> f64 {
         tree.run(node, batch, &mut |variant| surface.measured(variant, &mut rng));
         let best = tree.best().map(|variant| variant.id.clone());
         tree.set_incumbent(best);
+        steps.push((TRIALS - left, found(surface, &tree)));
         if left == 0 {
             break;
         }
     }
     assert_eq!(left, 0);
-    found(surface, &tree)
+    (found(surface, &tree), tree, steps)
 }
 
 fn random_variant(id: VariantId, rng: &mut impl Rng) -> Variant {
@@ -145,4 +153,85 @@ fn the_playbook_beats_random_search_and_a_fixed_default() {
     assert!(playbook > random + 0.01, "playbook {playbook:.4}, random {random:.4}, default {default:.4}, wins {wins}");
     assert!(playbook > default + 0.08, "playbook {playbook:.4}, default {default:.4}");
     assert!(wins > SEEDS * 6 / 10, "{wins} of {SEEDS}");
+}
+
+/// What a tree would teach: each variant with its gains over the base score of 0.5.
+fn taught(tree: &Tree) -> SimilarTask {
+    let features = features();
+    let experiments = tree.state.variants.iter().filter_map(|(id, record)| {
+        let search = tree.state.trial_score(&(id.clone(), 0, 0), "search")?.value;
+        let node = &tree.state.nodes[&id.node()];
+        let strategy = tree.state.nodes[&node.parent].strategy.as_ref()?;
+        Some(PastExperiment {
+            run: RunId::from_parts(Millis(1), [1; 10]),
+            variant: id.clone(),
+            key: hash(id.as_str()),
+            strategy: strategy.kind,
+            recipe: record.variant.recipe.clone(),
+            config: record.variant.config.clone(),
+            diff: trex_domain::VariantDiff::new(),
+            rung: 0,
+            gain: Some(search - 0.5),
+            select_gain: node.value.filter(|_| node.winner.as_ref() == Some(id)).map(|value| value - 0.5),
+            failed: false,
+        })
+    });
+    SimilarTask {
+        key: hash("task"),
+        similarity: 0.95,
+        lab: "here".to_owned(),
+        experiments: experiments.collect(),
+        features,
+    }
+}
+
+fn features() -> TaskFeatures {
+    let task = task(TaskKind::Choice);
+    TaskFeatures {
+        name: task.name,
+        goal: task.goal,
+        kind: task.kind,
+        metric: task.metric,
+        objective: task.train.objective,
+        model: task.model.0,
+        model_hash: hash("model"),
+        max_steps: task.train.max_steps,
+        lists_options: false,
+        data: trex_domain::DatasetFacts::of(hash("pool"), &dirty()),
+    }
+}
+
+/// Trials until a value was found.
+fn trials_until(steps: &[(usize, f64)], wanted: f64) -> usize {
+    steps.iter().find(|(_, value)| *value >= wanted).map_or(TRIALS + BATCH, |(trials, _)| *trials)
+}
+
+/// A second search of the same surface, with other noise: a past task that is as similar as one gets.
+#[test]
+fn a_warm_start_reaches_the_cold_ones_value_with_half_of_the_trials() {
+    const SEEDS: u64 = 40;
+    let mut trials = [0, 0];
+    let mut values = [0.0, 0.0];
+    for seed in 0..SEEDS {
+        let surface = Surface::drawn(seed);
+        let start = |seed| Tree::new(task(TaskKind::Choice), dirty(), seed);
+        let (_, past, _) = searched(&surface, start(seed + 1000), seed + 1000);
+        let (cold, _, cold_steps) = searched(&surface, start(seed), seed);
+        let mut tree = start(seed);
+        let base = trex_domain::Event::BaseScored { seed: 0, score: score("search", 0.5), cost: Cost::default() };
+        tree.apply(&base);
+        tree.state.warm_start = WarmStart::of(&TrainConfig::default(), &[taught(&past)], &[]).unwrap();
+        assert!(tree.state.warm_start.is_some());
+        let (warm, tree, warm_steps) = searched(&surface, tree, seed);
+        let evidence = tree.strategies().iter().flat_map(|one| one.evidence.clone()).collect::<Vec<_>>();
+        assert!(evidence.iter().any(|line| line.contains("similar past tasks")), "{evidence:?}");
+        // Nine tenths of what the cold search gained over the base of 0.5.
+        let wanted = 0.5 + 0.9 * (cold - 0.5);
+        trials[0] += trials_until(&cold_steps, wanted);
+        trials[1] += trials_until(&warm_steps, wanted);
+        values[0] += cold / SEEDS as f64;
+        values[1] += warm / SEEDS as f64;
+    }
+    assert!(2 * trials[1] <= trials[0], "warm {} and cold {} trials", trials[1], trials[0]);
+    assert!(values[1] >= values[0] - 0.002, "warm {:.4} and cold {:.4}", values[1], values[0]);
 }

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod knowledge;
+#[cfg(test)]
 mod log;
 #[cfg(test)]
 mod open;

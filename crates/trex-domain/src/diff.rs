@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::{DomainError, Operator, Recipe, TrainConfig, VariantDiff};
 use serde_json::Value;
-use trex_domain::{Operator, Recipe, TrainConfig, VariantDiff};
-
-use crate::ResearchError;
 
 /// Text for a setting that is not there.
 const OFF: &str = "off";
@@ -14,7 +12,7 @@ const OFF: &str = "off";
 ///
 /// An operator's text is its parameters, `on` where it has none and `off` where it is absent; `recipe.order` stands for
 /// equal operators in another order.
-pub fn variant_diff(from: (&Recipe, &TrainConfig), to: (&Recipe, &TrainConfig)) -> Result<VariantDiff, ResearchError> {
+pub fn variant_diff(from: (&Recipe, &TrainConfig), to: (&Recipe, &TrainConfig)) -> Result<VariantDiff, DomainError> {
     let before = settings(from)?;
     let after = settings(to)?;
     let text = |map: &BTreeMap<String, String>, name: &str| map.get(name).cloned().unwrap_or_else(|| OFF.to_owned());
@@ -32,7 +30,7 @@ pub fn variant_diff(from: (&Recipe, &TrainConfig), to: (&Recipe, &TrainConfig)) 
 }
 
 /// An operator's parameters as text, such as `shingle_words 3, threshold 0.8`.
-pub(crate) fn operator_text(operator: &Operator) -> Result<String, ResearchError> {
+fn operator_text(operator: &Operator) -> Result<String, DomainError> {
     let mut leaves = BTreeMap::new();
     flatten("", &json(operator)?, &mut leaves);
     leaves.remove("op");
@@ -40,7 +38,7 @@ pub(crate) fn operator_text(operator: &Operator) -> Result<String, ResearchError
     Ok(if parameters.is_empty() { "on".to_owned() } else { parameters.join(", ") })
 }
 
-fn settings((recipe, config): (&Recipe, &TrainConfig)) -> Result<BTreeMap<String, String>, ResearchError> {
+fn settings((recipe, config): (&Recipe, &TrainConfig)) -> Result<BTreeMap<String, String>, DomainError> {
     let mut out = BTreeMap::new();
     flatten("", &json(config)?, &mut out);
     for operator in &recipe.operators {
@@ -59,8 +57,8 @@ fn order(recipe: &Recipe) -> String {
     recipe.operators.iter().map(Operator::name).collect::<Vec<_>>().join(", ")
 }
 
-fn json(value: &impl serde::Serialize) -> Result<Value, ResearchError> {
-    serde_json::to_value(value).map_err(|source| trex_domain::DomainError::NotJson(source).into())
+fn json(value: &impl serde::Serialize) -> Result<Value, DomainError> {
+    serde_json::to_value(value).map_err(DomainError::NotJson)
 }
 
 fn flatten(name: &str, value: &Value, out: &mut BTreeMap<String, String>) {
