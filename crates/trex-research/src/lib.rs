@@ -6,6 +6,7 @@
 //! proposals go through the verifier and the budget.
 
 mod assisted;
+mod diagnosis;
 mod diff;
 mod distil;
 mod error;
@@ -19,12 +20,14 @@ mod net;
 mod playbook;
 mod prompts;
 mod recipes;
+pub mod requirements;
 mod settings;
 mod stages;
 mod strategies;
 mod surrogate;
 
 pub use assisted::{Assistant, AssistedResearcher};
+pub use diagnosis::{BadCase, Diagnosis, DiagnosisRules, Features, Finding, diagnose};
 pub use diff::variant_diff;
 pub use distil::distil;
 pub use error::ResearchError;
