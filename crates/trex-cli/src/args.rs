@@ -49,6 +49,13 @@ First steps:
 pub(crate) enum Command {
     /// Create a workspace folder.
     Init(WorkspaceArgs),
+    /// Make a task file of plain words and data.
+    #[command(after_long_help = "\
+Says of each field whether the words said it, or it was inferred, or it is a default. What changes what is optimised is asked: on a
+terminal one question after the other, else as a list to be answered with --answer. Nothing is written before that.
+
+  trex new \"Tell whether a review is positive or negative, by accuracy\" --data reviews.csv --out task.toml")]
+    New(NewArgs),
     /// Carry out a task from data to report.
     #[command(after_long_help = "\
 TASK is a built-in task (ftbench/mini-1 … ftbench/mini-10) or a TOML file; see examples/sst2.toml for one with comments.
@@ -67,6 +74,8 @@ Interrupt at any time, even with kill -9: `trex resume` goes on and comes to the
     Tree(WorkspaceArgs),
     /// Show a node: base, a strategy (s2), an experiment (s2.e1) or a variant (s2.e1.a).
     Show(NodeArgs),
+    /// Say what is wrong with a variant, by its data, its curve and its answers on the search split, and what to try next.
+    Diagnose(NodeArgs),
     /// Print the report of the run.
     Report(ReportArgs),
     /// Train a node again from nothing and compare the bytes.
@@ -90,6 +99,8 @@ Interrupt at any time, even with kill -9: `trex resume` goes on and comes to the
 The knowledge base is one file for all workspaces of this machine: knowledge.db in the cache folder, or the file that
 TREX_KNOWLEDGE names. TREX_KNOWLEDGE=off switches it off: runs take nothing from it and leave nothing there.")]
     Kb(KbArgs),
+    /// Measure parts of the Researcher on sets that come with the program.
+    Bench(BenchArgs),
     /// Say what this machine offers and what is missing.
     Doctor(DoctorArgs),
     /// Print a completion script for a shell.
@@ -197,6 +208,40 @@ pub(crate) struct WorkspaceArgs {
     /// Folder of the workspace.
     #[arg(long, short, default_value = ".", env = "TREX_WORKSPACE")]
     pub(crate) workspace: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NewArgs {
+    /// What the model should do better, in English or Chinese.
+    pub(crate) words: String,
+    /// Data to train on; a second file is for dev, a third for test, and what is missing is held out of the first.
+    #[arg(long, num_args = 1..=3)]
+    pub(crate) data: Vec<PathBuf>,
+    /// Answer to an open question: kind=KIND, metric=METRIC or options=A,B,….
+    #[arg(long, value_name = "FIELD=VALUE")]
+    pub(crate) answer: Vec<String>,
+    /// Take the proposed answer of every open question.
+    #[arg(long)]
+    pub(crate) accept: bool,
+    /// File to write.
+    #[arg(long, short, default_value = "task.toml")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    pub(crate) command: BenchCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// How much of written requirements is read as it was meant.
+    Requirements {
+        /// List what was read wrong.
+        #[arg(long)]
+        wrong: bool,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -1,10 +1,12 @@
 //! One module per command: parse, call, print.
 
 pub(crate) mod as_trained;
+pub(crate) mod bench;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod data;
 pub(crate) mod data_rows;
+pub(crate) mod diagnose;
 pub(crate) mod doctor;
 pub(crate) mod export;
 pub(crate) mod init;
@@ -13,6 +15,7 @@ pub(crate) mod make_model;
 pub(crate) mod measure;
 pub(crate) mod measure_kb;
 pub(crate) mod model;
+pub(crate) mod new;
 pub(crate) mod probe;
 pub(crate) mod recipe;
 pub(crate) mod report;

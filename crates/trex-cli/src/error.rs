@@ -244,6 +244,12 @@ pub(crate) enum CommandError {
         /// Those that do.
         known: String,
     },
+    /// An answer that no open question takes.
+    #[error("{text:?} is no answer")]
+    BadAnswer {
+        /// As given.
+        text: String,
+    },
     /// Standard input that cannot be read.
     #[error("cannot read standard input")]
     Input(#[source] std::io::Error),
@@ -285,6 +291,7 @@ impl Problem for CommandError {
             Self::BadJson { .. } | Self::BadYaml { .. } => "config.unreadable",
             Self::NoToml(_) | Self::NoYaml(_) => "config.not_written",
             Self::UnknownStage { .. } => "researcher.unknown_stage",
+            Self::BadAnswer { .. } => "requirement.bad_answer",
             Self::Input(_) => "cli.input",
             Self::EmptyKey => "researcher.empty_key",
             Self::NoConfigFolder => "cli.no_config_folder",
@@ -329,6 +336,10 @@ impl Problem for CommandError {
                 "known are messages, prompt-completion, preference, sharegpt, csv, parquet, hf",
             ),
             Self::UnknownStage { known, .. } => format!("those are {known}"),
+            Self::BadAnswer { .. } => {
+                "write kind=choice, generate, preference or text, metric=NAME of a metric, or options=A,B with commas between"
+                    .to_owned()
+            }
             Self::EmptyKey => "pass the key on standard input: `trex researcher key set NAME < FILE`".to_owned(),
             Self::NoConfigFolder => "set TREX_CONFIG to a folder that you may write to".to_owned(),
             Self::NoCacheFolder => "set TREX_CACHE to a folder that you may write to".to_owned(),

@@ -36,6 +36,7 @@ fn main() -> ExitCode {
 fn dispatch(cli: Cli, output: &mut Output) -> Result<ExitCode, CliError> {
     match cli.command {
         Command::Init(args) => commands::init::run(&args, output)?,
+        Command::New(args) => commands::new::run(&args, output)?,
         Command::Run(args) => commands::run::run(&args, output)?,
         Command::Resume(args) => commands::run::resume(&args, output)?,
         Command::Stop(args) => commands::stop::run(&args, output)?,
@@ -43,6 +44,7 @@ fn dispatch(cli: Cli, output: &mut Output) -> Result<ExitCode, CliError> {
         Command::Watch(args) => commands::status::watch(&args, output)?,
         Command::Tree(args) => commands::status::tree(&args, output)?,
         Command::Show(args) => commands::show::run(&args, output)?,
+        Command::Diagnose(args) => commands::diagnose::run(&args, output)?,
         Command::Report(args) => commands::report::run(&args, output)?,
         Command::Repro(args) => return commands::repro::run(&args, output),
         Command::Export(args) => commands::export::run(&args, output)?,
@@ -54,6 +56,7 @@ fn dispatch(cli: Cli, output: &mut Output) -> Result<ExitCode, CliError> {
         Command::Recipe(args) => commands::recipe::run(&args, output)?,
         Command::Researcher(args) => commands::researcher::run(&args, output)?,
         Command::Kb(args) => commands::kb::run(&args, output)?,
+        Command::Bench(args) => commands::bench::run(&args, output)?,
         Command::Doctor(args) => commands::doctor::run(&args, output)?,
         Command::Completions { shell } => commands::completions::run(shell, output)?,
         Command::Worker => return Ok(commands::worker::run()),

@@ -27,6 +27,14 @@ pub enum ResearchError {
         /// What is wrong.
         source: Box<toml::de::Error>,
     },
+    /// Rules that came with the program and cannot be read.
+    #[error("the built-in rules of {file} cannot be read")]
+    BadRules {
+        /// Their file.
+        file: &'static str,
+        /// What is wrong.
+        source: Box<toml::de::Error>,
+    },
     /// A price that is no number from 0 on.
     #[error("the price of {model} is no number from 0 on")]
     BadPrice {
@@ -135,6 +143,7 @@ impl Problem for ResearchError {
             Self::Domain(err) => err.code(),
             Self::UnknownStrategy { .. } => "research.unknown_strategy",
             Self::BadSettings { .. } => "researcher.bad_settings",
+            Self::BadRules { .. } => "researcher.bad_rules",
             Self::BadPrice { .. } => "researcher.bad_price",
             Self::BadKeyFile { .. } => "researcher.bad_key_file",
             Self::NoToml { .. } => "researcher.no_toml",
@@ -184,7 +193,7 @@ impl Problem for ResearchError {
             Self::Hub { source, .. } => hub_class(source),
             Self::Truncated { .. } => ErrorClass::Transient,
             Self::Io { source, .. } if is_full(source) => ErrorClass::Resource,
-            Self::UnknownStrategy { .. } | Self::NoToml { .. } => ErrorClass::Bug,
+            Self::UnknownStrategy { .. } | Self::NoToml { .. } | Self::BadRules { .. } => ErrorClass::Bug,
             _ => ErrorClass::Permanent,
         }
     }

@@ -6,6 +6,8 @@
 //! proposals go through the verifier and the budget.
 
 mod assisted;
+mod diagnosis;
+mod diff;
 mod distil;
 mod error;
 mod facts;
@@ -18,12 +20,15 @@ mod net;
 mod playbook;
 mod prompts;
 mod recipes;
+pub mod requirements;
 mod settings;
 mod stages;
 mod strategies;
 mod surrogate;
 
 pub use assisted::{Assistant, AssistedResearcher};
+pub use diagnosis::{BadCase, Diagnosis, DiagnosisRules, Features, Finding, diagnose};
+pub use diff::variant_diff;
 pub use distil::distil;
 pub use error::ResearchError;
 pub use hub::{download_gguf, download_model};

@@ -32,6 +32,8 @@ mod program;
 #[cfg(test)]
 mod repeat;
 #[cfg(test)]
+mod requirements;
+#[cfg(test)]
 mod researcher;
 #[cfg(test)]
 mod schema;
