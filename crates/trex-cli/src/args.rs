@@ -1,5 +1,6 @@
 //! The command line: names, defaults and the help that teaches them.
 
+pub(crate) mod bench;
 pub(crate) mod export;
 pub(crate) mod researcher;
 
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use trex_domain::{DeviceChoice, Quantization, TrainObjective};
 
+use crate::args::bench::BenchArgs;
 use crate::args::export::{BaseGgufArgs, ConfigArgs, EXPORT_HELP, ExportArgs, ProbeArgs};
 use crate::args::researcher::{RESEARCHER_HELP, ResearcherArgs};
 
@@ -65,6 +67,11 @@ Interrupt at any time, even with kill -9: `trex resume` goes on and comes to the
     Tree(WorkspaceArgs),
     /// Show a node: base, a strategy (s2), an experiment (s2.e1) or a variant (s2.e1.a).
     Show(NodeArgs),
+    /// Say why the search did what it did with a node, from which candidates and numbers.
+    #[command(after_long_help = "\
+NODE is a strategy (s2), an experiment (s2.e1), a variant (s2.e1.a), or base for the end of the search.
+The chosen candidate is marked with an arrow; --json prints the records as they are kept.")]
+    Why(NodeArgs),
     /// Print the report of the run.
     Report(ReportArgs),
     /// Train a node again from nothing and compare the bytes.
@@ -83,6 +90,8 @@ Interrupt at any time, even with kill -9: `trex resume` goes on and comes to the
     /// Choose, test and pay the language models that research beside the Playbook.
     #[command(after_long_help = RESEARCHER_HELP)]
     Researcher(ResearcherArgs),
+    /// Measure how well the search decides, on recorded trainings.
+    Bench(BenchArgs),
     /// Say what this machine offers and what is missing.
     Doctor(DoctorArgs),
     /// Print a completion script for a shell.

@@ -1,6 +1,7 @@
 //! One module per command: parse, call, print.
 
 pub(crate) mod as_trained;
+pub(crate) mod bench;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod data;
@@ -20,4 +21,5 @@ pub(crate) mod run;
 pub(crate) mod show;
 pub(crate) mod status;
 pub(crate) mod stop;
+pub(crate) mod why;
 pub(crate) mod worker;

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    BudgetLimit, CandidateNumbers, Comparison, ContentHash, Cost, DataProfile, DomainError, Event, Insight, ModelCall,
-    NodeId, NodeState, Phase, PruneReason, RowLedger, RunFailure, Score, StopReason, StoredEvent, Strategy, TaskSpec,
-    TrainDone, Variant, VariantId, Verdict, check_transition,
+    ActionCandidate, ActionRecord, BudgetLimit, CandidateNumbers, Comparison, ContentHash, Cost, DataProfile,
+    DomainError, Event, Insight, Judgement, ModelCall, NodeId, NodeState, Phase, PruneReason, RowLedger, RunFailure,
+    Score, SearchAction, StopReason, StoredEvent, Strategy, TaskSpec, TrainDone, Variant, VariantId, Verdict,
+    check_transition,
 };
 
 /// Names a trial: variant, rung, training seed number.
@@ -139,6 +140,8 @@ pub struct RunState {
     pub since_gain: usize,
     /// Spread over seeds: what was repeated, scores, standard deviation.
     pub noise: Vec<(String, Vec<f64>, f64)>,
+    /// What the search chose to do, with the candidates, in order.
+    pub actions: Vec<ActionRecord>,
     /// Insights.
     pub insights: Vec<Insight>,
     /// Questions to language models, in order.
@@ -163,8 +166,10 @@ pub struct RunState {
     pub delivered: Option<String>,
     /// The verdict, once the run ended.
     pub verdict: Option<Verdict>,
-    /// The comparison behind the verdict.
+    /// The comparison behind the verdict, on the sealed split.
     pub final_comparison: Option<Comparison>,
+    /// The judgement that the verdict is.
+    pub judgement: Option<Judgement>,
     /// Times the run was resumed.
     pub resumed: usize,
     /// The error that ended the run, until it is resumed.
@@ -294,6 +299,7 @@ impl RunState {
                 self.spend(None, cost);
             }
             Event::NoiseMeasured { of, scores, sd } => self.noise.push((of.clone(), scores.clone(), *sd)),
+            Event::ActionChosen(record) => self.actions.push(record.clone()),
             Event::InsightDistilled { insight } => self.insights.push(insight.clone()),
             Event::ModelCalled { call } => self.count_call(call),
             Event::SearchStopped { reason } => self.stopped = Some(reason.clone()),
@@ -307,6 +313,7 @@ impl RunState {
                 self.final_scores.insert(variant.clone(), score.clone());
                 self.spend(variant.as_ref(), cost);
             }
+            Event::Judged(judgement) => self.judgement = Some(*judgement),
             Event::RunFinished { verdict, comparison, .. } => {
                 self.verdict = Some(*verdict);
                 self.final_comparison = *comparison;
@@ -357,6 +364,7 @@ impl RunState {
             }
             Event::Decided { node, because, candidates } => {
                 self.node_mut(event, node)?.decision = Some((because.clone(), candidates.clone()));
+                self.actions.push(expansion(node, because, candidates));
                 Ok(())
             }
             Event::ExperimentFinished { node, winner, value } => {
@@ -583,10 +591,29 @@ fn illegal(event: &Event, why: String) -> DomainError {
     DomainError::IllegalEvent { event: event.kind(), why }
 }
 
+/// The choice of a policy in the form of all other actions.
+fn expansion(node: &NodeId, because: &str, candidates: &[CandidateNumbers]) -> ActionRecord {
+    let candidate = |one: &CandidateNumbers| {
+        let numbers = [("visits", one.visits as f64), ("value", one.value), ("prior", one.prior), ("rank", one.rank)];
+        let numbers = numbers.into_iter().map(|(name, value)| (name.to_owned(), value));
+        ActionCandidate { name: one.node.to_string(), numbers: numbers.collect() }
+    };
+    ActionRecord {
+        action: SearchAction::Expand,
+        subject: node.to_string(),
+        because: because.to_owned(),
+        candidates: candidates.iter().map(candidate).collect(),
+    }
+}
+
 fn prune_note(reason: &PruneReason) -> String {
     match reason {
         PruneReason::Halving { place, of } => format!("place {place} of {of} at its rung"),
         PruneReason::Failed => "failed".to_owned(),
         PruneReason::Budget => "the budget ended".to_owned(),
+        PruneReason::Outclassed { place, of } => format!("place {place} of {of} among all variants at its rung"),
+        PruneReason::Hopeless { reach } => {
+            format!("reaches the best so far with probability {reach:.3}, extrapolated from its rung")
+        }
     }
 }
