@@ -212,6 +212,24 @@ pub struct ActionRecord {
     pub candidates: Vec<ActionCandidate>,
 }
 
+impl ActionRecord {
+    /// The choice of a policy in the form of all other actions.
+    pub(crate) fn of_expansion(node: &NodeId, because: &str, candidates: &[CandidateNumbers]) -> Self {
+        let candidate = |one: &CandidateNumbers| {
+            let numbers =
+                [("visits", one.visits as f64), ("value", one.value), ("prior", one.prior), ("rank", one.rank)];
+            let numbers = numbers.into_iter().map(|(name, value)| (name.to_owned(), value));
+            ActionCandidate { name: one.node.to_string(), numbers: numbers.collect() }
+        };
+        Self {
+            action: SearchAction::Expand,
+            subject: node.to_string(),
+            because: because.to_owned(),
+            candidates: candidates.iter().map(candidate).collect(),
+        }
+    }
+}
+
 /// Something that happened. Appended in one transaction with the state it changes; never edited.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    ActionCandidate, ActionRecord, BudgetLimit, CandidateNumbers, Comparison, ContentHash, Cost, DataProfile,
-    DomainError, Event, Insight, Judgement, ModelCall, NodeId, NodeState, Phase, PruneReason, RowLedger, RunFailure,
-    Score, SearchAction, StopReason, StoredEvent, Strategy, TaskSpec, TrainDone, Variant, VariantId, Verdict,
-    check_transition,
+    ActionRecord, BudgetLimit, CandidateNumbers, Comparison, ContentHash, Cost, DataProfile, DomainError, Event,
+    Insight, Judgement, ModelCall, NodeId, NodeState, Phase, PruneReason, RowLedger, RunFailure, Score, StopReason,
+    StoredEvent, Strategy, TaskSpec, TrainDone, Variant, VariantId, Verdict, check_transition,
 };
 
 /// Names a trial: variant, rung, training seed number.
@@ -364,7 +363,7 @@ impl RunState {
             }
             Event::Decided { node, because, candidates } => {
                 self.node_mut(event, node)?.decision = Some((because.clone(), candidates.clone()));
-                self.actions.push(expansion(node, because, candidates));
+                self.actions.push(ActionRecord::of_expansion(node, because, candidates));
                 Ok(())
             }
             Event::ExperimentFinished { node, winner, value } => {
@@ -589,21 +588,6 @@ impl VariantRecord {
 
 fn illegal(event: &Event, why: String) -> DomainError {
     DomainError::IllegalEvent { event: event.kind(), why }
-}
-
-/// The choice of a policy in the form of all other actions.
-fn expansion(node: &NodeId, because: &str, candidates: &[CandidateNumbers]) -> ActionRecord {
-    let candidate = |one: &CandidateNumbers| {
-        let numbers = [("visits", one.visits as f64), ("value", one.value), ("prior", one.prior), ("rank", one.rank)];
-        let numbers = numbers.into_iter().map(|(name, value)| (name.to_owned(), value));
-        ActionCandidate { name: one.node.to_string(), numbers: numbers.collect() }
-    };
-    ActionRecord {
-        action: SearchAction::Expand,
-        subject: node.to_string(),
-        because: because.to_owned(),
-        candidates: candidates.iter().map(candidate).collect(),
-    }
 }
 
 fn prune_note(reason: &PruneReason) -> String {
