@@ -74,6 +74,21 @@ pub enum PruneReason {
     },
 }
 
+impl PruneReason {
+    /// As a person reads it on the variant.
+    pub(crate) fn note(&self) -> String {
+        match self {
+            Self::Halving { place, of } => format!("place {place} of {of} at its rung"),
+            Self::Failed => "failed".to_owned(),
+            Self::Budget => "the budget ended".to_owned(),
+            Self::Outclassed { place, of } => format!("place {place} of {of} among all variants at its rung"),
+            Self::Hopeless { reach } => {
+                format!("reaches the best so far with probability {reach:.3}, extrapolated from its rung")
+            }
+        }
+    }
+}
+
 /// Why the search ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "why")]

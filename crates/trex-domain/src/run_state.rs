@@ -413,7 +413,7 @@ impl RunState {
             Event::VariantPruned { variant, reason } => {
                 let record = self.move_variant(event, variant, NodeState::Pruned)?;
                 if record.note.is_none() {
-                    record.note = Some(prune_note(reason));
+                    record.note = Some(reason.note());
                 }
             }
             _ => {}
@@ -588,16 +588,4 @@ impl VariantRecord {
 
 fn illegal(event: &Event, why: String) -> DomainError {
     DomainError::IllegalEvent { event: event.kind(), why }
-}
-
-fn prune_note(reason: &PruneReason) -> String {
-    match reason {
-        PruneReason::Halving { place, of } => format!("place {place} of {of} at its rung"),
-        PruneReason::Failed => "failed".to_owned(),
-        PruneReason::Budget => "the budget ended".to_owned(),
-        PruneReason::Outclassed { place, of } => format!("place {place} of {of} among all variants at its rung"),
-        PruneReason::Hopeless { reach } => {
-            format!("reaches the best so far with probability {reach:.3}, extrapolated from its rung")
-        }
-    }
 }

@@ -13,7 +13,7 @@ mod summary;
 mod tpe;
 mod tree;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rand_chacha::ChaCha8Rng;
 use trex_domain::seeded_rng;
@@ -49,7 +49,7 @@ pub struct Record {
     /// Select scores of the points that were trained to the top.
     pub select: BTreeMap<usize, f64>,
     /// Points whose training failed.
-    pub failed: BTreeMap<usize, ()>,
+    pub failed: BTreeSet<usize>,
     /// Spent, in full trainings.
     pub cost: f64,
     /// Trainings that were asked for.
@@ -125,7 +125,7 @@ pub fn simulate(contender: &mut dyn Contender, space: &Space<'_>, budget: f64, n
 fn carry_out(space: &Space<'_>, record: &mut Record, ask: Ask, seed: u64) {
     record.asked += 1;
     let known =
-        record.failed.contains_key(&ask.point) || record.highest(ask.point).is_some_and(|(rung, _)| rung >= ask.rung);
+        record.failed.contains(&ask.point) || record.highest(ask.point).is_some_and(|(rung, _)| rung >= ask.rung);
     if known {
         record.duplicates += 1;
         return;
@@ -133,7 +133,7 @@ fn carry_out(space: &Space<'_>, record: &mut Record, ask: Ask, seed: u64) {
     let Some(trial) = space.trial(ask.point, seed) else { return };
     let reached: Vec<f64> = trial.search.iter().take(ask.rung + 1).copied().collect();
     if reached.len() <= ask.rung {
-        record.failed.insert(ask.point, ());
+        record.failed.insert(ask.point);
         return;
     }
     record.scores.insert(ask.point, reached);

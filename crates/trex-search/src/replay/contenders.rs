@@ -80,7 +80,7 @@ fn best_point(space: &Space<'_>, record: &Record) -> Option<usize> {
 }
 
 fn is_known(record: &Record, point: usize) -> bool {
-    record.scores.contains_key(&point) || record.failed.contains_key(&point)
+    record.scores.contains_key(&point) || record.failed.contains(&point)
 }
 
 /// The points that differ from one in a single dimension, dimension by dimension.
@@ -175,9 +175,9 @@ fn promotable(space: &Space<'_>, record: &Record, rung: usize) -> Option<Ask> {
     let mut ranked = record.at_rung(rung);
     ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
     ranked.truncate(ranked.len() / space.eta());
-    let waiting = ranked.into_iter().find(|(point, _)| {
-        record.highest(*point).is_some_and(|(at, _)| at == rung) && !record.failed.contains_key(point)
-    });
+    let waiting = ranked
+        .into_iter()
+        .find(|(point, _)| record.highest(*point).is_some_and(|(at, _)| at == rung) && !record.failed.contains(point));
     waiting.map(|(point, _)| Ask { point, rung: rung + 1 })
 }
 

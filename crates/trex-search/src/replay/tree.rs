@@ -62,7 +62,7 @@ struct Batch {
 const SCHEME: &[&str] = &["learning_rate", "rank", "max_steps"];
 
 impl Tree {
-    fn new(name: &'static str, policy_name: &str, modelled: bool, climbs: bool) -> Self {
+    fn new(name: &'static str, policy_name: &str) -> Self {
         let branch = |kind, works_on, prior| Branch {
             kind,
             works_on,
@@ -76,8 +76,8 @@ impl Tree {
             name,
             policy: policy(policy_name).ok(),
             settings: SearchSettings { policy: policy_name.to_owned(), ..SearchSettings::default() },
-            modelled,
-            climbs,
+            modelled: true,
+            climbs: true,
             // Priors as the built-in Researcher gives them to a pool with a tenth of dirt.
             branches: vec![
                 branch(StrategyKind::Baseline, &["learning_rate"], 0.9),
@@ -93,19 +93,19 @@ impl Tree {
     }
 
     pub(super) fn trex() -> Self {
-        Self::new("trex", "puct", true, true)
+        Self::new("trex", "puct")
     }
 
     pub(super) fn trex_full() -> Self {
-        Self::new("trex-full", "puct", true, false)
+        Self { climbs: false, ..Self::new("trex-full", "puct") }
     }
 
     pub(super) fn uct() -> Self {
-        Self::new("uct", "uct", false, true)
+        Self { modelled: false, ..Self::new("uct", "uct") }
     }
 
     pub(super) fn thompson() -> Self {
-        Self::new("thompson", "thompson", true, true)
+        Self::new("thompson", "thompson")
     }
 
     fn view(&self, space: &Space<'_>) -> TreeView {
@@ -137,7 +137,7 @@ impl Tree {
     fn advance(&mut self, space: &Space<'_>, record: &Record) -> Option<Ask> {
         let mut batch = self.open.take()?;
         loop {
-            batch.points.retain(|point| !record.failed.contains_key(point));
+            batch.points.retain(|point| !record.failed.contains(point));
             let waits = |point: &&usize| record.highest(**point).is_none_or(|(rung, _)| rung < batch.rung);
             if let Some(point) = batch.points.iter().find(waits).copied() {
                 let ask = Ask { point, rung: batch.rung };
@@ -218,8 +218,8 @@ impl Tree {
             let branch = view.strategies.iter().position(|one| one.node == choice.node)?;
             let points = self.propose(branch, space, record, rng);
             if !points.is_empty() {
-                let rung = if self.climbs { 0 } else { space.top() };
-                return Some(Batch { branch, points, rung });
+                let start = if self.climbs { 0 } else { space.top() };
+                return Some(Batch { branch, points, rung: start });
             }
             self.branches[branch].exhausted = true;
         }
@@ -230,7 +230,7 @@ impl Tree {
         let best = branch.best.map(|(_, point)| point).or_else(|| space.recommended(record));
         let Some(parent) = best.or_else(|| space.point_at(&START)) else { return Vec::new() };
         let mut open: Vec<usize> = (0..space.num_points())
-            .filter(|point| !record.scores.contains_key(point) && !record.failed.contains_key(point))
+            .filter(|point| !record.scores.contains_key(point) && !record.failed.contains(point))
             .filter(|point| changes_only(space, parent, *point, branch.works_on))
             .collect();
         if !self.modelled {

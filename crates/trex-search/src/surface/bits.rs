@@ -63,7 +63,7 @@ impl TryFrom<String> for Outcomes {
     fn try_from(text: String) -> Result<Self, String> {
         let bad = || format!("{text:?} is not a number of items, a colon and their digits");
         let (count, digits) = text.split_once(':').ok_or_else(bad)?;
-        let count: usize = count.parse().map_err(|_| bad())?;
+        let count: usize = count.parse().ok().ok_or_else(bad)?;
         let value = |digit: u8| DIGITS.iter().position(|known| *known == digit);
         let values: Option<Vec<usize>> = digits.bytes().map(value).collect();
         let values = values.filter(|values| values.len() == count.div_ceil(PER_DIGIT)).ok_or_else(bad)?;

@@ -40,8 +40,8 @@ pub(crate) fn run(args: &ReplayArgs, output: &mut Output) -> Result<(), CliError
 fn summarise(name: &str, surface: &Surface, args: &ReplayArgs) -> Result<SurfaceSummary, CliError> {
     let space = Space::new(surface)?;
     let settings = ReplaySettings { budget: args.budget, searches: args.searches };
-    let named: Vec<&str> = args.contenders.iter().map(String::as_str).collect();
-    let names = if named.is_empty() { CONTENDERS.to_vec() } else { named };
+    let given: Vec<&str> = args.contenders.iter().map(String::as_str).collect();
+    let names = if given.is_empty() { CONTENDERS.to_vec() } else { given };
     Ok(SurfaceSummary {
         surface: name.to_owned(),
         points: space.num_points(),
