@@ -1,5 +1,6 @@
 //! The command line: names, defaults and the help that teaches them.
 
+pub(crate) mod bench;
 pub(crate) mod export;
 pub(crate) mod kb;
 pub(crate) mod researcher;
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use trex_domain::{DeviceChoice, Quantization, TrainObjective};
 
+use crate::args::bench::BenchArgs;
 use crate::args::export::{BaseGgufArgs, ConfigArgs, EXPORT_HELP, ExportArgs, ProbeArgs};
 use crate::args::kb::KbArgs;
 use crate::args::researcher::{RESEARCHER_HELP, ResearcherArgs};
@@ -76,6 +78,11 @@ Interrupt at any time, even with kill -9: `trex resume` goes on and comes to the
     Show(NodeArgs),
     /// Say what is wrong with a variant, by its data, its curve and its answers on the search split, and what to try next.
     Diagnose(NodeArgs),
+    /// Say why the search did what it did with a node, from which candidates and numbers.
+    #[command(after_long_help = "\
+NODE is a strategy (s2), an experiment (s2.e1), a variant (s2.e1.a), or base for the end of the search.
+The chosen candidate is marked with an arrow; --json prints the records as they are kept.")]
+    Why(NodeArgs),
     /// Print the report of the run.
     Report(ReportArgs),
     /// Train a node again from nothing and compare the bytes.
@@ -99,7 +106,7 @@ Interrupt at any time, even with kill -9: `trex resume` goes on and comes to the
 The knowledge base is one file for all workspaces of this machine: knowledge.db in the cache folder, or the file that
 TREX_KNOWLEDGE names. TREX_KNOWLEDGE=off switches it off: runs take nothing from it and leave nothing there.")]
     Kb(KbArgs),
-    /// Measure parts of the Researcher on sets that come with the program.
+    /// Measure parts of the program: how well the search decides, how well requirements are read.
     Bench(BenchArgs),
     /// Say what this machine offers and what is missing.
     Doctor(DoctorArgs),
@@ -226,22 +233,6 @@ pub(crate) struct NewArgs {
     /// File to write.
     #[arg(long, short, default_value = "task.toml")]
     pub(crate) out: PathBuf,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct BenchArgs {
-    #[command(subcommand)]
-    pub(crate) command: BenchCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum BenchCommand {
-    /// How much of written requirements is read as it was meant.
-    Requirements {
-        /// List what was read wrong.
-        #[arg(long)]
-        wrong: bool,
-    },
 }
 
 #[derive(Debug, Args)]

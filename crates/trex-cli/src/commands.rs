@@ -25,4 +25,5 @@ pub(crate) mod run;
 pub(crate) mod show;
 pub(crate) mod status;
 pub(crate) mod stop;
+pub(crate) mod why;
 pub(crate) mod worker;

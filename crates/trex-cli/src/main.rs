@@ -45,6 +45,7 @@ fn dispatch(cli: Cli, output: &mut Output) -> Result<ExitCode, CliError> {
         Command::Tree(args) => commands::status::tree(&args, output)?,
         Command::Show(args) => commands::show::run(&args, output)?,
         Command::Diagnose(args) => commands::diagnose::run(&args, output)?,
+        Command::Why(args) => commands::why::run(&args, output)?,
         Command::Report(args) => commands::report::run(&args, output)?,
         Command::Repro(args) => return commands::repro::run(&args, output),
         Command::Export(args) => commands::export::run(&args, output)?,

@@ -78,6 +78,20 @@ pub enum BudgetLimit {
     Money,
 }
 
+impl BudgetLimit {
+    /// The stable name, as in the budget of a task file where it has the same.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Trials => "trials",
+            Self::Wall => "wall_s",
+            Self::Cpu => "cpu_s",
+            Self::Gpu => "gpu_s",
+            Self::Tokens => "tokens",
+            Self::Money => "money",
+        }
+    }
+}
+
 impl Budget {
     /// Checks that every limit is positive.
     pub fn validate(&self) -> Result<(), DomainError> {

@@ -1,5 +1,7 @@
 //! Everything that can happen in a run. The list of events is the truth; every other view is folded from it.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +60,33 @@ pub enum PruneReason {
     Failed,
     /// The budget ended.
     Budget,
+    /// Variants of other batches scored higher at this rung.
+    Outclassed {
+        /// Its place among all variants of the run, from 1.
+        place: usize,
+        /// Variants at the rung.
+        of: usize,
+    },
+    /// Extrapolated from this rung, it will hardly reach the best variant.
+    Hopeless {
+        /// The probability that it does.
+        reach: f64,
+    },
+}
+
+impl PruneReason {
+    /// As a person reads it on the variant.
+    pub(crate) fn note(&self) -> String {
+        match self {
+            Self::Halving { place, of } => format!("place {place} of {of} at its rung"),
+            Self::Failed => "failed".to_owned(),
+            Self::Budget => "the budget ended".to_owned(),
+            Self::Outclassed { place, of } => format!("place {place} of {of} among all variants at its rung"),
+            Self::Hopeless { reach } => {
+                format!("reaches the best so far with probability {reach:.3}, extrapolated from its rung")
+            }
+        }
+    }
 }
 
 /// Why the search ended.
@@ -80,13 +109,13 @@ pub enum StopReason {
     Exhausted,
 }
 
-/// What the search found, judged on the sealed split.
+/// What the search found, judged on the sealed split together with the select split ([`Judgement`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// The interval of the paired difference, widened by the seed spread, lies above zero.
+    /// Both splits together, seed spread included, rule out at one-sided 5 % that there is none.
     Gain,
-    /// It does not.
+    /// They do not.
     NoRealGain,
 }
 
@@ -99,6 +128,23 @@ pub struct Comparison {
     pub seed_sd: f64,
     /// Whether the widened interval lies above zero.
     pub significant: bool,
+}
+
+/// What the two splits say together about a candidate against the base; how it is worked out stands in `trex-eval`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Judgement {
+    /// Standard errors by which it is better on the select split, after paying for the choice among `compared`.
+    pub z_select: f64,
+    /// Standard errors by which it is better on the sealed split.
+    pub z_final: f64,
+    /// Candidates that were compared on the select split.
+    pub compared: usize,
+    /// Both together.
+    pub z: f64,
+    /// The probability of as much without any gain, one-sided.
+    pub p: f64,
+    /// Whether that is a gain.
+    pub gain: bool,
 }
 
 /// The error that ended a run.
@@ -125,6 +171,78 @@ pub struct CandidateNumbers {
     pub prior: f64,
     /// What the policy ranked by.
     pub rank: f64,
+}
+
+/// What a search can do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SearchAction {
+    /// Begin an experiment below a strategy.
+    Expand,
+    /// Train a variant at a rung.
+    Run,
+    /// Move a variant on to the next rung.
+    Promote,
+    /// Give a variant up.
+    Prune,
+    /// Score the best of a batch on the select split.
+    Select,
+    /// End the search.
+    Stop,
+}
+
+impl SearchAction {
+    /// The stable name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Expand => "expand",
+            Self::Run => "run",
+            Self::Promote => "promote",
+            Self::Prune => "prune",
+            Self::Select => "select",
+            Self::Stop => "stop",
+        }
+    }
+}
+
+/// Something that an action could have been done with, and the numbers that decided.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ActionCandidate {
+    /// A node or a variant; a rule where the search may end.
+    pub name: String,
+    /// Named numbers.
+    pub numbers: BTreeMap<String, f64>,
+}
+
+/// An action with what it was chosen from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ActionRecord {
+    /// What is done.
+    pub action: SearchAction,
+    /// With which node or variant.
+    pub subject: String,
+    /// Why, in a sentence without a full stop.
+    pub because: String,
+    /// What it was chosen from.
+    pub candidates: Vec<ActionCandidate>,
+}
+
+impl ActionRecord {
+    /// The choice of a policy in the form of all other actions.
+    pub(crate) fn of_expansion(node: &NodeId, because: &str, candidates: &[CandidateNumbers]) -> Self {
+        let candidate = |one: &CandidateNumbers| {
+            let numbers =
+                [("visits", one.visits as f64), ("value", one.value), ("prior", one.prior), ("rank", one.rank)];
+            let numbers = numbers.into_iter().map(|(name, value)| (name.to_owned(), value));
+            ActionCandidate { name: one.node.to_string(), numbers: numbers.collect() }
+        };
+        Self {
+            action: SearchAction::Expand,
+            subject: node.to_string(),
+            because: because.to_owned(),
+            candidates: candidates.iter().map(candidate).collect(),
+        }
+    }
 }
 
 /// Something that happened. Appended in one transaction with the state it changes; never edited.
@@ -200,6 +318,8 @@ pub enum Event {
         /// What it was chosen from.
         candidates: Vec<CandidateNumbers>,
     },
+    /// The search chose an action inside a batch, or to end. Choices of the policy are [`Event::Decided`].
+    ActionChosen(ActionRecord),
     /// A batch of variants below a strategy.
     ExperimentProposed {
         /// Its node.
@@ -382,6 +502,8 @@ pub enum Event {
         /// Folder inside the workspace.
         folder: String,
     },
+    /// The best variant was judged against the untouched base.
+    Judged(Judgement),
     /// The run ended.
     RunFinished {
         /// The verdict.
@@ -414,6 +536,7 @@ impl Event {
             Self::WarmStarted { .. } => "warm_started",
             Self::StrategyProposed { .. } => "strategy_proposed",
             Self::Decided { .. } => "decided",
+            Self::ActionChosen(_) => "action_chosen",
             Self::ExperimentProposed { .. } => "experiment_proposed",
             Self::VariantVerified { .. } => "variant_verified",
             Self::VariantRejected { .. } => "variant_rejected",
@@ -434,6 +557,7 @@ impl Event {
             Self::FinalOpened { .. } => "final_opened",
             Self::FinalScored { .. } => "final_scored",
             Self::Delivered { .. } => "delivered",
+            Self::Judged(_) => "judged",
             Self::RunFinished { .. } => "run_finished",
             Self::RunFailed(_) => "run_failed",
             Self::Warned { .. } => "warned",

@@ -43,7 +43,8 @@ pub use device::DeviceChoice;
 pub use diff::variant_diff;
 pub use error::{DomainError, ErrorClass, Problem};
 pub use event::{
-    CandidateNumbers, Comparison, Event, Phase, PruneReason, RunFailure, StopReason, StoredEvent, Verdict,
+    ActionCandidate, ActionRecord, CandidateNumbers, Comparison, Event, Judgement, Phase, PruneReason, RunFailure,
+    SearchAction, StopReason, StoredEvent, Verdict,
 };
 pub use example::{Example, Message, Origin, Role};
 pub use generation::GenerationConfig;
@@ -81,7 +82,8 @@ pub use score::{Metric, Score};
 pub use strategy::{Effect, Insight, Strategy, StrategyKind, Variant, VariantDiff};
 pub use suggest::nearest;
 pub use task::{
-    DataSource, FieldMap, ModelRef, PromptSpec, RowForm, SearchSettings, SplitSizes, SplitSource, TaskKind, TaskSpec,
+    DataSource, FieldMap, ModelRef, Promotion, PromptSpec, RowForm, SearchSettings, SplitSizes, SplitSource, TaskKind,
+    TaskSpec,
 };
 pub use time::Millis;
 pub use transition::{NodeState, check_transition};

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Comparison, Cost, DataProfile, Insight, Metric, MetricPoint, Millis, NodeId, NodeState, RowLedger, RunFailure,
-    Score, StopReason, Strategy, TrainConfig, VariantDiff, VariantId, Verdict,
+    Comparison, Cost, DataProfile, Insight, Judgement, Metric, MetricPoint, Millis, NodeId, NodeState, RowLedger,
+    RunFailure, Score, StopReason, Strategy, TrainConfig, VariantDiff, VariantId, Verdict,
 };
 
 /// A score under the names that scripts read.
@@ -167,6 +167,9 @@ pub struct Report {
     pub final_: Option<ReportScore>,
     /// Paired difference behind the verdict.
     pub gain: Option<Comparison>,
+    /// What sealed and select split say together: the verdict.
+    #[serde(default)]
+    pub judgement: Option<Judgement>,
     /// The verdict.
     pub verdict: Option<Verdict>,
     /// Why the search ended.

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    BudgetLimit, CandidateNumbers, Comparison, ContentHash, Cost, DataProfile, DomainError, Event, Insight, ModelCall,
-    NodeId, NodeState, Phase, PruneReason, RowLedger, RunFailure, Score, StopReason, StoredEvent, Strategy, TaskSpec,
-    TrainDone, Variant, VariantId, Verdict, WarmStart, check_transition,
+    ActionRecord, BudgetLimit, CandidateNumbers, Comparison, ContentHash, Cost, DataProfile, DomainError, Event,
+    Insight, Judgement, ModelCall, NodeId, NodeState, Phase, PruneReason, RowLedger, RunFailure, Score, StopReason,
+    StoredEvent, Strategy, TaskSpec, TrainDone, Variant, VariantId, Verdict, WarmStart, check_transition,
 };
 
 /// Names a trial: variant, rung, training seed number.
@@ -142,6 +142,8 @@ pub struct RunState {
     pub since_gain: usize,
     /// Spread over seeds: what was repeated, scores, standard deviation.
     pub noise: Vec<(String, Vec<f64>, f64)>,
+    /// What the search chose to do, with the candidates, in order.
+    pub actions: Vec<ActionRecord>,
     /// Insights.
     pub insights: Vec<Insight>,
     /// Questions to language models, in order.
@@ -166,8 +168,10 @@ pub struct RunState {
     pub delivered: Option<String>,
     /// The verdict, once the run ended.
     pub verdict: Option<Verdict>,
-    /// The comparison behind the verdict.
+    /// The comparison behind the verdict, on the sealed split.
     pub final_comparison: Option<Comparison>,
+    /// The judgement that the verdict is.
+    pub judgement: Option<Judgement>,
     /// Times the run was resumed.
     pub resumed: usize,
     /// The error that ended the run, until it is resumed.
@@ -298,6 +302,7 @@ impl RunState {
             }
             Event::WarmStarted { warm_start } => self.take_warm_start(event, warm_start)?,
             Event::NoiseMeasured { of, scores, sd } => self.noise.push((of.clone(), scores.clone(), *sd)),
+            Event::ActionChosen(record) => self.actions.push(record.clone()),
             Event::InsightDistilled { insight } => self.insights.push(insight.clone()),
             Event::ModelCalled { call } => self.count_call(call),
             Event::SearchStopped { reason } => self.stopped = Some(reason.clone()),
@@ -311,6 +316,7 @@ impl RunState {
                 self.final_scores.insert(variant.clone(), score.clone());
                 self.spend(variant.as_ref(), cost);
             }
+            Event::Judged(judgement) => self.judgement = Some(*judgement),
             Event::RunFinished { verdict, comparison, .. } => {
                 self.verdict = Some(*verdict);
                 self.final_comparison = *comparison;
@@ -369,6 +375,7 @@ impl RunState {
             }
             Event::Decided { node, because, candidates } => {
                 self.node_mut(event, node)?.decision = Some((because.clone(), candidates.clone()));
+                self.actions.push(ActionRecord::of_expansion(node, because, candidates));
                 Ok(())
             }
             Event::ExperimentFinished { node, winner, value } => {
@@ -418,7 +425,7 @@ impl RunState {
             Event::VariantPruned { variant, reason } => {
                 let record = self.move_variant(event, variant, NodeState::Pruned)?;
                 if record.note.is_none() {
-                    record.note = Some(prune_note(reason));
+                    record.note = Some(reason.note());
                 }
             }
             _ => {}
@@ -593,12 +600,4 @@ impl VariantRecord {
 
 fn illegal(event: &Event, why: String) -> DomainError {
     DomainError::IllegalEvent { event: event.kind(), why }
-}
-
-fn prune_note(reason: &PruneReason) -> String {
-    match reason {
-        PruneReason::Halving { place, of } => format!("place {place} of {of} at its rung"),
-        PruneReason::Failed => "failed".to_owned(),
-        PruneReason::Budget => "the budget ended".to_owned(),
-    }
 }

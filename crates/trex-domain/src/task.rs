@@ -165,14 +165,49 @@ impl Default for PromptSpec {
     }
 }
 
+/// Among whom a variant must stand out to go up a rung.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Promotion {
+    /// Among its batch, so that every batch has a winner at the top.
+    #[default]
+    Batch,
+    /// Among all variants of the run, so that a weak batch ends early.
+    Asynchronous,
+}
+
 /// How the tree is explored. Every default has its source beside it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SearchSettings {
-    /// Policy: `puct`, `uct`, `greedy`, `sequential`, `thompson` or `random`.
+    /// Policy: `puct`, `uct`, `greedy`, `sequential`, `thompson`, `tpe`, `asha` or `random`.
     pub policy: String,
     /// Exploration constant of PUCT; 0.25 follows the search-over-experiments literature (AIDE, TREX).
     pub exploration: f64,
+    /// Share of the surrogate in PUCT's prior, from 0 (the Researcher's word alone) to 1; 0.5 trusts both alike.
+    pub surrogate_weight: f64,
+    /// Weight of the best score in a strategy's value, the mean having the rest, from 0 to 1; 0.5 as in TREX, which wants the
+    /// best node and not the best average.
+    pub best_weight: f64,
+    /// Normalised value of an experiment that brought no score; a little under the worst score seen (TREX).
+    pub failure_value: f64,
+    /// Normalised value of a failed experiment after which the same strategy brought a score; a little above (TREX).
+    pub repair_value: f64,
+    /// Normalised value of an experiment in flight: a lost visit, so that several workers spread (virtual loss, Chaslot et
+    /// al., 2008).
+    pub virtual_loss: f64,
+    /// Experiments in a row without gain after which another kind of strategy, or a fusion, goes first.
+    pub stagnation: usize,
+    /// Share of the finished experiments that TPE takes for good; 0.25 is the default of hyperopt (Bergstra et al., 2011).
+    pub tpe_gamma: f64,
+    /// Standard deviation of Thompson sampling before anything is known, as a share of the range of values; half the range.
+    pub thompson_sd: f64,
+    /// Who goes up a rung: the best of a `batch`, or (`asynchronous`) who is among the best of all variants that were scored at
+    /// the rung (ASHA, Li et al., 2020).
+    pub promotion: Promotion,
+    /// A variant goes no further where the probability that it reaches the best variant, extrapolated from its rung, is
+    /// below this; 0.05 is the choice of Domhan et al. (2015), 0 never ends one.
+    pub min_reach: f64,
     /// Successive-halving factor η; 3 is the choice of Hyperband (Li et al., 2018).
     pub eta: usize,
     /// Fidelity levels; the lowest costs η^-(rungs-1) of a full trial.
@@ -198,6 +233,16 @@ impl Default for SearchSettings {
         Self {
             policy: "puct".to_owned(),
             exploration: 0.25,
+            surrogate_weight: 0.5,
+            best_weight: 0.5,
+            failure_value: -0.1,
+            repair_value: 0.1,
+            virtual_loss: 0.0,
+            stagnation: 2,
+            tpe_gamma: 0.25,
+            thompson_sd: 0.5,
+            promotion: Promotion::Batch,
+            min_reach: 0.05,
             eta: 3,
             rungs: 3,
             batch: 3,
@@ -207,6 +252,31 @@ impl Default for SearchSettings {
             base_seeds: 3,
             finalist_seeds: 1,
             target: None,
+        }
+    }
+}
+
+impl SearchSettings {
+    fn validate_numbers(&self) -> Result<(), DomainError> {
+        let share = 0.0..=1.0;
+        let checks = [
+            ("search.exploration", self.exploration, self.exploration >= 0.0, "at least 0"),
+            ("search.surrogate_weight", self.surrogate_weight, share.contains(&self.surrogate_weight), "from 0 to 1"),
+            ("search.best_weight", self.best_weight, share.contains(&self.best_weight), "from 0 to 1"),
+            ("search.failure_value", self.failure_value, (-1.0..=1.0).contains(&self.failure_value), "from -1 to 1"),
+            ("search.repair_value", self.repair_value, (-1.0..=1.0).contains(&self.repair_value), "from -1 to 1"),
+            ("search.virtual_loss", self.virtual_loss, (-1.0..=1.0).contains(&self.virtual_loss), "from -1 to 1"),
+            ("search.tpe_gamma", self.tpe_gamma, self.tpe_gamma > 0.0 && self.tpe_gamma < 1.0, "between 0 and 1"),
+            ("search.thompson_sd", self.thompson_sd, self.thompson_sd > 0.0, "above 0"),
+            ("search.min_reach", self.min_reach, (0.0..0.5).contains(&self.min_reach), "from 0 to below 0.5"),
+            ("search.widening_k", self.widening_k, self.widening_k > 0.0, "above 0"),
+            ("search.widening_alpha", self.widening_alpha, share.contains(&self.widening_alpha), "from 0 to 1"),
+        ];
+        match checks.into_iter().find(|(_, value, fits, _)| !(value.is_finite() && *fits)) {
+            Some((field, value, _, allowed)) => {
+                Err(DomainError::OutOfRange { field, value: value.to_string(), allowed })
+            }
+            None => Ok(()),
         }
     }
 }
@@ -272,6 +342,7 @@ impl TaskSpec {
                 return Err(DomainError::OutOfRange { field, value: value.to_string(), allowed });
             }
         }
+        settings.validate_numbers()?;
         self.generation.validate()?;
         self.train.validate()?;
         self.check_forms()?;

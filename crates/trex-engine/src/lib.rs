@@ -5,6 +5,7 @@
 
 mod error;
 mod export_check;
+mod honesty;
 mod live;
 mod measure;
 mod report;
@@ -12,10 +13,12 @@ mod repro;
 mod run;
 mod task_file;
 mod verifier;
+mod why;
 mod worker_process;
 
 pub use error::{EngineError, PortError};
 pub use export_check::{ExportCheck, ExportPrecision, ExportTolerance, Weights, score_on_select, trained_weights};
+pub use honesty::{HonestySettings, HonestySummary, Truth, simulate_honesty};
 pub use live::{BudgetUse, TreeLook, progress_line, tree_text};
 pub use measure::{MeasureListener, WorkerMeter};
 pub use report::{
@@ -25,4 +28,5 @@ pub use repro::{Reproduction, reproduce};
 pub use run::{NewRun, Observer, Ports, RunSettings, resume_run, start_run};
 pub use task_file::{FilePlace, TaskFileError, parse_task_file, task_schema};
 pub use verifier::{Passed, Proposal, Rejection, check_recipe, estimate_memory_bytes, verify};
+pub use why::{action_text, actions_about};
 pub use worker_process::WorkerProcesses;

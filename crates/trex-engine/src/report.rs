@@ -62,6 +62,7 @@ pub fn build_report(state: &RunState, run: RunId, files: BTreeMap<String, String
         base,
         final_,
         gain: state.final_comparison,
+        judgement: state.judgement,
         verdict: state.verdict,
         stopped: state.stopped.clone(),
         trials: state.trials.len(),

@@ -16,11 +16,9 @@ use trex_domain::{
     PromptSpec, SearchSettings, SplitSizes, SplitSource, TaskKind, TaskSpec, TrainConfig, nearest,
 };
 use trex_fs::FsError;
+use trex_search::POLICY_NAMES;
 
 use crate::report::schema_text;
-
-/// Policies that `search.policy` may name.
-const POLICIES: [&str; 6] = ["puct", "uct", "greedy", "sequential", "thompson", "random"];
 
 /// Names that other trainers (older transformers, Axolotl, LLaMA-Factory, Unsloth) use for settings of `[train]`, and
 /// the path of ours below it. `warmup_steps` takes a fraction since transformers 5.
@@ -468,12 +466,12 @@ fn resolve(raw: RawTask, folder: &Path, place: &dyn Fn(&str) -> FilePlace) -> Re
     // Items of a built-in task may bring their options along.
     let needs_options = raw.kind == TaskKind::Choice && (raw.data.builtin.is_none() || !raw.prompt.options.is_empty());
     check_prompt(needs_options, &raw.prompt, place)?;
-    if !POLICIES.contains(&raw.search.policy.as_str()) {
+    if !POLICY_NAMES.contains(&raw.search.policy.as_str()) {
         return Err(TaskFileError::UnknownWord {
             place: Box::new(place("search.policy")),
             key: "search.policy".to_owned(),
             found: raw.search.policy,
-            allowed: POLICIES.map(str::to_owned).to_vec(),
+            allowed: POLICY_NAMES.map(str::to_owned).to_vec(),
         });
     }
     Ok(TaskSpec {

@@ -7,7 +7,6 @@
 
 mod assisted;
 mod diagnosis;
-mod diff;
 mod distil;
 mod error;
 mod facts;
@@ -28,7 +27,6 @@ mod surrogate;
 
 pub use assisted::{Assistant, AssistedResearcher};
 pub use diagnosis::{BadCase, Diagnosis, DiagnosisRules, Features, Finding, diagnose};
-pub use diff::variant_diff;
 pub use distil::distil;
 pub use error::ResearchError;
 pub use hub::{download_gguf, download_model};

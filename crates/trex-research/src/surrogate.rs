@@ -1,18 +1,16 @@
-//! A Gaussian process over the trials so far, which proposes numeric settings. Small and exact: a run has tens of trials.
+//! Proposes numeric settings by a Gaussian process over the trials so far, whose mathematics are in `trex-search`.
 //!
 //! Scores of different rungs are made comparable by adding the mean gain that variants had from rung to rung. Recipes
 //! are part of the distance, so trials under another recipe inform less. Trials of similar past tasks are seen as noisier ones.
 
 use rand::{Rng, RngExt as _};
 use trex_domain::{PriorObservation, Recipe, RunState, SchedulerType, TrainConfig, TrainMethod, VariantId};
+use trex_search::{NOISE, Observation, Process};
 
 use crate::moves::{Candidate, rounded};
 
 /// Scored variants that are needed before the surrogate says anything.
 pub(crate) const MIN_SCORED: usize = 4;
-
-/// Noise variance relative to the variance of the scores: small evaluation splits and one seed.
-const NOISE: f64 = 0.3;
 
 /// Candidates drawn per proposal.
 const DRAWS: usize = 256;
@@ -23,14 +21,6 @@ const BOLDNESS: [f64; 3] = [0.3, 1.0, 2.0];
 /// What a trial of another task is worth less than one of this task: so much more noise at full similarity, and as much
 /// again for what is missing to it.
 const FOREIGN_NOISE: f64 = 0.3;
-
-/// A scored variant: its features and its score as if at the top rung, with the variance of its noise relative to that of
-/// the scores.
-struct Observation {
-    features: Vec<f64>,
-    score: f64,
-    noise: f64,
-}
 
 /// Proposes `count` changes of `start` under its recipe; empty while too few variants are scored.
 pub(crate) fn propose(
@@ -195,117 +185,4 @@ fn scaled(whole: usize, share: f64) -> usize {
 
 fn pick<'a, T>(list: &'a [T], rng: &mut impl Rng) -> &'a T {
     &list[rng.random_range(0..list.len())]
-}
-
-/// A Gaussian process with a squared-exponential kernel (Rasmussen & Williams, 2006, algorithm 2.1).
-struct Process<'a> {
-    seen: &'a [Observation],
-    mean: f64,
-    sd: f64,
-    /// Lower triangle of the Cholesky factor of K + noise · I, row by row.
-    factor: Vec<Vec<f64>>,
-    /// (K + noise · I)⁻¹ y.
-    weights: Vec<f64>,
-}
-
-impl<'a> Process<'a> {
-    /// `None` where the kernel matrix is singular.
-    fn fit(seen: &'a [Observation]) -> Option<Self> {
-        let count = seen.len() as f64;
-        let mean = seen.iter().map(|one| one.score).sum::<f64>() / count;
-        let variance = seen.iter().map(|one| (one.score - mean).powi(2)).sum::<f64>() / count;
-        let sd = variance.sqrt().max(1e-6);
-        let factor = cholesky(seen)?;
-        let standardised: Vec<f64> = seen.iter().map(|one| (one.score - mean) / sd).collect();
-        let weights = solve_upper(&factor, &solve_lower(&factor, &standardised));
-        Some(Self { seen, mean, sd, factor, weights })
-    }
-
-    /// Mean and standard deviation of the score at a point.
-    fn predict(&self, at: &[f64]) -> (f64, f64) {
-        let near: Vec<f64> = self.seen.iter().map(|one| kernel(&one.features, at)).collect();
-        let mean: f64 = near.iter().zip(&self.weights).map(|(k, w)| k * w).sum();
-        let explained: f64 = solve_lower(&self.factor, &near).iter().map(|v| v * v).sum();
-        (self.mean + self.sd * mean, self.sd * (1.0 - explained).max(0.0).sqrt())
-    }
-}
-
-fn kernel(a: &[f64], b: &[f64]) -> f64 {
-    let distance: f64 = a.iter().zip(b).map(|(x, y)| (x - y).powi(2)).sum();
-    (-0.5 * distance).exp()
-}
-
-fn cholesky(seen: &[Observation]) -> Option<Vec<Vec<f64>>> {
-    let mut rows: Vec<Vec<f64>> = Vec::with_capacity(seen.len());
-    for (i, one) in seen.iter().enumerate() {
-        let mut row: Vec<f64> = Vec::with_capacity(i + 1);
-        for (other, above) in seen.iter().zip(&rows) {
-            let dot: f64 = row.iter().zip(above).map(|(x, y)| x * y).sum();
-            row.push((kernel(&one.features, &other.features) - dot) / above.last()?);
-        }
-        let rest = 1.0 + one.noise - row.iter().map(|x| x * x).sum::<f64>();
-        if rest <= 0.0 {
-            return None;
-        }
-        row.push(rest.sqrt());
-        rows.push(row);
-    }
-    Some(rows)
-}
-
-fn solve_lower(factor: &[Vec<f64>], right: &[f64]) -> Vec<f64> {
-    let mut out: Vec<f64> = Vec::with_capacity(right.len());
-    for (row, value) in factor.iter().zip(right) {
-        let dot: f64 = row.iter().zip(&out).map(|(x, y)| x * y).sum();
-        out.push((value - dot) / row.last().copied().unwrap_or(1.0));
-    }
-    out
-}
-
-fn solve_upper(factor: &[Vec<f64>], right: &[f64]) -> Vec<f64> {
-    let mut out = right.to_vec();
-    for i in (0..right.len()).rev() {
-        let below: f64 = (i + 1..right.len()).map(|j| factor[j][i] * out[j]).sum();
-        out[i] = (out[i] - below) / factor[i][i];
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn observation(x: f64, score: f64) -> Observation {
-        Observation { features: vec![x], score, noise: NOISE }
-    }
-
-    #[test]
-    fn the_process_follows_its_observations_and_is_unsure_elsewhere() {
-        let seen = [observation(-1.0, 0.5), observation(0.0, 0.8), observation(1.0, 0.6), observation(0.1, 0.8)];
-        let process = Process::fit(&seen).unwrap();
-        let (at_best, near_sd) = process.predict(&[0.0]);
-        let (at_low, _) = process.predict(&[-1.0]);
-        let (far, far_sd) = process.predict(&[9.0]);
-        assert!(at_best > at_low, "{at_best} {at_low}");
-        assert!((far - 0.675).abs() < 1e-6 && far_sd > 2.0 * near_sd, "{far} {far_sd} {near_sd}");
-    }
-
-    #[test]
-    fn the_cholesky_factor_solves_its_system() {
-        let seen: Vec<_> = (0..5).map(|i| observation(f64::from(i) * 0.7, f64::from(i % 3))).collect();
-        let factor = cholesky(&seen).unwrap();
-        let right = [1.0, -2.0, 0.5, 3.0, 0.0];
-        let solution = solve_upper(&factor, &solve_lower(&factor, &right));
-        for (i, one) in seen.iter().enumerate() {
-            let product: f64 = seen
-                .iter()
-                .zip(&solution)
-                .enumerate()
-                .map(|(j, (other, x))| {
-                    (kernel(&one.features, &other.features) + f64::from(u8::from(i == j)) * NOISE) * x
-                })
-                .sum();
-            assert!((product - right[i]).abs() < 1e-9, "{product} {}", right[i]);
-        }
-    }
 }

@@ -2,14 +2,21 @@
 //!
 //! 1. Every proposed variant is verified, in order.
 //! 2. Every live variant is run at the lowest rung that still has one waiting.
-//! 3. Of the `n` variants that were scored at that rung the best `⌈n/η⌉` go on and the others are pruned.
+//! 3. Of the `n` variants that were scored at that rung the best `⌈n/η⌉` go on and the others are pruned. Under asynchronous
+//!    promotion a variant that goes on must also be among the best `⌈N/η⌉` of all `N` variants of the run that were scored
+//!    at the rung. A variant that will hardly reach the incumbent, extrapolated from the rung, is pruned too.
 //! 4. At the top rung the best search score wins and is scored once more on the select split.
 //!
 //! The places of step 3 are taken over all variants that have a score at the rung, also those that were moved on already,
 //! so that a run killed between two promotions goes on with the same places. Duplicates are never run; the variant they
 //! equal stands for them in the report. A variant that failed stays failed: it is out of the batch without a step.
 
-use trex_domain::{NodeId, NodeState, PruneReason, RunState, TrialKey, VariantId, VariantRecord};
+use trex_domain::{
+    NodeId, NodeState, Promotion, PruneReason, RunState, SearchSettings, TrialKey, VariantId, VariantRecord,
+};
+
+use crate::curve::reach_of;
+use crate::policy::policy;
 
 /// What to do next for a batch.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,7 +77,7 @@ pub fn next_in_batch(state: &RunState, node: &NodeId) -> BatchStep {
         return BatchStep::Run { variant: id.clone(), rung, seed: 0 };
     }
     if rung < task.top_rung() {
-        return halve(state, &batch, rung, task.search.eta);
+        return halve(state, &batch, rung, &task.search);
     }
     finish(state, &batch, rung)
 }
@@ -107,20 +114,50 @@ fn stands_at(batch: &Batch<'_>, id: &VariantId, rung: usize) -> bool {
     batch.iter().any(|(other, one)| *other == id && one.state == NodeState::Evaluated && one.rung == rung)
 }
 
-fn halve(state: &RunState, batch: &Batch<'_>, rung: usize, eta: usize) -> BatchStep {
+fn halve(state: &RunState, batch: &Batch<'_>, rung: usize, settings: &SearchSettings) -> BatchStep {
     let ranked = rank(state, &ids(batch), rung);
     let of = ranked.len();
-    let keep = of.div_ceil(eta.max(1)).max(1);
+    let keep = kept(of, settings.eta);
     for (index, (variant, _)) in ranked.into_iter().enumerate() {
         if !stands_at(batch, &variant, rung) {
             continue;
         }
-        if index < keep {
-            return BatchStep::Promote { variant, rung: rung + 1 };
-        }
-        return BatchStep::Prune { variant, reason: PruneReason::Halving { place: index + 1, of } };
+        let reason = if index < keep {
+            why_not_on(state, &variant, rung, settings)
+        } else {
+            Some(PruneReason::Halving { place: index + 1, of })
+        };
+        return match reason {
+            None => BatchStep::Promote { variant, rung: rung + 1 },
+            Some(reason) => BatchStep::Prune { variant, reason },
+        };
     }
     BatchStep::Finished { winner: None }
+}
+
+/// How many of `of` variants go up a rung; one at least.
+pub fn kept(of: usize, eta: usize) -> usize {
+    of.div_ceil(eta.max(1)).max(1)
+}
+
+/// What ends a variant that is among the best of its batch; `None` where it goes on.
+fn why_not_on(state: &RunState, variant: &VariantId, rung: usize, settings: &SearchSettings) -> Option<PruneReason> {
+    if promotion(settings) == Promotion::Asynchronous {
+        let everyone: Vec<_> = state.variants.keys().cloned().collect();
+        let ranked = rank(state, &everyone, rung);
+        let of = ranked.len();
+        let place = ranked.iter().position(|(id, _)| id == variant).map_or(of, |index| index + 1);
+        if place > kept(of, settings.eta) {
+            return Some(PruneReason::Outclassed { place, of });
+        }
+    }
+    let reach = reach_of(state, variant, rung)?;
+    (reach < settings.min_reach).then_some(PruneReason::Hopeless { reach })
+}
+
+/// Among whom a variant must stand out; a policy that does not exist was refused before a run began.
+pub(crate) fn promotion(settings: &SearchSettings) -> Promotion {
+    policy(&settings.policy).map_or(settings.promotion, |policy| policy.promotion(settings))
 }
 
 fn finish(state: &RunState, batch: &Batch<'_>, top: usize) -> BatchStep {

@@ -14,12 +14,21 @@ pub enum SearchError {
         /// The known name that is nearest, where one is near.
         suggestion: Option<&'static str>,
     },
+    /// A recorded surface that cannot be read.
+    #[error("line {line} of the surface: {why}")]
+    BadSurface {
+        /// Line, from 1; 0 while writing.
+        line: usize,
+        /// Why.
+        why: String,
+    },
 }
 
 impl Problem for SearchError {
     fn code(&self) -> &'static str {
         match self {
             Self::UnknownPolicy { .. } => "search.unknown_policy",
+            Self::BadSurface { .. } => "search.bad_surface",
         }
     }
 
@@ -28,6 +37,7 @@ impl Problem for SearchError {
             Self::UnknownPolicy { suggestion: Some(name), .. } => {
                 Some(format!("set search.policy to {name:?}, which is near, or to another known policy"))
             }
+            Self::BadSurface { .. } => Some("record it again with `trex bench record`".to_owned()),
             Self::UnknownPolicy { suggestion: None, .. } => {
                 Some(format!("set search.policy to one of {}", crate::POLICY_NAMES.join(", ")))
             }

@@ -5,15 +5,34 @@
 //! the same answers. The engine carries the answers out; making new variants is the Researcher's business.
 
 mod batch;
+mod curve;
 mod error;
+mod explain;
 mod forecast;
+mod numbers;
 mod policy;
+mod process;
+mod replay;
 mod stop;
+mod surface;
 mod view;
 
-pub use batch::{BatchStep, next_in_batch, rank};
+pub use batch::{BatchStep, kept, next_in_batch, rank};
+pub use curve::{Extrapolation, MIN_GAINS, extrapolate, gains_to_top, reach_of};
 pub use error::SearchError;
+pub use explain::{explain_step, explain_stop};
 pub use forecast::{forecast_full_cost, forecast_trial_cost};
-pub use policy::{Choice, Greedy, POLICY_NAMES, Policy, Puct, Random, Sequential, Thompson, Uct, policy};
+pub use policy::{
+    Asha, Choice, Greedy, POLICY_NAMES, Policy, Puct, Random, Sequential, Thompson, Tpe, Uct, ValueModel, policy,
+    surrogate_priors,
+};
+pub use process::{NOISE, Observation, Process};
+pub use replay::{
+    Ask, CHECKPOINTS, CONTENDERS, Contender, ContenderSummary, Estimate, Progress, Record, ReplaySettings, Savings,
+    Simulated, Space, compare_contenders, contender, savings, simulate,
+};
 pub use stop::should_stop;
-pub use view::{FAILURE_VALUE, StrategyView, TreeView, tree_view};
+pub use surface::{
+    Configuration, Dimension, Grid, Outcomes, RecordedRung, RecordedTrial, SURFACE_FORMAT, Surface, SurfaceHeader, grid,
+};
+pub use view::{StrategyView, TreeView, tree_view};

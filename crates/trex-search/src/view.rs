@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 
 use trex_domain::{NodeId, NodeRecord, RunState, Score, StrategyKind};
 
-/// Normalised value of an experiment that brought no score: a little under the worst score seen, so that a strategy
-/// that fails is left, but may be tried again once the others turn out no better.
-pub const FAILURE_VALUE: f64 = -0.1;
+use crate::curve::carried_best;
+use crate::numbers::mean;
 
 /// Strategies with a value that a [`StrategyKind::Fuse`] needs before there is something to join.
 const FUSE_NEEDS: usize = 2;
@@ -29,8 +28,15 @@ pub struct StrategyView {
     pub best: Option<f64>,
     /// Mean select score of its experiments that have one.
     pub mean: Option<f64>,
-    /// Finished experiments without a score.
+    /// Values of its finished experiments that have one, in order. An experiment that ended below the top rung has its best
+    /// score there, carried up by the mean gain of the run.
+    pub values: Vec<f64>,
+    /// Finished experiments without any score that no later one made good.
     pub failures: usize,
+    /// Finished experiments without any score after which the strategy brought one.
+    pub repaired: usize,
+    /// Change of the metric that the Researcher expects.
+    pub expected_effect: f64,
     /// Whether nothing can be tried there now.
     pub exhausted: bool,
     /// Expected cost relative to one full-fidelity trial.
@@ -74,8 +80,12 @@ pub fn tree_view(state: &RunState, exhausted: &BTreeSet<NodeId>) -> TreeView {
         .map(|(id, _, strategy)| {
             let experiments: Vec<&NodeRecord> = state.experiments(id).map(|(_, node)| node).collect();
             let finished = experiments.iter().filter(|node| node.finished);
-            let values: Vec<f64> = finished.clone().filter_map(|node| node.value.map(merit)).collect();
-            let visits = finished.count();
+            let outcomes: Vec<Option<f64>> =
+                finished.map(|node| node.value.map(merit).or_else(|| carried_best(state, &node.variants))).collect();
+            let values: Vec<f64> = outcomes.iter().flatten().copied().collect();
+            let visits = outcomes.len();
+            let last_good = outcomes.iter().rposition(Option::is_some).unwrap_or(0);
+            let repaired = outcomes[..last_good].iter().filter(|one| one.is_none()).count();
             StrategyView {
                 node: id.clone(),
                 kind: strategy.kind,
@@ -83,8 +93,11 @@ pub fn tree_view(state: &RunState, exhausted: &BTreeSet<NodeId>) -> TreeView {
                 visits,
                 in_flight: experiments.len() - visits,
                 best: values.iter().copied().max_by(f64::total_cmp),
-                mean: (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64),
-                failures: visits - values.len(),
+                mean: mean(&values),
+                failures: visits - values.len() - repaired,
+                repaired,
+                expected_effect: strategy.expected_effect,
+                values,
                 exhausted: exhausted.contains(id),
                 expected_cost: strategy.expected_cost,
             }

@@ -17,7 +17,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("trex-train", &["trex-domain", "trex-fs", "trex-chat", "trex-eval"]),
     ("trex-store", &["trex-domain", "trex-fs"]),
     ("trex-library", &["trex-domain", "trex-fs"]),
-    ("trex-research", &["trex-domain", "trex-fs"]),
+    ("trex-research", &["trex-domain", "trex-fs", "trex-search"]),
     ("trex-ftbench", &["trex-domain"]),
     ("trex-engine", &["trex-domain", "trex-fs", "trex-search", "trex-eval"]),
     ("trex-testkit", &["trex-domain"]),

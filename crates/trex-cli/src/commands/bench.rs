@@ -1,51 +1,74 @@
-//! `trex bench`: measures of single parts of the Researcher on sets that come with the program.
+//! `trex bench`: how well the search decides, on recorded trainings, and how well requirements are read.
 
-use std::collections::BTreeMap;
+mod honesty;
+mod record;
+mod requirements;
+mod search;
+mod surfaces;
 
-use serde_json::json;
-use trex_research::requirements::{Rules, Share, analyse, requirement_cases};
+use std::path::PathBuf;
 
-use crate::args::{BenchArgs, BenchCommand};
+use trex_domain::{ErrorClass, Problem};
+
+use crate::args::bench::{BenchArgs, BenchCommand};
 use crate::error::CliError;
 use crate::output::Output;
 
 pub(crate) fn run(args: &BenchArgs, output: &mut Output) -> Result<(), CliError> {
     match &args.command {
-        BenchCommand::Requirements { wrong } => requirements(*wrong, output),
+        BenchCommand::Record(args) => record::run(args, output),
+        BenchCommand::Search(args) => search::run(args, output),
+        BenchCommand::Honesty(args) => honesty::run(args, output),
+        BenchCommand::Requirements { wrong } => requirements::run(*wrong, output),
     }
 }
 
-/// Counts by part and field, and what was wrong where that is asked for.
-fn requirements(list_wrong: bool, output: &mut Output) -> Result<(), CliError> {
-    let rules = Rules::built_in()?;
-    let mut counts: BTreeMap<(String, String), (usize, usize)> = BTreeMap::new();
-    let mut wrong = Vec::new();
-    for case in requirement_cases()? {
-        let draft = analyse(&case.text, &case.given(), &rules);
-        for (field, right) in case.judged(&draft) {
-            for name in [field.clone(), "all fields".to_owned()] {
-                let count = counts.entry((case.part.clone(), name)).or_default();
-                count.0 += usize::from(right);
-                count.1 += 1;
-            }
-            if !right {
-                wrong.push(format!("{}: {field}", case.id));
-            }
+/// What only a benchmark can get wrong.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BenchError {
+    /// A file that was recorded on something else.
+    #[error("{} holds a surface of another task, model or seed", path.display())]
+    OtherSurface {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A score between right and wrong.
+    #[error("item {item} has score {score}, and a surface keeps only right and wrong")]
+    GradedMetric {
+        /// The item.
+        item: String,
+        /// Its score.
+        score: f64,
+    },
+    /// A worker that failed.
+    #[error("a worker failed: {message}")]
+    Worker {
+        /// Its words.
+        message: String,
+    },
+}
+
+impl Problem for BenchError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::OtherSurface { .. } => "bench.other_surface",
+            Self::GradedMetric { .. } => "bench.graded_metric",
+            Self::Worker { .. } => "bench.worker",
         }
     }
-    let shares: Vec<_> =
-        counts.iter().map(|((part, field), (right, n))| (part, field, Share::of(*right, *n))).collect();
-    let value: Vec<_> =
-        shares.iter().map(|(part, field, share)| json!({"part": part, "field": field, "share": share})).collect();
-    output.result(&json!({"reader": "playbook", "shares": value, "wrong": wrong}), || {
-        let line = |(part, field, share): &(&String, &String, Share)| {
-            let [low, high] = share.ci95;
-            format!("{part:<6}{field:<18}{:.3} [{low:.3}, {high:.3}] n={}", share.value, share.n)
-        };
-        let mut lines: Vec<String> = shares.iter().map(line).collect();
-        if list_wrong {
-            lines.extend(wrong.iter().map(|one| format!("wrong  {one}")));
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::OtherSurface { .. } => Some("give another file with --out, or remove this one".to_owned()),
+            Self::GradedMetric { .. } => Some("take a task whose metric is accuracy or exact_match".to_owned()),
+            Self::Worker { .. } => None,
         }
-        lines.join("\n")
-    })
+    }
+
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Worker { .. } => ErrorClass::Transient,
+            _ => ErrorClass::Permanent,
+        }
+    }
 }

@@ -7,8 +7,8 @@ use super::svg_curves::{curves_svg, intervals_svg, timeline_svg};
 use super::svg_tree::{tree_legend, tree_svg};
 use super::text::{
     FAILED, INTERRUPTED, best_name, best_variant, cost_rows, date_utc, diff_text, duplicates_text, duration,
-    effect_text, effect_word, experiments, no_result_text, noise_lines, processor_text, put, resumed_text,
-    score_interval, sealed_text, state_text, stop_text, untried_text, verdict_sentence, why_best,
+    effect_text, effect_word, experiments, judgement_text, no_result_text, noise_lines, processor_text, put,
+    resumed_text, score_interval, sealed_text, state_text, stop_text, untried_text, verdict_sentence, why_best,
 };
 
 const STYLE: &str = include_str!("style.css");
@@ -124,6 +124,9 @@ fn scores(report: &Report, out: &mut String) {
             effect_text(&gain.effect),
             gain.seed_sd
         );
+    }
+    if let Some(judgement) = &report.judgement {
+        put!(out, "<p class=\"meta\">{}</p>", escape(&judgement_text(judgement)));
     }
     if let Some(best) = &report.best {
         let changes = escape(&diff_text(&best.diff));

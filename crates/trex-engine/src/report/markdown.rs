@@ -5,8 +5,8 @@ use trex_domain::{NodeReport, Report, RowLedger};
 
 use super::text::{
     best_name, best_variant, cost_rows, date_utc, diff_text, duplicates_text, effect_text, effect_word, experiments,
-    known_score, no_result_text, noise_lines, processor_text, put, resumed_text, score_text, sealed_text, state_text,
-    stop_text, untried_text, verdict_sentence, why_best,
+    judgement_text, known_score, no_result_text, noise_lines, processor_text, put, resumed_text, score_text,
+    sealed_text, state_text, stop_text, untried_text, verdict_sentence, why_best,
 };
 
 /// Renders the report as Markdown.
@@ -59,6 +59,9 @@ fn scores(report: &Report, out: &mut String) {
             if gain.significant { "above zero" } else { "not above zero" },
             gain.seed_sd
         );
+    }
+    if let Some(judgement) = &report.judgement {
+        put!(out, "\n{}\n", judgement_text(judgement));
     }
     if let Some(best) = &report.best {
         let changes = escape(&diff_text(&best.diff));

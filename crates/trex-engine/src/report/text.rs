@@ -1,7 +1,7 @@
 //! Wording that the Markdown and the HTML rendering share, as plain text. Escaping is the business of whoever places it.
 
 use trex_domain::{
-    BudgetLimit, Cost, Effect, Millis, NodeReport, NodeState, Report, ReportScore, StopReason, VariantDiff,
+    BudgetLimit, Cost, Effect, Judgement, Millis, NodeReport, NodeState, Report, ReportScore, StopReason, VariantDiff,
     VariantReport, Verdict,
 };
 
@@ -173,6 +173,18 @@ pub fn why_best(report: &Report) -> Option<String> {
          best of its time was {effect}.",
         node.id
     ))
+}
+
+/// What the verdict rests on, in two sentences.
+pub(super) fn judgement_text(judgement: &Judgement) -> String {
+    let Judgement { z_select, z_final, compared, p, gain, .. } = judgement;
+    let chance = if *p < 0.001 { "p < 0.001".to_owned() } else { format!("p = {p:.3}") };
+    let word = if *gain { "a gain" } else { "no real gain" };
+    format!(
+        "Both splits together say {word} ({chance}, one-sided; a gain needs 0.05 and a difference above zero on the sealed \
+         split). The sealed split is {z_final:+.2} standard errors from no difference, the select split {z_select:+.2} after \
+         paying for the choice among {compared}."
+    )
 }
 
 /// The verdict in one plain sentence (two where there is no gain).

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use trex_domain::{
-    DataPort, Event, EventLog, Executor, ExportRequest, Exporter, ItemScore, Job, ModelCard, Phase, Researcher,
-    TrainMethod, VariantId, Verdict,
+    Comparison, DataPort, Event, EventLog, Executor, ExportRequest, Exporter, ItemScore, Job, Judgement, ModelCard,
+    Phase, Researcher, TrainMethod, VariantId, Verdict,
 };
 
 use super::Driver;
@@ -64,12 +64,25 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
             (Some(tuned), Some(base)) => Some(self.compare_scores(tuned, base, false)?),
             _ => None,
         };
-        let is_gain = comparison.is_some_and(|comparison| comparison.significant);
+        let judgement = comparison.as_ref().map(|comparison| self.judge(comparison)).transpose()?;
+        let is_gain = judgement.is_some_and(|judgement| judgement.gain);
         let verdict = if is_gain { Verdict::Gain } else { Verdict::NoRealGain };
         let wall_s = self.clock.now().secs_since(self.began);
         // Trials clean up after themselves unless the program died just then.
         trex_fs::remove_dir_all(&self.settings.workspace.join("scratch").join(self.run.to_string()))?;
-        self.record(vec![Event::RunFinished { verdict, comparison, wall_s }])
+        let finished = Event::RunFinished { verdict, comparison, wall_s };
+        self.record(judgement.map(Event::Judged).into_iter().chain([finished]).collect())
+    }
+
+    /// Judges the incumbent by the sealed split and by its comparison with the base on select, among as many as were compared.
+    fn judge(&self, final_: &Comparison) -> Result<Judgement, EngineError> {
+        let scores = (self.state.select_score(self.state.incumbent.as_ref()), self.state.select_score(None));
+        let select = match scores {
+            (Some(candidate), Some(base)) => Some(self.compare_scores(candidate, base, false)?),
+            _ => None,
+        };
+        let compared = self.state.nodes.values().filter(|node| node.comparison.is_some()).count();
+        Ok(trex_eval::judge(final_, select.as_ref(), compared))
     }
 
     /// Writes the adapter folder, or the whole model where all of it was trained, and scores it anew; what is not what was

@@ -125,13 +125,15 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
         }
     }
 
-    /// One step of a trial: its training where that is not done, else its score on the search split.
-    pub(super) fn advance_trial(&mut self, key: &TrialKey) -> Result<(), EngineError> {
+    /// One step of a trial: its training where that is not done, else its score on the search split. `chosen` says why it is
+    /// begun.
+    pub(super) fn advance_trial(&mut self, key: &TrialKey, chosen: Vec<Event>) -> Result<(), EngineError> {
         match self.state.trials.get(key).map(|trial| trial.status) {
-            None | Some(TrialStatus::Running) => self.train_trial(key),
+            None => self.train_trial(key, chosen),
+            Some(TrialStatus::Running) => self.train_trial(key, Vec::new()),
             Some(TrialStatus::Trained) => {
                 let take = self.task()?.rung_items(self.split_len(Split::Search), key.1);
-                self.score_trial(key, Split::Search, take)
+                self.score_trial(key, Split::Search, take, Vec::new())
             }
             Some(TrialStatus::Scored | TrialStatus::Failed) => Ok(()),
         }
@@ -140,8 +142,15 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
     /// Scores a trained trial, or takes the score of the same weights on the same items.
     ///
     /// A trial whose scoring kills every worker is given up like one whose training does. A winner on the select split
-    /// was scored on the search split before; if that fails, it is the machine, and the run ends with the reason.
-    pub(super) fn score_trial(&mut self, key: &TrialKey, split: Split, take: usize) -> Result<(), EngineError> {
+    /// was scored on the search split before; if that fails, it is the machine, and the run ends with the reason. `chosen` is
+    /// recorded together with the score.
+    pub(super) fn score_trial(
+        &mut self,
+        key: &TrialKey,
+        split: Split,
+        take: usize,
+        chosen: Vec<Event>,
+    ) -> Result<(), EngineError> {
         let (variant, rung, seed) = key.clone();
         let adapter = self.trained(key)?.adapter;
         let known = self.known_score(adapter, split, take);
@@ -158,7 +167,8 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
                 scored => scored?,
             },
         };
-        self.record(vec![Event::TrialScored { variant, rung, seed, score, reused, cost }])
+        let scored = Event::TrialScored { variant, rung, seed, score, reused, cost };
+        self.record(chosen.into_iter().chain([scored]).collect())
     }
 
     fn known_score(&self, adapter: ContentHash, split: Split, take: usize) -> Option<Score> {
@@ -172,11 +182,12 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
         done.ok_or_else(|| EngineError::NothingToReproduce { node: key.0.to_string() })
     }
 
-    fn train_trial(&mut self, key: &TrialKey) -> Result<(), EngineError> {
+    fn train_trial(&mut self, key: &TrialKey, chosen: Vec<Event>) -> Result<(), EngineError> {
         let (variant, rung, seed) = key.clone();
         let attempt = self.state.trials.get(key).map_or(0, |trial| trial.attempts) + 1;
         let deaths = self.state.trials.get(key).and_then(|trial| trial.failure.clone());
-        self.record(vec![Event::TrialStarted { variant: variant.clone(), rung, seed, attempt }])?;
+        let started = Event::TrialStarted { variant: variant.clone(), rung, seed, attempt };
+        self.record(chosen.into_iter().chain([started]).collect())?;
         let name = format!("{variant}-r{rung}-s{seed}");
         let scratch = self.settings.workspace.join("scratch").join(self.run.to_string()).join(name);
         let mut job = train_job(&self.state, key, self.settings, scratch)?;

@@ -3,11 +3,14 @@
 use std::f64::consts::SQRT_2;
 
 use trex_domain::{
-    BudgetLimit, Comparison, DataPort, ErrorClass, Event, EventLog, Executor, Exporter, ItemScore, NodeId, NodeState,
-    Phase, PreparedRequest, Problem as _, PruneReason, Researcher, Score, StopReason, StrategyRequest, TrialKey,
-    Variant, VariantId, seeded_rng,
+    ActionRecord, BudgetLimit, Comparison, DataPort, ErrorClass, Event, EventLog, Executor, Exporter, ItemScore,
+    NodeId, NodeState, Phase, PreparedRequest, Problem as _, PruneReason, Researcher, Score, SearchAction, StopReason,
+    StrategyRequest, TrialKey, Variant, VariantId, seeded_rng,
 };
-use trex_search::{BatchStep, forecast_full_cost, forecast_trial_cost, next_in_batch, should_stop, tree_view};
+use trex_search::{
+    BatchStep, TreeView, explain_step, explain_stop, forecast_full_cost, forecast_trial_cost, next_in_batch,
+    should_stop, tree_view,
+};
 
 use super::Driver;
 use super::jobs::Split;
@@ -25,24 +28,24 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
         }
         let view = tree_view(&self.state, &self.exhausted);
         if let Some(reason) = should_stop(&self.state, &view) {
-            return self.record(vec![Event::SearchStopped { reason }]);
+            return self.stop_search(&view, reason, Vec::new());
         }
         let count = self.affordable_variants()?;
         if count == 0 {
             let limit = self.state.broken_limit(&self.cheapest_trial()?).unwrap_or(BudgetLimit::Trials);
-            let mut events = vec![Event::SearchStopped { reason: StopReason::Budget { limit } }];
+            let mut notes = Vec::new();
             if self.state.trials.is_empty() {
                 let message = format!("nothing was tried: the first trial would break the budget's limit ({limit:?})");
-                events.push(Event::Warned { code: "run.nothing_tried".to_owned(), message: message.to_lowercase() });
+                notes.push(Event::Warned { code: "run.nothing_tried".to_owned(), message: message.to_lowercase() });
             }
-            return self.record(events);
+            return self.stop_search(&view, StopReason::Budget { limit }, notes);
         }
         let task = self.task()?;
         let policy = trex_search::policy(&task.search.policy)?;
         let decisions = self.state.nodes.len() + self.exhausted.len();
         let mut rng = seeded_rng(self.state.seed, &format!("policy/{decisions}"));
         let Some(choice) = policy.select(&view, &task.search, &mut rng) else {
-            return self.record(vec![Event::SearchStopped { reason: StopReason::Exhausted }]);
+            return self.stop_search(&view, StopReason::Exhausted, Vec::new());
         };
         let node = choice.node.experiment(self.state.experiments(&choice.node).count() + 1);
         let variants = self.propose(&choice.node, &node, count)?;
@@ -57,6 +60,12 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
         let decided = Event::Decided { node: node.clone(), because: choice.because, candidates: choice.candidates };
         events.extend([Event::ExperimentProposed { node, title, variants }, decided]);
         self.record(events)
+    }
+
+    /// Ends the search with the reason and the numbers behind it.
+    fn stop_search(&mut self, view: &TreeView, reason: StopReason, notes: Vec<Event>) -> Result<(), EngineError> {
+        let chosen = Event::ActionChosen(explain_stop(&self.state, view, &reason));
+        self.record([chosen, Event::SearchStopped { reason }].into_iter().chain(notes).collect())
     }
 
     fn propose(&self, strategy: &NodeId, node: &NodeId, count: usize) -> Result<Vec<Variant>, EngineError> {
@@ -105,28 +114,31 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
     }
 
     fn advance_batch(&mut self, node: &NodeId) -> Result<(), EngineError> {
-        match next_in_batch(&self.state, node) {
+        let step = next_in_batch(&self.state, node);
+        let chosen: Vec<Event> = explain_step(&self.state, node, &step).map(Event::ActionChosen).into_iter().collect();
+        let with_reason = |event| chosen.iter().cloned().chain([event]).collect();
+        match step {
             BatchStep::Verify(variant) => self.verify_variant(&variant),
-            BatchStep::Run { variant, rung, seed } => self.run_or_give_up((variant, rung, seed)),
-            BatchStep::Promote { variant, rung } => self.record(vec![Event::VariantPromoted { variant, rung }]),
-            BatchStep::Prune { variant, reason } => self.record(vec![Event::VariantPruned { variant, reason }]),
+            BatchStep::Run { variant, rung, seed } => self.run_or_give_up((variant, rung, seed), chosen),
+            BatchStep::Promote { variant, rung } => self.record(with_reason(Event::VariantPromoted { variant, rung })),
+            BatchStep::Prune { variant, reason } => self.record(with_reason(Event::VariantPruned { variant, reason })),
             BatchStep::ScoreSelect { variant } => {
                 let key = (variant, self.task()?.top_rung(), 0);
-                self.score_trial(&key, Split::Select, self.split_len(Split::Select))
+                self.score_trial(&key, Split::Select, self.split_len(Split::Select), chosen)
             }
             BatchStep::Finished { winner } => self.finish_experiment(node, winner),
         }
     }
 
     /// Runs a trial unless starting it would break the budget. What was started is always finished.
-    fn run_or_give_up(&mut self, key: TrialKey) -> Result<(), EngineError> {
+    fn run_or_give_up(&mut self, key: TrialKey, chosen: Vec<Event>) -> Result<(), EngineError> {
         let started = self.state.trials.contains_key(&key);
         let config = self.state.variants.get(&key.0).map(|record| record.variant.config.clone()).unwrap_or_default();
         let forecast = forecast_trial_cost(&self.state, &config, key.1);
         if !started && self.state.broken_limit(&forecast).is_some() {
             return self.record(vec![Event::VariantPruned { variant: key.0, reason: PruneReason::Budget }]);
         }
-        self.advance_trial(&key)
+        self.advance_trial(&key, chosen)
     }
 
     fn verify_variant(&mut self, id: &VariantId) -> Result<(), EngineError> {
@@ -254,10 +266,10 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
             match trial.map(|trial| trial.status) {
                 Some(trex_domain::TrialStatus::Failed) => continue,
                 Some(trex_domain::TrialStatus::Trained) => {
-                    self.score_trial(&key, Split::Select, self.split_len(Split::Select))?;
+                    self.score_trial(&key, Split::Select, self.split_len(Split::Select), Vec::new())?;
                 }
                 None if self.seed_breaks_budget(variant) => continue,
-                _ => self.advance_trial(&key)?,
+                _ => self.advance_trial(&key, vec![Event::ActionChosen(repeat_record(&key))])?,
             }
             return Ok(true);
         }
@@ -272,5 +284,15 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
     fn seed_breaks_budget(&self, variant: &VariantId) -> bool {
         let config = self.state.variants.get(variant).map(|record| &record.variant.config);
         config.is_none_or(|config| self.state.broken_limit(&forecast_full_cost(&self.state, config)).is_some())
+    }
+}
+
+/// Why a variant is trained on a further seed.
+fn repeat_record((variant, _, seed): &TrialKey) -> ActionRecord {
+    ActionRecord {
+        action: SearchAction::Run,
+        subject: variant.to_string(),
+        because: format!("seed {seed}: the spread over seeds must be known before scores are compared"),
+        candidates: Vec::new(),
     }
 }

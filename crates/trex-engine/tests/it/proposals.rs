@@ -1,5 +1,5 @@
-use trex_domain::{Event, NodeState, Operator, Problem as _, StrategyKind, VariantId, Verdict};
-use trex_engine::EngineError;
+use trex_domain::{Event, NodeState, Operator, Problem as _, SearchAction, StrategyKind, VariantId, Verdict};
+use trex_engine::{EngineError, actions_about};
 use trex_testkit::variant_id;
 
 use crate::fakes::Surface;
@@ -101,4 +101,39 @@ fn a_full_disk_is_not_blamed_on_the_recipe() {
     let state = world.resume().unwrap();
     assert_eq!((state.verdict, state.failure), (Some(Verdict::Gain), None));
     assert_eq!(failures(&world).len(), 1);
+}
+
+#[test]
+fn every_action_of_the_search_is_recorded_with_its_candidates() {
+    let mut world = World::new(Surface::Effect(0.4));
+    let state = world.start().unwrap();
+    let count = |action| state.actions.iter().filter(|one| one.action == action).count();
+    let events = world.events();
+    let happened = |is_it: fn(&Event) -> bool| events.iter().filter(|event| is_it(event)).count();
+    assert_eq!(count(SearchAction::Expand), happened(|event| matches!(event, Event::ExperimentProposed { .. })));
+    assert_eq!(count(SearchAction::Run), happened(|event| matches!(event, Event::TrialStarted { .. })));
+    assert_eq!(count(SearchAction::Promote), happened(|event| matches!(event, Event::VariantPromoted { .. })));
+    assert_eq!(count(SearchAction::Prune), happened(|event| matches!(event, Event::VariantPruned { .. })));
+    assert_eq!(count(SearchAction::Stop), 1);
+    for record in state.actions.iter().filter(|one| one.action == SearchAction::Prune) {
+        let place = |name: &str| {
+            let candidate = record.candidates.iter().find(|one| one.name == name);
+            candidate.and_then(|one| one.numbers.get("place")).copied()
+        };
+        assert!(place(&record.subject).is_some_and(|place| place > 1.0), "{record:?}");
+    }
+    let about = actions_about(&state, "s1.e1.a").unwrap();
+    assert!(about.iter().any(|one| one.action == SearchAction::Run && one.subject == "s1.e1.a"));
+    assert!(actions_about(&state, "s99").is_none());
+    assert_eq!(actions_about(&state, "base").unwrap().len(), 1);
+}
+
+#[test]
+fn the_verdict_is_the_judgement() {
+    let mut world = World::new(Surface::Effect(0.4));
+    let state = world.start().unwrap();
+    let judgement = state.judgement.unwrap();
+    assert_eq!((state.verdict, judgement.gain), (Some(Verdict::Gain), true));
+    let compared = state.nodes.values().filter(|node| node.comparison.is_some()).count();
+    assert!(judgement.compared == compared && judgement.p < 0.05 && judgement.z > judgement.z_final, "{judgement:?}");
 }

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use trex_domain::{
-    Metric, NodeId, NodeState, PruneReason, RunState, Score, SearchSettings, StopReason, StrategyKind, TrialStatus,
-    VariantId,
+    Metric, NodeId, NodeState, Promotion, PruneReason, RunState, Score, SearchSettings, StopReason, StrategyKind,
+    TrialStatus, VariantId,
 };
 use trex_search::{BatchStep, rank, should_stop, tree_view};
 
@@ -181,6 +181,67 @@ proptest! {
         let pruned_twice = steps.iter().filter(|step| matches!(step, BatchStep::Prune { .. })).count();
         prop_assert!(pruned_twice <= count);
     }
+}
+
+#[test]
+fn a_weak_batch_ends_early_under_asynchronous_promotion() {
+    let search = SearchSettings { promotion: Promotion::Asynchronous, min_reach: 0.0, ..SearchSettings::default() };
+    let (mut state, first) = batch_of(3, search);
+    run_batch(&mut state, &first, &mut Fixed(vec![0.7, 0.69, 0.68]));
+    let second = propose_batch(&mut state, &NodeId::strategy(1), 3);
+    let steps = run_batch(&mut state, &second, &mut Fixed(vec![0.5, 0.4, 0.3]));
+    assert_eq!(steps.last().map(brief).as_deref(), Some("winner None"));
+    let outclassed =
+        BatchStep::Prune { variant: VariantId::new(&second, 0), reason: PruneReason::Outclassed { place: 4, of: 6 } };
+    assert!(steps.contains(&outclassed), "{steps:?}");
+    // It was no failure: its best score is carried up by what the first batch gained.
+    let view = tree_view(&state, &std::collections::BTreeSet::new());
+    assert_eq!((view.strategies[0].visits, view.strategies[0].failures), (2, 0));
+    assert!((view.strategies[0].values[1] - 0.52).abs() < 1e-9, "{:?}", view.strategies[0].values);
+}
+
+#[test]
+fn a_variant_that_will_hardly_reach_the_best_ends() {
+    let (mut state, first) = batch_of(1, SearchSettings::default());
+    run_batch(&mut state, &first, &mut Fixed(vec![0.7]));
+    state.incumbent = Some(VariantId::new(&first, 0));
+    let best = |state: &mut RunState, score: f64| {
+        let node = propose_batch(state, &NodeId::strategy(1), 1);
+        let steps = run_batch(state, &node, &mut Fixed(vec![score]));
+        steps.iter().any(|step| matches!(step, BatchStep::Prune { reason: PruneReason::Hopeless { .. }, .. }))
+    };
+    assert!(!best(&mut state, 0.3), "one gain says nothing");
+    assert!(!best(&mut state, 0.3), "nor do two");
+    assert!(best(&mut state, 0.3));
+    assert!(!best(&mut state, 0.71));
+    state.task.as_mut().unwrap().search.min_reach = 0.0;
+    assert!(!best(&mut state, 0.3), "the setting turns it off");
+}
+
+#[test]
+fn a_failure_that_was_made_good_is_worth_more_than_one_that_was_not() {
+    struct Breaks(bool);
+    impl World for Breaks {
+        fn verify(&mut self, _: &VariantId) -> Verified {
+            Verified::Passed
+        }
+        fn run(&mut self, _: &VariantId, _: usize) -> Ran {
+            if self.0 { Ran::Failed } else { Ran::Scored(0.6) }
+        }
+        fn select(&mut self, _: &VariantId) -> f64 {
+            0.6
+        }
+    }
+    let (mut state, first) = batch_of(1, SearchSettings::default());
+    run_batch(&mut state, &first, &mut Breaks(true));
+    let counts = |state: &RunState| {
+        let view = tree_view(state, &std::collections::BTreeSet::new());
+        (view.strategies[0].failures, view.strategies[0].repaired)
+    };
+    assert_eq!(counts(&state), (1, 0));
+    let second = propose_batch(&mut state, &NodeId::strategy(1), 1);
+    run_batch(&mut state, &second, &mut Breaks(false));
+    assert_eq!(counts(&state), (0, 1));
 }
 
 #[test]

@@ -4,4 +4,5 @@
 mod batch;
 mod fake;
 mod forecast;
+mod replay;
 mod search;

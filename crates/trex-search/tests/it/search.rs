@@ -95,7 +95,7 @@ fn puct_spends_more_on_the_best_strategy_than_random_at_equal_budget() {
 
 #[test]
 fn equal_strategies_and_a_whole_search_are_deterministic() {
-    for name in ["puct", "uct", "greedy", "sequential", "thompson", "random"] {
+    for name in ["puct", "uct", "greedy", "sequential", "thompson", "tpe", "asha", "random"] {
         let state = search(name, &[0.5, 0.5, 0.5], 6, 5);
         assert_eq!(state, search(name, &[0.5, 0.5, 0.5], 6, 5), "{name}");
         assert_eq!(state.nodes.values().filter(|node| node.finished).count(), 6);

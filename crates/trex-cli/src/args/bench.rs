@@ -1,0 +1,93 @@
+//! Arguments of `trex bench`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::args::WorkspaceArgs;
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    pub(crate) command: BenchCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Train every point of a built-in task's grid and keep what came out, for `bench search` and `bench honesty`.
+    #[command(after_long_help = "\
+80 points with their seeds, real trainings: about ten minutes of processor time per seed.
+Stop with Ctrl-C or kill; the same command goes on where it was. Seeds are recorded one after the other, and a replay uses
+those that are whole.")]
+    Record(RecordArgs),
+    /// Simulate searches on recorded surfaces: what each way of searching finds for the same budget.
+    #[command(after_long_help = "\
+The unit of the budget is one training of full length. Regret is how far what a search recommends stays behind the best
+point of the grid, on the sealed split. Contenders: random, grid, sequential, greedy, tpe, asha, bohb, uct, thompson,
+trex-full (the search of a run without rungs) and trex (the search of a run with default settings).")]
+    Search(ReplayArgs),
+    /// Simulate searches whose candidates are equal, or better by a known gain, and count wrong verdicts.
+    Honesty(HonestyArgs),
+    /// How much of written requirements is read as it was meant.
+    Requirements {
+        /// List what was read wrong.
+        #[arg(long)]
+        wrong: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// Files of surfaces, as `trex bench record` writes them.
+    #[arg(long = "surface", required = true)]
+    pub(crate) surfaces: Vec<PathBuf>,
+    /// Budget of a search in trainings of full length.
+    #[arg(long, default_value_t = 16.0)]
+    pub(crate) budget: f64,
+    /// Simulated searches of each contender.
+    #[arg(long, default_value_t = 200)]
+    pub(crate) searches: u64,
+    /// Contenders, separated by commas; all where absent.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) contenders: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HonestyArgs {
+    /// File of a surface, as `trex bench record` writes it.
+    #[arg(long)]
+    pub(crate) surface: PathBuf,
+    /// Simulated searches of each kind.
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) searches: u64,
+    /// Experiments of a search.
+    #[arg(long, default_value_t = 4)]
+    pub(crate) experiments: usize,
+    /// Variants of an experiment.
+    #[arg(long, default_value_t = 3)]
+    pub(crate) batch: usize,
+    /// True gain, in standard errors of the paired difference on the select split.
+    #[arg(long, default_value_t = 2.0)]
+    pub(crate) gain_se: f64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecordArgs {
+    /// Built-in task whose answers are right or wrong, such as ftbench/mini-1.
+    pub(crate) task: String,
+    /// File of the surface; one that is there is gone on with.
+    #[arg(long, short)]
+    pub(crate) out: PathBuf,
+    /// Folder for data and what a training leaves behind.
+    #[command(flatten)]
+    pub(crate) workspace: WorkspaceArgs,
+    /// Seed of data and trainings.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Trainings of each point.
+    #[arg(long, default_value_t = 3)]
+    pub(crate) seeds: u64,
+    /// Threads of a worker.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) threads: usize,
+}
