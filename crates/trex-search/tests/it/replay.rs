@@ -40,7 +40,7 @@ fn surface(seeds: u64) -> Surface {
         let off = place[0].abs_diff(3) as f64;
         let quality = 0.75 - 0.08 * off - 0.04 * place[1].abs_diff(2) as f64 - 0.02 * place[2] as f64;
         for seed in 0..seeds {
-            let rung = |steps: usize, share: f64, outcomes: &mut dyn FnMut(f64, usize) -> Outcomes| RecordedRung {
+            let recorded = |steps: usize, share: f64, outcomes: &mut dyn FnMut(f64, usize) -> Outcomes| RecordedRung {
                 steps,
                 loss: Some(1.0),
                 search: outcomes(0.4 + (quality - 0.4) * share, 300),
@@ -49,7 +49,7 @@ fn surface(seeds: u64) -> Surface {
             let trial = RecordedTrial {
                 point,
                 seed,
-                rungs: rungs.iter().map(|(steps, share)| rung(*steps, *share, &mut outcomes)).collect(),
+                rungs: rungs.iter().map(|(steps, share)| recorded(*steps, *share, &mut outcomes)).collect(),
                 curve: Vec::new(),
                 select: outcomes(quality, 400),
                 final_: outcomes(quality, 2000),
