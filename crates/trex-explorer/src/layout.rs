@@ -108,25 +108,25 @@ impl Tree {
             below: vec![0; nodes.len()],
             order: Vec::new(),
         };
-        let mut folder: Vec<Option<usize>> = vec![None; nodes.len()];
+        let mut hidden_by: Vec<Option<usize>> = vec![None; nodes.len()];
         for (at, node) in nodes.iter().enumerate() {
             // Only a parent that stands before it counts, so no circle of parents can come in.
             let parent = node.parent.as_deref().and_then(|id| index.get(id).copied()).filter(|parent| *parent < at);
             let Some(parent) = parent else {
                 tree.roots.push(at);
                 tree.order.push(at);
-                folder[at] = folded.contains(&node.id).then_some(at);
+                hidden_by[at] = folded.contains(&node.id).then_some(at);
                 continue;
             };
             tree.depth[at] = tree.depth[parent] + 1;
-            if let Some(by) = folder[parent] {
+            if let Some(by) = hidden_by[parent] {
                 tree.hidden[at] = true;
                 tree.below[by] += 1;
-                folder[at] = Some(by);
+                hidden_by[at] = Some(by);
             } else {
                 tree.children[parent].push(at);
                 tree.order.push(at);
-                folder[at] = folded.contains(&node.id).then_some(at);
+                hidden_by[at] = folded.contains(&node.id).then_some(at);
             }
         }
         tree

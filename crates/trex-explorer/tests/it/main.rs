@@ -1,5 +1,7 @@
 //! The canvas without a screen: trees of every size are drawn, clicked and left alone.
 
+#![expect(clippy::unwrap_used, reason = "a test may end at the first surprise")]
+
 use std::fmt::Write as _;
 
 use egui_kittest::Harness;
@@ -86,7 +88,7 @@ fn texts(harness: &Harness<'_, Screen>) -> String {
     for clipped in &harness.output().shapes {
         collect(&clipped.shape, &mut found);
     }
-    found.sort_by(|a: &(i64, i64, String), b| (a.0, a.1).cmp(&(b.0, b.1)));
+    found.sort_by_key(|(x, y, _): &(i64, i64, String)| (*x, *y));
     found.into_iter().fold(String::new(), |mut all, (_, _, text)| {
         writeln!(all, "{text}").unwrap();
         all
