@@ -85,6 +85,12 @@ fn text(found: &SurfaceSummary) -> String {
         ));
     }
     lines.push(savings_text(&found.savings));
+    if found.seeds < 2 {
+        lines.push(
+            "one seed is recorded: a contender that draws nothing does the same in every search, and its interval says nothing"
+                .to_owned(),
+        );
+    }
     lines.join("\n")
 }
 
