@@ -10,9 +10,8 @@
 //! `z = (√n_select · Φ⁻¹(1 − min(1, K · p_select)) + √n_final · z_final) / √(n_select + n_final)`
 //!
 //! A gain is claimed where `z` is above the 95 % point of the normal distribution, so that a run without any gain claims one
-//! in at most 5 % of the cases, and where the sealed split alone shows a difference above zero. The sealed split alone, at
-//! 2.5 %, as earlier versions had it, finds a gain of two standard errors of the select split in about 60 % of the cases;
-//! see `trex bench honesty`. Both differences carry the spread over seeds in their standard errors ([`crate::compare`]).
+//! in at most 5 % of the cases, and where the sealed split alone shows a difference above zero. `trex bench honesty` counts
+//! how often that is right. Both differences carry the spread over seeds in their standard errors ([`crate::compare`]).
 
 use trex_domain::{Comparison, Judgement};
 
