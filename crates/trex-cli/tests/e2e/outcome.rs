@@ -8,8 +8,20 @@ use crate::program::Program;
 
 /// Keys whose values belong to one execution and not to its result. The tokens of a job that goes on from a checkpoint
 /// are fewer than those of one from the start.
-const OF_THE_EXECUTION: [&str; 10] =
-    ["run", "seq", "at", "started", "cost", "wall_s", "peak_rss_bytes", "tokens", "supervised_tokens", "resumed"];
+const OF_THE_EXECUTION: [&str; 12] = [
+    "run",
+    "seq",
+    "at",
+    "started",
+    "cost",
+    "wall_s",
+    "peak_rss_bytes",
+    "tokens",
+    "supervised_tokens",
+    "resumed",
+    "forecast_wall_s",
+    "forecast_cpu_s",
+];
 
 /// Events that a run has only because it was interrupted.
 const OF_INTERRUPTIONS: [&str; 3] = ["run_resumed", "run_failed", "trial_interrupted"];
