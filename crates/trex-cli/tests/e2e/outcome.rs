@@ -8,7 +8,7 @@ use crate::program::Program;
 
 /// Keys whose values belong to one execution and not to its result. The tokens of a job that goes on from a checkpoint
 /// are fewer than those of one from the start.
-const OF_THE_EXECUTION: [&str; 12] = [
+const OF_THE_EXECUTION: [&str; 14] = [
     "run",
     "seq",
     "at",
@@ -21,6 +21,8 @@ const OF_THE_EXECUTION: [&str; 12] = [
     "resumed",
     "forecast_wall_s",
     "forecast_cpu_s",
+    "next_wall_s",
+    "next_cpu_s",
 ];
 
 /// Events that a run has only because it was interrupted.
