@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use trex_domain::ContentHash;
 
 use crate::FsError;
 
@@ -18,6 +19,13 @@ pub fn open(path: &Path) -> Result<File, FsError> {
 /// Reads a whole file.
 pub fn read(path: &Path) -> Result<Vec<u8>, FsError> {
     fs::read(path).map_err(|err| FsError::io("read", path, err))
+}
+
+/// Names a file by its content, which passes by in pieces.
+pub fn hash_file(path: &Path) -> Result<ContentHash, FsError> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(open(path)?).map_err(|err| FsError::io("read", path, err))?;
+    Ok(ContentHash::from_digest(*hasher.finalize().as_bytes()))
 }
 
 /// Reads a whole UTF-8 file.
@@ -113,6 +121,16 @@ mod tests {
         let err = write_atomic(&target, b"new").unwrap_err();
         assert!(err.to_string().contains("taken"), "{err}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_has_the_name_of_its_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rows");
+        let content = vec![7; 3 << 16];
+        write_atomic(&path, &content).unwrap();
+        assert_eq!(hash_file(&path).unwrap(), ContentHash::of_bytes(&content));
+        assert!(hash_file(&dir.path().join("absent")).unwrap_err().to_string().contains("absent"));
     }
 
     #[test]
