@@ -17,7 +17,7 @@ use crate::operators::{Aids, LeakKeys, run_recipe_on};
 use crate::pool::Pool;
 
 /// Changes whenever an operator gives other rows than before for the same input.
-pub(crate) const OPERATORS_VERSION: u32 = 1;
+pub(crate) const OPERATORS_VERSION: u32 = 2;
 
 /// Rows of at most so many bytes are worked on in memory.
 const MAX_BYTES_IN_MEMORY: u64 = 48 << 20;
