@@ -115,6 +115,13 @@ pub(crate) struct Decoder {
 }
 
 impl Decoder {
+    /// The frozen model of a folder.
+    #[cfg(test)]
+    pub(crate) fn load(dir: &std::path::Path, config: ModelConfig, device: &Device) -> Result<Self, TrainError> {
+        let tensors = crate::weights::load(dir, &config, device)?;
+        Self::frozen(config, tensors, device)
+    }
+
     /// A frozen model of loaded weights.
     pub(crate) fn frozen(
         config: ModelConfig,
