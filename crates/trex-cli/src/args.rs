@@ -535,9 +535,14 @@ pub(crate) struct RecipeRunArgs {
     /// JSON lines with `id` and `loss` of each row under the base model, for difficulty_filter; measured where absent.
     #[arg(long)]
     pub(crate) losses: Option<PathBuf>,
-    /// Model whose tokenizer counts, for token_filter, and whose losses are measured, for difficulty_filter.
+    /// Model whose tokenizer counts, for token_filter, whose losses are measured, for difficulty_filter, and which writes
+    /// where --writer names no other.
     #[arg(long)]
     pub(crate) model: Option<String>,
+    /// Model that writes texts: a name of `trex model list`, or a language model as for `trex run --researcher`, to which
+    /// the rows are then sent.
+    #[arg(long)]
+    pub(crate) writer: Option<String>,
     /// Licence identifier for the card of a dataset folder.
     #[arg(long)]
     pub(crate) license: Option<String>,

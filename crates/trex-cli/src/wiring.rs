@@ -53,6 +53,7 @@ impl DataPorts {
         let measures = Measures {
             embedder: embedder.map(|embedder| -> Arc<dyn Embedder> { Arc::new(embedder) }),
             losses: Some(Arc::new(measures::loss_meter(model, workspace)?)),
+            writer: Some(Arc::new(measures::local_writer(model, workspace)?)),
         };
         Ok(Self { service: DataService::new(workspace).with_measures(measures) })
     }

@@ -91,6 +91,17 @@ pub enum EvalMode {
         #[serde(default, skip_serializing_if = "GenerationConfig::is_default")]
         generation: GenerationConfig,
     },
+    /// Texts that nobody scores, after the prompts as they are: the score is 1 where the model ended its text, and 0 where
+    /// the text became too long or its prompt left no room for one. The metric is not asked.
+    Write {
+        /// Longest text in tokens.
+        max_new_tokens: usize,
+        /// Most tokens of prompt and text; a prompt that leaves no room is passed over.
+        max_length: usize,
+        /// How tokens are chosen.
+        #[serde(default, skip_serializing_if = "GenerationConfig::is_default")]
+        generation: GenerationConfig,
+    },
     /// Whether the gold answer has a higher mean log-likelihood per token than the worse one.
     Preference,
     /// Bits per byte of raw text.

@@ -36,6 +36,7 @@ mod suggest;
 mod task;
 mod time;
 mod transition;
+mod writing;
 
 pub use config::{LoraConfig, Precision, TargetModules, TrainConfig, TrainMethod, TrainObjective};
 pub use cost::{Budget, BudgetLimit, Cost};
@@ -71,9 +72,9 @@ pub use ports::{
     Clock, DataPort, EventLog, Executor, ExportRequest, Exporter, ImportRequest, ImportedData, JobControl, ModelFacts,
     PreparedData, PreparedRequest, Researcher, StrategyRequest,
 };
-pub use profile::{DataProfile, LengthBucket, QuarantinedRow, RowCounts, RowLedger};
+pub use profile::{DataProfile, LengthBucket, MeasuresAtHand, QuarantinedRow, RowCounts, RowLedger};
 pub use quantization::{BlockFormat, Quantization};
-pub use recipe::{BalanceMode, Operator, OperatorCount, Recipe};
+pub use recipe::{AnswerStyle, BalanceMode, Operator, OperatorCount, Recipe};
 pub use report::{BestModel, DuplicateCounts, NodeReport, Report, ReportScore, SeedNoise, VariantReport};
 pub use rng::seeded_rng;
 pub use run_state::{NodeRecord, RunState, TrialKey, TrialRecord, TrialStatus, VariantRecord};
@@ -87,3 +88,4 @@ pub use task::{
 };
 pub use time::Millis;
 pub use transition::{NodeState, check_transition};
+pub use writing::{TextWriter, WritingRequest, WritingSettings, WrittenText};

@@ -51,12 +51,17 @@ const CHARS_PER_TOKEN: f64 = 3.0;
 /// More passes over the data than this are likely to be learned by heart.
 const MANY_PASSES: f64 = 10.0;
 
-/// Checks a recipe before it is run: a recipe without decontamination never trains.
+/// Checks a recipe before it is run: a recipe without decontamination, or with rows that a model writes behind it, never
+/// trains.
 pub fn check_recipe(variant: &Variant) -> Result<(), Rejection> {
-    if variant.recipe.has("decontaminate") {
+    if variant.recipe.has_after_writing("decontaminate") {
         return Ok(());
     }
-    let reason = "the recipe does not decontaminate against the evaluation splits; add that operator";
+    let reason = if variant.recipe.has("decontaminate") {
+        "a model writes texts behind decontaminate, which are compared with nothing; move that operator behind them"
+    } else {
+        "the recipe does not decontaminate against the evaluation splits; add that operator"
+    };
     Err(Rejection { code: "verify.no_decontamination", reason: reason.to_owned() })
 }
 
@@ -293,6 +298,10 @@ mod tests {
         use TrainObjective::{Dpo, Pretrain};
         check(|_, _, _, _, _| (), "passed");
         check(|_, variant, _, _, _| variant.recipe = Recipe::default(), "verify.no_decontamination");
+        let written = trex_domain::Operator::RejectedSynthesis { samples: 1, temperature: 1.0, max_new_tokens: 9 };
+        let writes_first = written.clone();
+        check(|_, variant, _, _, _| variant.recipe.operators.insert(0, writes_first), "passed");
+        check(|_, variant, _, _, _| variant.recipe.operators.push(written), "verify.no_decontamination");
         check(|_, variant, _, _, _| variant.config.learning_rate = 0.0, "verify.configuration");
         check(|_, variant, _, _, _| variant.config.quantization = Quantization::Q8_0, "verify.quantization");
         check(

@@ -110,6 +110,7 @@ fn ledger() -> RowLedger {
         changed,
         added: 0,
         dropped: reason.into_iter().map(|(reason, count)| (reason.to_owned(), count)).collect(),
+        ..OperatorCount::default()
     };
     RowLedger {
         rows_in: 2000,
