@@ -3,6 +3,7 @@
 //! [`start_run`] and [`resume_run`] block until the run has ended; they use one thread and one worker process at a time.
 //! Everything outside comes in through the ports of `trex-domain`. No SQL, no tensor and no socket here.
 
+mod ask;
 mod error;
 mod export_check;
 mod honesty;
@@ -16,6 +17,7 @@ mod verifier;
 mod why;
 mod worker_process;
 
+pub use ask::{Answer, Answers, Question, ask};
 pub use error::{EngineError, PortError};
 pub use export_check::{ExportCheck, ExportPrecision, ExportTolerance, Weights, score_on_select, trained_weights};
 pub use honesty::{HonestySettings, HonestySummary, Truth, simulate_honesty};
