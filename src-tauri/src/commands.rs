@@ -12,15 +12,20 @@ use trex_store::Workspace;
 use ts_rs::TS;
 
 use crate::clock::now;
+use crate::desk::Desk;
 use crate::dropped::{Dropped, checked, checked_new, identify};
 use crate::error::ShellError;
 use crate::follow::{LogLine, StopFollowing, Update, follow, log_lines, view_at};
+use crate::logs::write_bundle;
 use crate::settings::Settings;
 use crate::shell::Shell;
 use crate::view::{RunView, status_of};
 
 pub(crate) mod data;
+pub(crate) mod knowledge;
 pub(crate) mod models;
+pub(crate) mod review;
+pub(crate) mod scores;
 
 /// What the first screen shows.
 #[derive(Clone, Debug, Serialize, TS)]
@@ -139,7 +144,8 @@ pub(crate) fn identify_path(path: PathBuf) -> Result<Dropped, ShellError> {
 
 /// Follows a workspace from now on, instead of the one before.
 #[tauri::command(async)]
-pub(crate) fn follow_workspace(
+pub(crate) fn follow_workspace<R: Runtime>(
+    app: AppHandle<R>,
     shell: State<'_, Shell>,
     workspace: PathBuf,
     updates: Channel<Update>,
@@ -149,12 +155,21 @@ pub(crate) fn follow_workspace(
     if folder.join("workspace.db").is_file() {
         shell.change_settings(|settings| settings.remember(&folder))?;
     }
-    spawn_follower(folder, stop, updates)
+    spawn_follower(folder, stop, updates, Desk::new(app))
 }
 
-fn spawn_follower(folder: PathBuf, stop: StopFollowing, updates: Channel<Update>) -> Result<(), ShellError> {
+fn spawn_follower<R: Runtime>(
+    folder: PathBuf,
+    stop: StopFollowing,
+    updates: Channel<Update>,
+    mut desk: Desk<R>,
+) -> Result<(), ShellError> {
     let thread = std::thread::Builder::new().name("follow".to_owned());
-    let follower = move || follow(&folder, &stop, |update| updates.send(update).is_ok());
+    let send = move |update| {
+        desk.tell(&update);
+        updates.send(update).is_ok()
+    };
+    let follower = move || follow(&folder, &stop, send);
     thread.spawn(follower).map(drop).map_err(|err| ShellError::window("cannot follow the run", &err))
 }
 
@@ -181,6 +196,20 @@ pub(crate) fn show_node(shell: State<'_, Shell>, workspace: PathBuf, id: String)
     shell.program()?.ask(&on_workspace(["show".into(), id.into()], &checked(&workspace)?))
 }
 
+/// Why the search did what it did with a node.
+#[tauri::command(async)]
+pub(crate) fn why_node(shell: State<'_, Shell>, workspace: PathBuf, id: String) -> Result<String, ShellError> {
+    check_node(&id)?;
+    shell.program()?.ask_text(&on_workspace(["why".into(), id.into()], &checked(&workspace)?))
+}
+
+/// What is wrong with a variant, and what to try next.
+#[tauri::command(async)]
+pub(crate) fn diagnose_node(shell: State<'_, Shell>, workspace: PathBuf, id: String) -> Result<String, ShellError> {
+    check_node(&id)?;
+    shell.program()?.ask_text(&on_workspace(["diagnose".into(), id.into()], &checked(&workspace)?))
+}
+
 /// Names of nodes are letters, digits and dots; anything else could be taken for an option.
 pub(crate) fn check_node(id: &str) -> Result<(), ShellError> {
     let is_name = !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '.');
@@ -201,8 +230,18 @@ pub(crate) fn start_run(shell: State<'_, Shell>, request: StartRequest) -> Resul
     if request.new {
         arguments.push("--new".into());
     }
+    arguments.extend(gates(&shell.settings()));
     shell.start(&folder, &arguments)?;
     shell.change_settings(|settings| settings.remember(&folder)).map(drop)
+}
+
+/// How much a run decides without a person.
+fn gates(settings: &Settings) -> Vec<OsString> {
+    if !settings.review {
+        return Vec::new();
+    }
+    let stages = settings.autonomy.iter().map(|(stage, percent)| format!("--autonomy={stage}={percent}").into());
+    std::iter::once("--review".into()).chain(stages).collect()
 }
 
 /// A built-in task by name, or a file that is there.
@@ -232,6 +271,37 @@ pub(crate) fn quit<R: Runtime>(app: AppHandle<R>, shell: State<'_, Shell>, stop_
     }
     app.exit(0);
     Ok(())
+}
+
+/// What the window was started with; once, and only where it was not a workspace.
+#[tauri::command(async)]
+pub(crate) fn opened(shell: State<'_, Shell>) -> Option<PathBuf> {
+    shell.take_opened()
+}
+
+/// Hides the window; the tray, or starting it again, shows it.
+#[tauri::command(async)]
+pub(crate) fn hide_window<R: Runtime>(window: tauri::WebviewWindow<R>) -> Result<(), ShellError> {
+    window.hide().map_err(|err| ShellError::window("the window cannot be hidden", &err))
+}
+
+/// One file with what is needed to understand a failure.
+#[tauri::command(async)]
+pub(crate) fn log_bundle<R: Runtime>(
+    app: AppHandle<R>,
+    shell: State<'_, Shell>,
+    workspace: Option<PathBuf>,
+    out: PathBuf,
+) -> Result<(), ShellError> {
+    let folder = workspace.as_deref().map(checked).transpose()?;
+    let version = app.package_info().version.to_string();
+    write_bundle(&shell.program()?, &version, folder.as_deref(), &checked_new(&out)?)
+}
+
+/// The questions that went to language models in a workspace, with tokens and seconds.
+#[tauri::command(async)]
+pub(crate) fn outbound(shell: State<'_, Shell>, workspace: PathBuf) -> Result<Value, ShellError> {
+    shell.program()?.ask(&on_workspace(["researcher".into(), "calls".into()], &checked(&workspace)?))
 }
 
 #[tauri::command(async)]

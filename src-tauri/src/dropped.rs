@@ -24,6 +24,8 @@ pub enum DroppedKind {
     Recipe,
     /// A paper or notes.
     Document,
+    /// What another lab knows.
+    Bundle,
     /// Rows, or a folder that may hold some.
     Data,
 }
@@ -86,7 +88,8 @@ fn file_kind(path: &Path) -> DroppedKind {
     let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
     match ending.as_str() {
         "gguf" => DroppedKind::Model,
-        "pdf" | "md" | "bib" | "tex" => DroppedKind::Document,
+        "pdf" | "md" | "bib" | "html" | "htm" => DroppedKind::Document,
+        "trexkb" => DroppedKind::Bundle,
         "toml" => toml_kind(path),
         _ => DroppedKind::Data,
     }
@@ -126,6 +129,7 @@ mod tests {
         check(&[("d/train.csv", "a,b")], "d", DroppedKind::Data);
         check(&[("train.jsonl", "{}")], "train.jsonl", DroppedKind::Data);
         check(&[("p.pdf", "")], "p.pdf", DroppedKind::Document);
+        check(&[("ours.trexkb", "")], "ours.trexkb", DroppedKind::Bundle);
         check(&[("r.toml", "[[sources]]\npath = \"x\"\n")], "r.toml", DroppedKind::Recipe);
         check(&[("t.toml", "name = \"x\"\n[data]\n")], "t.toml", DroppedKind::Task);
     }

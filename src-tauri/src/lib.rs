@@ -7,19 +7,26 @@
 
 mod clock;
 mod commands;
+mod desk;
 mod dropped;
 mod error;
 mod follow;
+mod instance;
+mod logs;
 mod program;
 mod settings;
 mod shell;
 mod view;
 mod window;
 
+pub use commands::review::Word;
+pub use commands::scores::{BenchTable, ScoreRow, rows_of};
 pub use commands::{ExampleTask, HomeView, StartRequest, WorkspaceCard};
 pub use dropped::{Dropped, DroppedKind, identify};
 pub use error::ShellError;
 pub use follow::{LogLine, Progress, StopFollowing, Update, follow, log_lines, view_at};
+pub use instance::Instance;
+pub use logs::write_bundle;
 pub use program::Program;
 pub use settings::{Language, Settings, Theme};
 pub use shell::Shell;

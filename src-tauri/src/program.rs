@@ -45,15 +45,13 @@ impl Program {
     /// Asks for one JSON document.
     pub fn ask<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Result<Value, ShellError> {
         let output = self.output(arguments, true)?;
-        let what = shown(arguments);
-        let text = String::from_utf8_lossy(&output.stdout);
-        let last = text.lines().rev().find(|line| !line.trim().is_empty());
-        let value = last.and_then(|line| serde_json::from_str::<Value>(line).ok());
-        match value {
-            Some(value) if value["type"] == "error" => Err(error_of(&what, &value)),
-            Some(value) if output.status.success() => Ok(value),
-            _ => Err(ShellError::odd_answer(&what, text.trim())),
-        }
+        document(&shown(arguments), &output, output.status.success())
+    }
+
+    /// Asks for one JSON document of a command that says no with the exit code 1, as a comparison does.
+    pub fn ask_whether<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Result<Value, ShellError> {
+        let output = self.output(arguments, true)?;
+        document(&shown(arguments), &output, output.status.success() || output.status.code() == Some(1))
     }
 
     /// Asks for text.
@@ -99,6 +97,17 @@ impl Program {
     }
 }
 
+/// The last line as JSON.
+fn document(what: &str, output: &std::process::Output, is_fine: bool) -> Result<Value, ShellError> {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let last = text.lines().rev().find(|line| !line.trim().is_empty());
+    match last.and_then(|line| serde_json::from_str::<Value>(line).ok()) {
+        Some(value) if value["type"] == "error" => Err(error_of(what, &value)),
+        Some(value) if is_fine => Ok(value),
+        _ => Err(ShellError::odd_answer(what, text.trim())),
+    }
+}
+
 /// Its own process group, so that a Ctrl-C in the terminal of the window does not reach it.
 #[cfg(unix)]
 fn own_group(command: &mut Command) {
@@ -141,6 +150,14 @@ mod tests {
     fn an_answer_is_the_last_line() {
         let (_folder, program) = program("echo '{\"type\":\"progress\"}'; echo \"{\\\"arguments\\\":\\\"$*\\\"}\"");
         assert_eq!(program.ask(&["model", "list"]).unwrap()["arguments"], "model list --json");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_comparison_may_say_no() {
+        let (_folder, program) = program("echo '{\"identical\":false}'; exit 1");
+        assert_eq!(program.ask_whether(&["repro"]).unwrap()["identical"], false);
+        assert_eq!(program.ask(&["repro"]).unwrap_err().code, "app.odd_answer");
     }
 
     #[cfg(unix)]

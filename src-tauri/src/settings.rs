@@ -1,6 +1,7 @@
 //! What the window remembers between two starts: workspaces, appearance, language, whether the network is open. Holds no
 //! secret and nothing of a run.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,9 @@ use crate::error::ShellError;
 
 /// Workspaces that are remembered.
 const NUM_RECENT: usize = 12;
+
+/// Stages of a run at which a person may decide.
+const STAGES: [&str; 6] = ["requirement", "literature", "strategy", "data", "training", "evaluation"];
 
 /// The settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
@@ -23,6 +27,11 @@ pub struct Settings {
     pub text_px: u8,
     /// Whether everything that is started is kept off the network.
     pub offline: bool,
+    /// Whether runs that the window starts hold their riskiest decisions for a person.
+    pub review: bool,
+    /// Percent of the decisions of a stage that pass without a person, where it is not the usual one.
+    #[ts(type = "Record<string, number>")]
+    pub autonomy: BTreeMap<String, u8>,
     /// Workspaces, the newest first.
     #[ts(type = "string[]")]
     pub recent: Vec<PathBuf>,
@@ -56,7 +65,15 @@ pub enum Language {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { theme: Theme::default(), language: Language::default(), text_px: 14, offline: true, recent: Vec::new() }
+        Self {
+            theme: Theme::default(),
+            language: Language::default(),
+            text_px: 14,
+            offline: true,
+            review: false,
+            autonomy: BTreeMap::new(),
+            recent: Vec::new(),
+        }
     }
 }
 
@@ -80,6 +97,7 @@ impl Settings {
     pub fn checked(mut self) -> Self {
         self.text_px = self.text_px.clamp(12, 20);
         self.recent.truncate(NUM_RECENT);
+        self.autonomy.retain(|stage, percent| STAGES.contains(&stage.as_str()) && *percent <= 100);
         self
     }
 
@@ -106,6 +124,15 @@ mod tests {
         assert_eq!(Settings::load(&file), settings);
         std::fs::write(&file, "{\"theme\": 3").unwrap();
         assert_eq!(Settings::load(&file), Settings::default());
+    }
+
+    #[test]
+    fn shares_of_stages_that_there_are_not_are_dropped() {
+        let mut settings = Settings::default();
+        for (stage, percent) in [("data", 60), ("training", 101), ("--new", 3)] {
+            settings.autonomy.insert(stage.to_owned(), percent);
+        }
+        assert_eq!(settings.checked().autonomy, BTreeMap::from([("data".to_owned(), 60)]));
     }
 
     #[test]

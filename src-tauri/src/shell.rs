@@ -18,6 +18,7 @@ pub struct Shell {
     settings: Mutex<Settings>,
     program: Result<Program, ShellError>,
     followed: Mutex<Option<(PathBuf, StopFollowing)>>,
+    opened: Mutex<Option<PathBuf>>,
 }
 
 impl Shell {
@@ -29,7 +30,7 @@ impl Shell {
     /// With a program that is given; for tests.
     pub fn with_program(settings_file: PathBuf, program: Result<Program, ShellError>) -> Self {
         let settings = Mutex::new(Settings::load(&settings_file));
-        Self { settings_file, settings, program, followed: Mutex::new(None) }
+        Self { settings_file, settings, program, followed: Mutex::new(None), opened: Mutex::new(None) }
     }
 
     /// The settings as they are.
@@ -55,6 +56,16 @@ impl Shell {
     /// Where new workspaces go where the environment says so.
     pub fn workspaces_folder(&self) -> Option<PathBuf> {
         std::env::var_os("TREX_WORKSPACES").filter(|folder| !folder.is_empty()).map(PathBuf::from)
+    }
+
+    /// Keeps what the window was started with until the page asks for it.
+    pub fn set_opened(&self, path: PathBuf) {
+        *held(&self.opened) = Some(path);
+    }
+
+    /// What the window was started with, once.
+    pub fn take_opened(&self) -> Option<PathBuf> {
+        held(&self.opened).take()
     }
 
     /// Follows another workspace, and no longer the one before.

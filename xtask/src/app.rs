@@ -1,11 +1,21 @@
 //! The desktop window: what it needs, how it is built, tested, shown and packed. Its workspaces (`src-tauri`,
 //! `crates/trex-explorer`) are not part of the main one, so that the headless program builds without WebKit.
 
+mod measure;
+mod packages;
+mod screens;
+mod stage;
+mod story;
+mod webdriver;
+
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
+
+pub(crate) use measure::measure;
+pub(crate) use packages::of_npm;
 
 use crate::command::{answer, cargo, command, run};
 use crate::project::Project;
@@ -16,8 +26,8 @@ const BUILD_PACKAGES: &str = "libwebkit2gtk-4.1-dev libgtk-3-dev librsvg2-dev li
                               libssl-dev build-essential pkg-config file curl wget rpm";
 /// A copy of the lock file that the page's packages were installed from.
 const NPM_STAMP: &str = "ui/node_modules/.trex-lock";
-const SHELL: &str = "src-tauri/Cargo.toml";
-const EXPLORER: &str = "crates/trex-explorer/Cargo.toml";
+pub(crate) const SHELL: &str = "src-tauri/Cargo.toml";
+pub(crate) const EXPLORER: &str = "crates/trex-explorer/Cargo.toml";
 const WASM_TARGET: &str = "wasm32-unknown-unknown";
 
 /// Why the window is left out, where that is so: a machine without its libraries and without the means to get them can
@@ -58,6 +68,10 @@ pub(crate) fn setup(project: &Project, steps: &mut Steps) -> Result<()> {
             Ok(())
         })
     };
+    or_skip("setup: screen and driver for the test of the window", &|| match stage::missing(project) {
+        Some(_) => apt_install(project, stage::PACKAGES),
+        None => Ok(()),
+    })?;
     or_skip("setup: packages of the page", &|| npm_ci(project))?;
     or_skip("setup: WebAssembly", &|| wasm_toolchain(project).map(drop))
 }
@@ -122,7 +136,10 @@ pub(crate) fn build(project: &Project, steps: &mut Steps, release: bool) -> Resu
 /// The page in `ui/dist`.
 pub(crate) fn build_page(project: &Project, steps: &mut Steps) -> Result<()> {
     steps.step("window: explorer", || build_explorer(project))?;
-    steps.step("window: page", || run(&mut npx(project, &["vite", "build"])))
+    steps.step("window: page", || {
+        packages::write(project)?;
+        run(&mut npx(project, &["vite", "build"]))
+    })
 }
 
 fn build_explorer(project: &Project) -> Result<()> {
@@ -163,12 +180,25 @@ pub(crate) fn checks(project: &Project, steps: &mut Steps) -> Result<()> {
         steps.step(&format!("window: {name} is checked"), || {
             run(&mut cargo_of(project, manifest, &["fmt", "--check"]))?;
             let lints = ["clippy", "-p", if name == "shell" { "trex-app" } else { "trex-explorer" }, "--all-targets"];
-            run(cargo_of(project, manifest, &lints).args(["--", "-D", "warnings"]))?;
+            // The same features as the window that is shown, so that nothing is built twice.
+            let features: &[&str] = if name == "shell" { &["--features", "custom-protocol"] } else { &[] };
+            run(cargo_of(project, manifest, &lints).args(features).args(["--", "-D", "warnings"]))?;
             let package = if name == "shell" { "trex-app" } else { "trex-explorer" };
-            run(&mut cargo_of(project, manifest, &["nextest", "run", "-p", package]))
+            run(cargo_of(project, manifest, &["nextest", "run", "-p", package]).args(features))
         })?;
     }
     Ok(())
+}
+
+/// The story of the window, where there can be a screen for it.
+pub(crate) fn story(project: &Project, steps: &mut Steps) -> Result<()> {
+    if let Some(why) = unready(project).or_else(|| stage::missing(project)) {
+        println!("skipped: 1 story of the window; {why}");
+        return Ok(());
+    }
+    steps.step("story: trex", || run(&mut cargo(&project.root, &["build", "--workspace", "--bin", "trex"])))?;
+    let app = build(project, steps, false)?;
+    story::play(project, steps, &app)
 }
 
 /// Shows the window on a workspace and returns when it is closed.

@@ -18,6 +18,7 @@ use anyhow::{Context as _, Result};
 use clap::Subcommand;
 use serde_json::{Value, json};
 
+use crate::app;
 use crate::command::run;
 use crate::demo;
 use crate::outcome::{Outcome, read_report};
@@ -90,6 +91,8 @@ pub(crate) enum Benchmark {
         #[arg(long, default_value_t = 100_000)]
         peer_documents: u64,
     },
+    /// The window: start, memory, frames, rest, the way of an event to the screen, size
+    App,
     /// Hybrid search of the knowledge base over made-up passages
     Kb {
         /// Passages
@@ -111,10 +114,10 @@ pub(crate) enum Benchmark {
 }
 
 /// One measurement as it is written: a name, the machine and rows of facts.
-struct Measurement {
-    name: &'static str,
-    rows: Vec<(String, String)>,
-    details: Value,
+pub(crate) struct Measurement {
+    pub(crate) name: &'static str,
+    pub(crate) rows: Vec<(String, String)>,
+    pub(crate) details: Value,
 }
 
 /// Builds, measures and writes.
@@ -152,6 +155,10 @@ pub(crate) fn bench(project: &Project, steps: &mut Steps, benchmark: &Benchmark)
         Benchmark::Data { megabytes, documents, peer_documents } => {
             let plan = data::Plan { megabytes: *megabytes, documents: *documents, peer_documents: *peer_documents };
             let measurement = steps.step("bench data", || data::measure(project, &folder, &plan))?;
+            write(project, &folder, &measurement)
+        }
+        Benchmark::App => {
+            let measurement = app::measure(project, steps, &folder)?;
             write(project, &folder, &measurement)
         }
         Benchmark::Kb { passages, questions } => {

@@ -52,6 +52,8 @@ enum Task {
         #[arg(long, value_name = "DIR")]
         workspace: Option<PathBuf>,
     },
+    /// Plays what a person does with the window, in the real one on a screen that nobody sees
+    Story,
     /// Makes the packages for installing the window, with the `trex` program in it
     Bundle,
     /// Sets up and runs every check and test there is
@@ -105,6 +107,7 @@ fn dispatch(task: Task) -> anyhow::Result<()> {
             demo::build(&project, steps)?;
             app::open(&project, steps, workspace.as_deref())
         }),
+        Task::Story => steps::run("story", |steps| app::story(&project, steps)),
         Task::Bundle => steps::run("bundle", |steps| {
             setup::setup(&project, steps)?;
             app::bundle(&project, steps)

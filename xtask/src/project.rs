@@ -26,6 +26,11 @@ impl Project {
         self.target.join("release").join(format!("trex{}", std::env::consts::EXE_SUFFIX))
     }
 
+    /// The `trex` binary of tests and daily work.
+    pub(crate) fn debug_trex(&self) -> PathBuf {
+        self.target.join("debug").join(format!("trex{}", std::env::consts::EXE_SUFFIX))
+    }
+
     /// A path as it is shown: relative to the repository where it lies inside.
     pub(crate) fn shown<'a>(&self, path: &'a Path) -> std::path::Display<'a> {
         path.strip_prefix(&self.root).unwrap_or(path).display()

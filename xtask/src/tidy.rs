@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use cargo_metadata::{Metadata, MetadataCommand};
 
+use crate::app;
 use crate::command::{answer, command};
 use crate::project::Project;
 
@@ -40,6 +41,13 @@ pub(crate) fn tidy(project: &Project) -> Result<()> {
     let graph = imports::Graph::from_metadata(&metadata);
     let mut violations = imports::check(&graph);
     violations.extend(licenses::check(&project.root, &metadata)?);
+    violations.extend(licenses::check_npm(&project.root)?);
+    // Elsewhere the packages of the window are not even fetched.
+    if app::missing(project).is_none() {
+        for manifest in [app::SHELL, app::EXPLORER] {
+            violations.extend(licenses::check(&project.root, &metadata_of(project, manifest)?)?);
+        }
+    }
     for file in &files {
         violations.extend(files::check_size(file, size_bytes(project, file)?));
     }
@@ -104,11 +112,17 @@ fn size_bytes(project: &Project, file: &str) -> Result<u64> {
 
 /// Limited to this machine's platform, so that nothing has to be fetched for others.
 fn resolved_metadata(project: &Project) -> Result<Metadata> {
+    metadata_of(project, "Cargo.toml")
+}
+
+/// The dependencies of one of our workspaces, as cargo resolves them for this machine.
+pub(crate) fn metadata_of(project: &Project, manifest: &str) -> Result<Metadata> {
     let version = answer(command("rustc", &project.root).arg("-vV")).context("cannot run `rustc -vV`")?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc names no host")?;
     let mut command = MetadataCommand::new();
+    command.manifest_path(project.root.join(manifest));
     command.current_dir(&project.root).other_options(["--filter-platform".to_owned(), host.to_owned()]);
-    command.exec().context("cannot resolve the dependencies")
+    command.exec().with_context(|| format!("cannot resolve the dependencies of {manifest}"))
 }
 
 /// Every file that git tracks or would track, or all there are where this is no git checkout.

@@ -1,5 +1,6 @@
 //! The command line: names, defaults and the help that teaches them.
 
+pub(crate) mod ask;
 pub(crate) mod bench;
 pub(crate) mod export;
 pub(crate) mod kb;
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use trex_domain::{DeviceChoice, Quantization, TrainObjective};
 
+use crate::args::ask::{ASK_HELP, AskArgs};
 use crate::args::bench::BenchArgs;
 use crate::args::export::{BaseGgufArgs, ConfigArgs, EXPORT_HELP, ExportArgs, ProbeArgs};
 use crate::args::kb::KbArgs;
@@ -87,6 +89,9 @@ The chosen candidate is marked with an arrow; --json prints the records as they 
     Report(ReportArgs),
     /// Train a node again from nothing and compare the bytes.
     Repro(NodeArgs),
+    /// Ask the untouched model and a trained node the same question.
+    #[command(after_long_help = ASK_HELP)]
+    Ask(AskArgs),
     /// Write a trained node in a form that other tools load.
     #[command(after_long_help = EXPORT_HELP)]
     Export(ExportArgs),

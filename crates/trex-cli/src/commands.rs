@@ -1,6 +1,7 @@
 //! One module per command: parse, call, print.
 
 pub(crate) mod as_trained;
+pub(crate) mod ask;
 pub(crate) mod bench;
 pub(crate) mod completions;
 pub(crate) mod config;

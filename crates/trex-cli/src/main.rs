@@ -48,6 +48,7 @@ fn dispatch(cli: Cli, output: &mut Output) -> Result<ExitCode, CliError> {
         Command::Why(args) => commands::why::run(&args, output)?,
         Command::Report(args) => commands::report::run(&args, output)?,
         Command::Repro(args) => return commands::repro::run(&args, output),
+        Command::Ask(args) => commands::ask::run(&args, output)?,
         Command::Export(args) => commands::export::run(&args, output)?,
         Command::Config(args) => commands::config::run(&args, output)?,
         Command::Probe(args) => commands::probe::run(&args, output)?,

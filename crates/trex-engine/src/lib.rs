@@ -4,6 +4,7 @@
 //! Everything outside comes in through the ports of `trex-domain`. No SQL, no tensor and no socket here.
 
 mod asked_writer;
+mod ask;
 mod error;
 mod export_check;
 mod honesty;
@@ -18,6 +19,7 @@ mod why;
 mod worker_process;
 
 pub use asked_writer::{AskedWriter, WritingListener};
+pub use ask::{Answer, Answers, Question, ask};
 pub use error::{EngineError, PortError};
 pub use export_check::{ExportCheck, ExportPrecision, ExportTolerance, Weights, score_on_select, trained_weights};
 pub use honesty::{HonestySettings, HonestySummary, Truth, simulate_honesty};

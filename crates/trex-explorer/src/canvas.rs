@@ -1,5 +1,6 @@
 //! The canvas: tree, pan and zoom, selection, folding, filter, minimap. Keeps what it drew, and draws anew only when
 //! something came in: egui_graphs asks for the next frame in every frame, so it is asked only when there is a reason.
+//! A net of things is shown with the same means as the tree.
 //!
 //! What a person does comes out as [`CanvasEvent`]s; nothing here acts on a run.
 
@@ -17,8 +18,10 @@ use crate::layout::{Layout, Place};
 use crate::look::{self, Theme};
 use crate::no_layout::{NoLayout, NoState};
 use crate::scale::Scale;
-use crate::shapes::{Direction, EdgeShape, Look, NodeShape};
-use crate::{COLUMN_WIDTH, NodeState, ROW_HEIGHT, TreeNode, TreeView};
+use crate::shapes::{Direction, EdgeLook, EdgeShape, Look, NodeShape};
+use crate::{COLUMN_WIDTH, NetView, NodeState, ROW_HEIGHT, TreeNode, TreeView};
+
+mod things;
 
 /// Zoom at which a tree is first shown at least, so that its labels can be read.
 const FIRST_ZOOM: f32 = 0.62;
@@ -28,7 +31,7 @@ const MINIMAP_DOTS: usize = 1500;
 /// Frames that are drawn after the last input, so that hovering and clicks come to rest.
 const GRACE_FRAMES: u8 = 2;
 
-type TreeGraph = Graph<Arc<Look>, (), Directed, u32, NodeShape, EdgeShape>;
+type TreeGraph = Graph<Arc<Look>, EdgeLook, Directed, u32, NodeShape, EdgeShape>;
 
 /// What a person did on the canvas.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -86,6 +89,8 @@ enum Move {
 /// The canvas. Belongs to one thread; [`Canvas::ui`] is called once per frame.
 pub struct Canvas {
     view: TreeView,
+    /// What is shown instead of a tree. Its things are nodes of `view` as well, so that all else is the same for both.
+    net: Option<NetView>,
     places: Vec<Place>,
     index: BTreeMap<String, usize>,
     layout: Layout,
@@ -111,6 +116,7 @@ impl Default for Canvas {
     fn default() -> Self {
         Self {
             view: TreeView::default(),
+            net: None,
             places: Vec::new(),
             index: BTreeMap::new(),
             layout: Layout::default(),
@@ -137,11 +143,12 @@ impl Default for Canvas {
 impl Canvas {
     /// Takes a new state of the tree. Nodes stay where they are as far as there is room.
     pub fn set_tree(&mut self, view: TreeView) {
-        if view == self.view {
+        if view == self.view && self.net.is_none() {
             return;
         }
-        let was_empty = self.view.nodes.is_empty();
-        let is_other = self.view.nodes.iter().any(|node| !view.nodes.iter().any(|new| new.id == node.id));
+        let was_empty = self.view.nodes.is_empty() || self.net.take().is_some();
+        let new: BTreeSet<&str> = view.nodes.iter().map(|node| node.id.as_str()).collect();
+        let is_other = self.view.nodes.iter().any(|node| !new.contains(node.id.as_str()));
         if is_other {
             // A run that was opened instead, or an earlier moment of the same one, which keeps its places.
             let keeps = view.nodes.iter().all(|node| self.index.contains_key(&node.id));
@@ -292,19 +299,14 @@ impl Canvas {
             .filter(|(node, _)| self.index.contains_key(&node.id))
             .map(|(node, place)| (node.id.clone(), pos2(place.x, place.y)))
             .collect();
-        self.places = self.layout.place(&self.view.nodes, &self.folded);
-        let scale = Scale::of(&self.view.nodes);
-        let mut graph = TreeGraph::new();
-        for (node, place) in self.view.nodes.iter().zip(&self.places) {
-            graph.add_node(Arc::new(self.look_of(node, *place, &scale)));
-        }
-        for (at, node) in self.view.nodes.iter().enumerate() {
-            if let Some(parent) = node.parent.as_ref().and_then(|id| self.index.get(id)).filter(|parent| **parent < at)
-            {
-                graph.add_edge(NodeIndex::new(*parent), NodeIndex::new(at), ());
+        self.graph = match self.net.take() {
+            None => self.tree_graph(),
+            Some(net) => {
+                let graph = self.net_graph(&net);
+                self.net = Some(net);
+                graph
             }
-        }
-        self.graph = graph;
+        };
         let selected = self.selected.as_ref().and_then(|id| self.index.get(id));
         let selected: Vec<_> = selected.map(|at| NodeIndex::new(*at)).into_iter().collect();
         for index in &selected {
@@ -322,6 +324,22 @@ impl Canvas {
         self.motion = if moved && self.animated { 0.0 } else { 1.0 };
         self.put_nodes();
         self.changed = true;
+    }
+
+    fn tree_graph(&mut self) -> TreeGraph {
+        self.places = self.layout.place(&self.view.nodes, &self.folded);
+        let scale = Scale::of(&self.view.nodes);
+        let mut graph = TreeGraph::new();
+        for (node, place) in self.view.nodes.iter().zip(&self.places) {
+            graph.add_node(Arc::new(self.look_of(node, *place, &scale)));
+        }
+        for (at, node) in self.view.nodes.iter().enumerate() {
+            if let Some(parent) = node.parent.as_ref().and_then(|id| self.index.get(id)).filter(|parent| **parent < at)
+            {
+                graph.add_edge(NodeIndex::new(*parent), NodeIndex::new(at), EdgeLook::Branch);
+            }
+        }
+        graph
     }
 
     /// Gives the graph the places, on the way from the old ones while there is motion.

@@ -6,7 +6,7 @@
 
 use egui::Color32;
 
-use crate::NodeState;
+use crate::{NetKind, NodeState};
 
 /// Colours of one appearance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +75,16 @@ impl Theme {
         let share = (gain / limit.max(f64::EPSILON)).clamp(-1.0, 1.0);
         let end = if share < 0.0 { self.worse } else { self.better };
         mixed(self.equal, end, share.abs())
+    }
+
+    /// The colour of a thing of a net; its shape and its words say the same.
+    pub(crate) fn of_thing(&self, kind: NetKind) -> Color32 {
+        match kind {
+            NetKind::Task => self.accent,
+            NetKind::Insight => self.running,
+            NetKind::Parameter | NetKind::Operator => self.equal,
+            NetKind::Paper | NetKind::Dataset | NetKind::Model => self.unscored,
+        }
     }
 
     /// The colour of the ring of a state.

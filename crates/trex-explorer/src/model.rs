@@ -1,5 +1,5 @@
-//! What the tree shows: nodes with state, score, cost and place below their parent. Made by the shell from the events of
-//! a run; owns no rule about them.
+//! What the canvas shows: a tree of nodes with state, score, cost and place below their parent, made by the shell from the
+//! events of a run; or a net of things that hang together, as `trex kb graph` writes it. Owns no rule about them.
 
 use serde::{Deserialize, Serialize};
 
@@ -120,4 +120,91 @@ pub struct TreeView {
     pub metric: String,
     /// The nodes, parents before children, siblings in order of creation.
     pub nodes: Vec<TreeNode>,
+}
+
+/// What a node of a net stands for; also the column it stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+#[serde(rename_all = "snake_case")]
+pub enum NetKind {
+    /// A document of the library.
+    Paper,
+    /// A training setting.
+    Parameter,
+    /// A data operator.
+    Operator,
+    /// What was learned of a change.
+    Insight,
+    /// A past task.
+    Task,
+    /// Its training pool.
+    Dataset,
+    /// Its base model.
+    Model,
+}
+
+impl NetKind {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Paper => "paper",
+            Self::Parameter => "parameter",
+            Self::Operator => "operator",
+            Self::Insight => "insight",
+            Self::Task => "task",
+            Self::Dataset => "dataset",
+            Self::Model => "model",
+        }
+    }
+}
+
+/// One thing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub struct NetNode {
+    /// Its name, such as `operator:exact_dedup`.
+    pub id: String,
+    /// What it stands for.
+    pub kind: NetKind,
+    /// In words.
+    pub label: String,
+}
+
+/// A measured difference.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub struct NetEffect {
+    /// The difference.
+    pub diff: f64,
+    /// Its 95 % interval.
+    pub ci95: [f64; 2],
+    /// Number of items.
+    #[cfg_attr(feature = "bindings", ts(type = "number"))]
+    pub n: usize,
+}
+
+/// What joins two things.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub struct NetEdge {
+    /// Where it begins.
+    pub from: String,
+    /// Where it ends.
+    pub to: String,
+    /// `improves`, `hurts`, `undecided`, `similar-to`, `evidence-for`, `has` or `mentions`.
+    pub kind: String,
+    /// The effect, where one was measured.
+    pub effect: Option<NetEffect>,
+    /// Similarity of two tasks, or passages that mention something.
+    pub weight: Option<f64>,
+}
+
+/// A whole net.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub struct NetView {
+    /// The things.
+    pub nodes: Vec<NetNode>,
+    /// What joins them.
+    pub edges: Vec<NetEdge>,
 }

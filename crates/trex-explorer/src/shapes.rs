@@ -72,7 +72,7 @@ impl From<NodeProps<Arc<Look>>> for NodeShape {
     }
 }
 
-impl DisplayNode<Arc<Look>, (), Directed, u32> for NodeShape {
+impl DisplayNode<Arc<Look>, EdgeLook, Directed, u32> for NodeShape {
     fn closest_boundary_point(&self, dir: Vec2) -> Pos2 {
         self.at + dir.normalized() * self.look.radius
     }
@@ -158,7 +158,7 @@ impl NodeShape {
     /// Name and score on a ground that hides the line behind them.
     fn label(&self, ctx: &DrawContext<'_>, centre: Pos2, zoom: f32, shapes: &mut Vec<Shape>) {
         let look = &self.look;
-        let size = (13.0 * zoom).clamp(9.0, 20.0);
+        let size = (14.5 * zoom).clamp(10.0, 20.0);
         let left = centre + vec2((look.radius + 7.0) * zoom, 0.0);
         let has_score = zoom >= WHOLE_FROM && !look.score.is_empty();
         let folded = if look.folded > 0 { format!("  +{}", look.folded) } else { String::new() };
@@ -227,23 +227,36 @@ fn text(ctx: &DrawContext<'_>, left: Pos2, words: &str, size: f32, colour: Color
     TextShape::new(rect.min, galley, colour)
 }
 
-/// A line from a parent to a child: out, along the children's column, in.
-#[derive(Clone, Debug)]
-pub(crate) struct EdgeShape;
+/// What a line looks like.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum EdgeLook {
+    /// From a parent to a child, in the colours of the child.
+    Branch,
+    /// Between two things of a net.
+    Link {
+        /// Its colour.
+        colour: Color32,
+        /// Its width.
+        width: f32,
+    },
+}
 
-impl From<EdgeProps<()>> for EdgeShape {
-    fn from(_: EdgeProps<()>) -> Self {
-        Self
+/// A line: from a parent out, along the children's column, in; between things of a net a soft curve.
+#[derive(Clone, Debug)]
+pub(crate) struct EdgeShape {
+    look: EdgeLook,
+}
+
+impl From<EdgeProps<EdgeLook>> for EdgeShape {
+    fn from(props: EdgeProps<EdgeLook>) -> Self {
+        Self { look: props.payload }
     }
 }
 
-impl DisplayEdge<Arc<Look>, (), Directed, u32, NodeShape> for EdgeShape {
-    fn shapes(
-        &mut self,
-        start: &Node<Arc<Look>, (), Directed, u32, NodeShape>,
-        end: &Node<Arc<Look>, (), Directed, u32, NodeShape>,
-        ctx: &DrawContext<'_>,
-    ) -> Vec<Shape> {
+type End = Node<Arc<Look>, EdgeLook, Directed, u32, NodeShape>;
+
+impl DisplayEdge<Arc<Look>, EdgeLook, Directed, u32, NodeShape> for EdgeShape {
+    fn shapes(&mut self, start: &End, end: &End, ctx: &DrawContext<'_>) -> Vec<Shape> {
         let look = end.payload();
         let (from, to) =
             (ctx.meta.canvas_to_screen_pos(start.location()), ctx.meta.canvas_to_screen_pos(end.location()));
@@ -251,10 +264,16 @@ impl DisplayEdge<Arc<Look>, (), Directed, u32, NodeShape> for EdgeShape {
         if look.hidden || !view.intersects(Rect::from_two_pos(from, to)) {
             return Vec::new();
         }
+        let is_far = ctx.meta.zoom < DOTS_BELOW;
+        if let EdgeLook::Link { colour, width } = self.look {
+            let faded = look.faded || start.payload().faded;
+            let colour = if faded { colour.gamma_multiply(0.35) } else { colour };
+            return vec![link(from, to, ctx.meta.zoom, Stroke::new(if is_far { width / 2.0 } else { width }, colour))];
+        }
         let best = look.on_best_path && start.payload().on_best_path;
         let colour = if best { look.theme.accent } else { look.theme.line };
         let colour = if look.faded { colour.gamma_multiply(0.35) } else { colour };
-        let thin = if ctx.meta.zoom < DOTS_BELOW { 0.6 } else { 1.2 };
+        let thin = if is_far { 0.6 } else { 1.2 };
         let stroke = Stroke::new(if best { 3.0 } else { thin }, colour);
         let spine = to.x - SPINE * ctx.meta.zoom;
         let mut points = vec![from, pos2(spine, from.y), pos2(spine, to.y), to];
@@ -262,14 +281,20 @@ impl DisplayEdge<Arc<Look>, (), Directed, u32, NodeShape> for EdgeShape {
         vec![Shape::line(points, stroke)]
     }
 
-    fn update(&mut self, _: &EdgeProps<()>) {}
+    fn update(&mut self, props: &EdgeProps<EdgeLook>) {
+        self.look = props.payload;
+    }
 
-    fn is_inside(
-        &self,
-        _: &Node<Arc<Look>, (), Directed, u32, NodeShape>,
-        _: &Node<Arc<Look>, (), Directed, u32, NodeShape>,
-        _: Pos2,
-    ) -> bool {
+    fn is_inside(&self, _: &End, _: &End, _: Pos2) -> bool {
         false
     }
+}
+
+/// Leaves and enters sideways, so that it does not run through the labels above and below; within a column it bows out.
+fn link(from: Pos2, to: Pos2, zoom: f32, stroke: Stroke) -> Shape {
+    let same_column = (from.x - to.x).abs() < 1.0;
+    let reach = if same_column { vec2(-60.0 * zoom, 0.0) } else { vec2((to.x - from.x) / 2.0, 0.0) };
+    let into = if same_column { to + reach } else { to - reach };
+    let curve = [from, from + reach, into, to];
+    Shape::CubicBezier(egui::epaint::CubicBezierShape::from_points_stroke(curve, false, Color32::TRANSPARENT, stroke))
 }

@@ -1,4 +1,4 @@
-//! Commands about rows: profile, rows as they are and as the model sees them, and recipes.
+//! Commands about rows: profile, rows as they are and as the model sees them, tasks for them, and recipes.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -59,6 +59,31 @@ pub(crate) fn rows_as_trained(
 pub(crate) fn quarantine(shell: State<'_, Shell>, path: PathBuf, limit: u32) -> Result<Value, ShellError> {
     let limit = format!("--limit={}", limit.clamp(1, MAX_ROWS));
     shell.program()?.ask(&words(["data", "quarantine", &limit], &checked(&path)?))
+}
+
+/// A task file out of words, data and answers to open questions: what was understood, and the file where nothing is open.
+/// The file itself is not kept; the page has its text.
+#[tauri::command(async)]
+pub(crate) fn draft_task(
+    shell: State<'_, Shell>,
+    words: String,
+    data: Vec<PathBuf>,
+    answers: Vec<(String, String)>,
+) -> Result<Value, ShellError> {
+    // A dash in front would be taken for an option.
+    let words = words.trim_start_matches(['-', ' ']).to_owned();
+    let folder = tempfile::tempdir().map_err(|err| ShellError::window("no room for a draft", &err))?;
+    let file = folder.path().join("task.toml");
+    let mut arguments: Vec<OsString> = vec!["new".into(), words.into(), "--out".into(), file.clone().into_os_string()];
+    for path in &data {
+        arguments.extend(["--data".into(), checked(path)?.into_os_string()]);
+    }
+    for (field, value) in &answers {
+        arguments.push(format!("--answer={field}={value}").into());
+    }
+    let mut draft = shell.program()?.ask(&arguments)?;
+    draft["text"] = trex_fs::read_to_string(&file).ok().map_or(Value::Null, Value::String);
+    Ok(draft)
 }
 
 #[tauri::command(async)]

@@ -46,5 +46,26 @@ pub(crate) fn export_node(
 #[tauri::command(async)]
 pub(crate) fn reproduce_node(shell: State<'_, Shell>, workspace: PathBuf, id: String) -> Result<Value, ShellError> {
     check_node(&id)?;
-    shell.program()?.ask(&on_workspace(["repro".into(), id.into()], &checked(&workspace)?))
+    shell.program()?.ask_whether(&on_workspace(["repro".into(), id.into()], &checked(&workspace)?))
+}
+
+/// What the untouched model and a trained node answer.
+#[tauri::command(async)]
+pub(crate) fn ask_models(
+    shell: State<'_, Shell>,
+    workspace: PathBuf,
+    id: String,
+    words: String,
+    system: String,
+    temperature: Option<f64>,
+) -> Result<Value, ShellError> {
+    check_node(&id)?;
+    // A dash in front would be taken for an option; a blank before it changes no question.
+    let words = if words.starts_with('-') { format!(" {words}") } else { words };
+    let mut arguments = on_workspace(["ask".into(), id.into(), words.into()], &checked(&workspace)?);
+    if !system.is_empty() {
+        arguments.push(format!("--system={system}").into());
+    }
+    arguments.extend(temperature.map(|temperature| format!("--temperature={temperature}").into()));
+    shell.program()?.ask(&arguments)
 }

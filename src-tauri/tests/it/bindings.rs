@@ -27,6 +27,11 @@ fn bindings() -> String {
         declaration::<trex_explorer::ShownScore>(),
         declaration::<trex_explorer::TreeNode>(),
         declaration::<trex_explorer::TreeView>(),
+        declaration::<trex_explorer::NetKind>(),
+        declaration::<trex_explorer::NetNode>(),
+        declaration::<trex_explorer::NetEffect>(),
+        declaration::<trex_explorer::NetEdge>(),
+        declaration::<trex_explorer::NetView>(),
         declaration::<app::BudgetView>(),
         declaration::<app::DecisionView>(),
         declaration::<app::TimelinePoint>(),
@@ -35,6 +40,9 @@ fn bindings() -> String {
         declaration::<app::Progress>(),
         declaration::<app::Update>(),
         declaration::<app::LogLine>(),
+        declaration::<app::Word>(),
+        declaration::<app::ScoreRow>(),
+        declaration::<app::BenchTable>(),
     ];
     let mut text = "// Generated from the types of src-tauri by its test `bindings`; do not edit.\n\n".to_owned();
     for part in parts {

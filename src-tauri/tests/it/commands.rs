@@ -95,6 +95,22 @@ fn a_run_is_started_with_what_was_asked_and_leaves_a_log() {
     assert_eq!(recent, json!([workspace]));
 }
 
+#[test]
+fn a_run_holds_decisions_where_the_person_wants_that() {
+    let window = Window::new(ECHO);
+    let mut settings = window.call("settings", json!({})).unwrap();
+    settings["review"] = json!(true);
+    settings["autonomy"] = json!({"data": 40});
+    window.call("set_settings", json!({ "settings": settings })).unwrap();
+    let workspace = window.path("w");
+    let request = json!({
+        "workspace": workspace, "task": "ftbench/mini-2", "seed": 7, "model": null, "trials": null, "new": false,
+    });
+    window.call("start_run", json!({ "request": request })).unwrap();
+    let log = wait_for_log(&workspace.join("logs"));
+    assert!(log.contains("--review --autonomy=data=40 --json"), "{log}");
+}
+
 /// The program is a process of its own, so its first line takes a moment.
 fn wait_for_log(folder: &Path) -> String {
     for _ in 0..500 {
@@ -131,10 +147,74 @@ fn commands_ask_the_program() {
             json!({"path": rows, "page": 0, "rows": 9999, "filter": "--x"}),
             format!("data show --page=1 --rows=500 {rows} --filter=--x --json"),
         ),
+        ("kb_list", json!({}), "kb list --json".to_owned()),
+        ("kb_search", json!({"question": "--rate", "limit": 999}), "kb search --limit=50 rate --json".to_owned()),
+        ("kb_show", json!({"id": "0ee9"}), "kb show 0ee9 --json".to_owned()),
+        ("kb_add", json!({"paths": [rows]}), format!("kb add {rows} --json")),
+        (
+            "kb_graph",
+            json!({"from": "operator:x", "depth": 90}),
+            "kb graph --depth=6 --from=operator:x --json".to_owned(),
+        ),
+        (
+            "kb_export",
+            json!({"file": "/tmp/o.trexkb", "withDocuments": true, "sign": null}),
+            "kb export /tmp/o.trexkb --with-documents --json".to_owned(),
+        ),
+        ("kb_import", json!({"file": rows, "trust": " "}), format!("kb import {rows} --json")),
+        (
+            "ask_models",
+            json!({"workspace": here, "id": "best", "words": "-x", "system": "", "temperature": 0.5}),
+            format!("ask best  -x --workspace {here} --temperature=0.5 --json"),
+        ),
+        ("outbound", json!({"workspace": here}), format!("researcher calls --workspace {here} --json")),
+        ("review_list", json!({"workspace": here}), format!("review list --all --workspace {here} --json")),
+        ("review_show", json!({"workspace": here, "id": "r2"}), format!("review show r2 --workspace {here} --json")),
+        (
+            "review_decide",
+            json!({
+                "workspace": here, "id": "r2", "reason": " why ",
+                "word": {"type": "edit", "changes": [["config.lora.r", "16"]]},
+            }),
+            format!("review edit r2 --workspace {here} --set=config.lora.r=16 --reason=why --json"),
+        ),
     ];
     for (command, arguments, expected) in cases {
         assert_eq!(window.call(command, arguments).unwrap()["arguments"], expected, "{command}");
     }
+}
+
+/// Nothing leaves by a preview, and it names every record.
+#[test]
+fn previews_are_asked_as_text() {
+    let window = Window::new(r#"printf '%s\n' "$*""#);
+    std::fs::write(window.path("b.trexkb"), "").unwrap();
+    let bundle = window.folder.path().canonicalize().unwrap().join("b.trexkb");
+    let told = window.call("kb_export_preview", json!({"withDocuments": false})).unwrap();
+    assert_eq!(told, "kb export preview.trexkb --preview\n");
+    let told = window.call("kb_import_preview", json!({"file": bundle, "trust": "abc"})).unwrap();
+    assert_eq!(told, format!("kb import {} --trust=abc --preview\n", bundle.display()));
+}
+
+/// The page gets the drafted text, and no file is left anywhere.
+#[test]
+fn a_draft_is_made_of_words_and_comes_with_its_text() {
+    let script = r#"for word in "$@"; do case "$last" in --out) echo 'name = "x"' > "$word";; esac; last="$word"; done
+printf '{"settled":true,"arguments":"%s"}\n' "$*""#;
+    let window = Window::new(script);
+    std::fs::write(window.path("rows.csv"), "a,b\n").unwrap();
+    let arguments = json!({"words": "--better", "data": [window.path("rows.csv")], "answers": [["kind", "choice"]]});
+    let draft = window.call("draft_task", arguments).unwrap();
+    assert_eq!(draft["text"], "name = \"x\"\n");
+    let said = draft["arguments"].as_str().unwrap();
+    assert!(said.starts_with("new better --out ") && said.ends_with("--answer=kind=choice --json"), "{said}");
+    let out = said.split(' ').nth(3).unwrap();
+    assert!(!Path::new(out).exists());
+}
+
+#[test]
+fn a_window_without_runs_has_an_empty_scoreboard() {
+    assert_eq!(Window::new(ECHO).call("scoreboard", json!({})).unwrap(), json!([]));
 }
 
 #[test]
@@ -161,6 +241,17 @@ fn odd_input_is_refused_before_anything_is_started() {
     window.refused("start_run", json!({ "request": request }), "app.bad_path");
     window.refused("recipe_load", json!({"path": "/etc/passwd"}), "app.bad_path");
     window.refused("recipe_save", json!({"path": here.join("x.sh"), "text": ""}), "app.bad_path");
+    for id in ["", "--help", "xyz", "0ee9 --json"] {
+        window.refused("kb_show", json!({"id": id}), "app.bad_input");
+        window.refused("kb_remove", json!({"id": id}), "app.bad_input");
+    }
+    for id in ["", "r", "--help", "r1x", "1"] {
+        window.refused("review_show", json!({"workspace": here, "id": id}), "app.bad_input");
+    }
+    window.refused("kb_search", json!({"question": " --", "limit": 5}), "app.bad_input");
+    window.refused("kb_add", json!({"paths": ["relative"]}), "app.bad_path");
+    window.refused("kb_export", json!({"file": "x/../y", "withDocuments": false, "sign": null}), "app.bad_path");
+    window.refused("bench_tables", json!({"folder": "/no/such/folder"}), "app.bad_path");
     assert!(!window.path("trex.called").exists());
 }
 
@@ -168,11 +259,32 @@ fn odd_input_is_refused_before_anything_is_started() {
 #[test]
 fn rubbish_from_the_page_breaks_nothing() {
     let window = Window::new(ECHO);
-    let commands =
-        ["settings", "set_settings", "identify_path", "start_run", "show_node", "run_at", "data_rows", "recipe_check"];
+    let commands = [
+        "settings",
+        "set_settings",
+        "identify_path",
+        "start_run",
+        "show_node",
+        "run_at",
+        "data_rows",
+        "recipe_check",
+        "kb_list",
+        "kb_search",
+        "kb_show",
+        "kb_add",
+        "kb_graph",
+        "kb_import",
+        "draft_task",
+        "scoreboard",
+        "bench_tables",
+        "ask_models",
+        "log_bundle",
+        "opened",
+    ];
     let values =
         [json!(null), json!(-1), json!("\u{0}"), json!([[]]), json!({"a": {"b": 1e308}}), json!("x".repeat(10_000))];
-    let names = ["settings", "path", "request", "workspace", "id", "seq", "page", "text"];
+    let names =
+        ["settings", "path", "request", "workspace", "id", "seq", "page", "text", "question", "words", "paths", "data"];
     for command in commands {
         for (at, value) in values.iter().enumerate() {
             let mut arguments = serde_json::Map::new();

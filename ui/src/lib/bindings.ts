@@ -40,6 +40,14 @@ text_px: number,
  */
 offline: boolean, 
 /**
+ * Whether runs that the window starts hold their riskiest decisions for a person.
+ */
+review: boolean, 
+/**
+ * Percent of the decisions of a stage that pass without a person, where it is not the usual one.
+ */
+autonomy: Record<string, number>, 
+/**
  * Workspaces, the newest first.
  */
 recent: string[], };
@@ -128,7 +136,7 @@ trials: number | null,
  */
 new: boolean, };
 
-export type DroppedKind = "workspace" | "model" | "adapter" | "task" | "recipe" | "document" | "data";
+export type DroppedKind = "workspace" | "model" | "adapter" | "task" | "recipe" | "document" | "bundle" | "data";
 
 export type Dropped = { 
 /**
@@ -237,6 +245,68 @@ metric: string,
  * The nodes, parents before children, siblings in order of creation.
  */
 nodes: Array<TreeNode>, };
+
+export type NetKind = "paper" | "parameter" | "operator" | "insight" | "task" | "dataset" | "model";
+
+export type NetNode = { 
+/**
+ * Its name, such as `operator:exact_dedup`.
+ */
+id: string, 
+/**
+ * What it stands for.
+ */
+kind: NetKind, 
+/**
+ * In words.
+ */
+label: string, };
+
+export type NetEffect = { 
+/**
+ * The difference.
+ */
+diff: number, 
+/**
+ * Its 95 % interval.
+ */
+ci95: [number, number], 
+/**
+ * Number of items.
+ */
+n: number, };
+
+export type NetEdge = { 
+/**
+ * Where it begins.
+ */
+from: string, 
+/**
+ * Where it ends.
+ */
+to: string, 
+/**
+ * `improves`, `hurts`, `undecided`, `similar-to`, `evidence-for`, `has` or `mentions`.
+ */
+kind: string, 
+/**
+ * The effect, where one was measured.
+ */
+effect: NetEffect | null, 
+/**
+ * Similarity of two tasks, or passages that mention something.
+ */
+weight: number | null, };
+
+export type NetView = { 
+/**
+ * The things.
+ */
+nodes: Array<NetNode>, 
+/**
+ * What joins them.
+ */
+edges: Array<NetEdge>, };
 
 export type BudgetView = { 
 /**
@@ -485,3 +555,89 @@ node: string | null,
  * The event as it is stored.
  */
 body: string, };
+
+export type Word = { "type": "approve" } | { "type": "edit", 
+/**
+ * Setting and new value as JSON.
+ */
+changes: Array<[string, string]>, } | { "type": "reject" };
+
+export type ScoreRow = { 
+/**
+ * Folder of its workspace.
+ */
+workspace: string, 
+/**
+ * Its id.
+ */
+run: string, 
+/**
+ * Name of its task.
+ */
+task: string, 
+/**
+ * Base model.
+ */
+model: string, 
+/**
+ * Metric.
+ */
+metric: string, 
+/**
+ * Seed.
+ */
+seed: number, 
+/**
+ * `running`, `finished`, `failed` or `interrupted`.
+ */
+status: string, 
+/**
+ * When it began, in milliseconds since 1970.
+ */
+started_ms: number, 
+/**
+ * The untouched base.
+ */
+base: ShownScore | null, 
+/**
+ * The best model, on the same split.
+ */
+best: ShownScore | null, 
+/**
+ * Paired difference on the sealed split, with its interval.
+ */
+gain: [number, number, number] | null, 
+/**
+ * Items of that comparison.
+ */
+gain_n: number | null, 
+/**
+ * Verdict, once the run ended.
+ */
+verdict: string | null, 
+/**
+ * Trials that were started.
+ */
+trials: number, 
+/**
+ * Wall seconds at work.
+ */
+wall_s: number, 
+/**
+ * Processor seconds.
+ */
+cpu_s: number, };
+
+export type BenchTable = { 
+/**
+ * What was measured.
+ */
+name: string, 
+/**
+ * On which machine.
+ */
+machine: string, 
+/**
+ * What and how much.
+ */
+rows: Array<[string, string]>, };

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { bytes, difference, duration, score, signed } from './format'
+import { bytes, difference, duration, score, signed, shares } from './format'
 
 test('a score carries its interval and its number of items', () => {
   expect(score({ split: 'select', value: 0.70749, low: 0.66, high: 0.75, n: 400 })).toBe('0.707 [0.660, 0.750] n=400')
@@ -35,4 +35,13 @@ test.each([
   [98_362_432, '98 MB'],
 ])('sizes are readable: %d', (value, expected) => {
   expect(bytes(value)).toBe(expected)
+})
+
+test('counts are sorted, cut and measured against the largest', () => {
+  expect(shares({ b: 5, a: 10, c: 5, d: 1 }, 3)).toEqual([
+    ['a', 10, 1],
+    ['b', 5, 0.5],
+    ['c', 5, 0.5],
+  ])
+  expect(shares({}, 3)).toEqual([])
 })

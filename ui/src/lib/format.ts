@@ -38,3 +38,10 @@ export function bytes(count: number | null | undefined): string {
 export function count(value: number): string {
   return new Intl.NumberFormat('en-US').format(value)
 }
+
+/** The largest counts with their share of the largest one. */
+export function shares(counts: Record<string, number>, most: number): [string, number, number][] {
+  const sorted = Object.entries(counts).sort((a, b) => b[1] - a[1] || a[0].localeCompare(b[0]))
+  const largest = sorted[0]?.[1] ?? 1
+  return sorted.slice(0, most).map(([label, n]) => [label, n, n / Math.max(1, largest)])
+}

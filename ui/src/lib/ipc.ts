@@ -3,14 +3,17 @@ import { Channel, invoke } from '@tauri-apps/api/core'
 import { listen, type UnlistenFn } from '@tauri-apps/api/event'
 import { open, save } from '@tauri-apps/plugin-dialog'
 import type {
+  BenchTable,
   Dropped,
   HomeView,
   LogLine,
   RunView,
+  ScoreRow,
   Settings,
   ShellError,
   StartRequest,
   Update,
+  Word,
 } from './bindings'
 
 /** A JSON document of the `trex` program, whose form its own schemas describe. */
@@ -49,6 +52,38 @@ export const exportNode = (workspace: string, id: string, format: string, out: s
   invoke<Json>('export_node', { workspace, id, format, out })
 export const reproduceNode = (workspace: string, id: string) => invoke<Json>('reproduce_node', { workspace, id })
 
+export const draftTask = (words: string, data: string[], answers: [string, string][]) =>
+  invoke<Json>('draft_task', { words, data, answers })
+export const whyNode = (workspace: string, id: string) => invoke<string>('why_node', { workspace, id })
+export const diagnoseNode = (workspace: string, id: string) => invoke<string>('diagnose_node', { workspace, id })
+export const opened = () => invoke<string | null>('opened')
+export const hideWindow = () => invoke<void>('hide_window')
+export const logBundle = (workspace: string | null, out: string) => invoke<void>('log_bundle', { workspace, out })
+export const outbound = (workspace: string) => invoke<Json>('outbound', { workspace })
+export const kbList = () => invoke<Json>('kb_list')
+export const kbSearch = (question: string, limit: number) => invoke<Json>('kb_search', { question, limit })
+export const kbShow = (id: string) => invoke<Json>('kb_show', { id })
+export const kbAdd = (paths: string[]) => invoke<Json>('kb_add', { paths })
+export const kbRemove = (id: string) => invoke<Json>('kb_remove', { id })
+export const kbGraph = (from: string | null, depth: number) => invoke<Json>('kb_graph', { from, depth })
+export const kbLearn = (workspace: string) => invoke<Json>('kb_learn', { workspace })
+export const kbExportPreview = (withDocuments: boolean) => invoke<string>('kb_export_preview', { withDocuments })
+export const kbExport = (file: string, withDocuments: boolean, sign: string | null) =>
+  invoke<Json>('kb_export', { file, withDocuments, sign })
+export const kbImportPreview = (file: string, trust: string | null) =>
+  invoke<string>('kb_import_preview', { file, trust })
+export const kbImport = (file: string, trust: string | null) => invoke<Json>('kb_import', { file, trust })
+export const scoreboard = () => invoke<ScoreRow[]>('scoreboard')
+export const benchTables = (folder: string) => invoke<BenchTable[]>('bench_tables', { folder })
+
+export const askModels = (workspace: string, id: string, words: string, system: string, temperature: number | null) =>
+  invoke<Json>('ask_models', { workspace, id, words, system, temperature })
+
+export const reviewList = (workspace: string) => invoke<Json>('review_list', { workspace })
+export const reviewShow = (workspace: string, id: string) => invoke<Json>('review_show', { workspace, id })
+export const reviewDecide = (workspace: string, id: string, word: Word, reason: string) =>
+  invoke<Json>('review_decide', { workspace, id, word, reason })
+
 /** Follows a workspace until another one is followed. */
 export async function follow(workspace: string, onUpdate: (update: Update) => void): Promise<void> {
   const updates = new Channel<Update>()
@@ -56,7 +91,7 @@ export async function follow(workspace: string, onUpdate: (update: Update) => vo
   await invoke<void>('follow_workspace', { workspace, updates })
 }
 
-export type Drag = { type: 'over' } | { type: 'left' } | { type: 'dropped'; paths: string[] }
+export type Drag = { type: 'over'; found: Dropped[] } | { type: 'left' } | { type: 'dropped'; paths: string[] }
 
 export const onDrag = (listener: (drag: Drag) => void): Promise<UnlistenFn> =>
   listen<Drag>('drag', (event) => listener(event.payload))

@@ -4,18 +4,30 @@ import type { Progress, RunView, Settings, ShellError } from './bindings'
 import { asError, follow, getSettings, setSettings } from './ipc'
 
 export const settings = $state<{ value: Settings }>({
-  value: { theme: 'system', language: 'en', text_px: 14, offline: true, recent: [] },
+  value: { theme: 'system', language: 'en', text_px: 14, offline: true, review: false, autonomy: {}, recent: [] },
 })
 
-export type ScreenName = 'home' | 'new' | 'explore' | 'recipes' | 'runs' | 'models' | 'settings'
+export type ScreenName = 'home' | 'new' | 'explore' | 'recipes' | 'runs' | 'knowledge' | 'review' | 'models' | 'benchmarks' | 'settings'
 
-export const ui = $state<{ screen: ScreenName; selected: string | null; error: ShellError | null; taskFile: string | null; data: string | null; recipe: string | null }>({
+/** What is shown, and what was handed from one screen to the next. */
+export const ui = $state<{
+  screen: ScreenName
+  selected: string | null
+  error: ShellError | null
+  taskFile: string | null
+  data: string | null
+  recipe: string | null
+  documents: string[]
+  bundle: string | null
+}>({
   screen: 'home',
   selected: null,
   error: null,
   taskFile: null,
   data: null,
   recipe: null,
+  documents: [],
+  bundle: null,
 })
 
 /** One point of the live curve. */

@@ -8,18 +8,37 @@ use anyhow::{Context as _, Result};
 use cargo_metadata::Metadata;
 
 use super::Violation;
+use crate::app;
 
 /// Packages whose licence expression cannot be met from the list.
 pub(super) fn check(root: &Path, metadata: &Metadata) -> Result<Vec<Violation>> {
-    let text = std::fs::read_to_string(root.join("deny.toml")).context("cannot read deny.toml")?;
-    let allowed = allowed_licenses(&text)?;
+    let allowed = list_of(root)?;
     let foreign = metadata.packages.iter().filter(|package| package.source.is_some());
     let violations = foreign.filter_map(|package| {
         let expression = package.license.as_deref().unwrap_or("none declared");
-        let fine = is_met(expression, &allowed);
-        (!fine).then(|| Violation::new(format!("{} {}", package.name, package.version), rule(expression)))
+        violation(&package.name, &package.version.to_string(), expression, &allowed)
     });
     Ok(violations.collect())
+}
+
+/// The same for the packages of the page, by their lock file.
+pub(super) fn check_npm(root: &Path) -> Result<Vec<Violation>> {
+    let allowed = list_of(root)?;
+    let lock =
+        std::fs::read_to_string(root.join("ui/package-lock.json")).context("cannot read ui/package-lock.json")?;
+    let lock = serde_json::from_str(&lock).context("ui/package-lock.json is not JSON")?;
+    let packages = app::of_npm(&lock);
+    let violations =
+        packages.iter().filter_map(|(_, name, version, license)| violation(name, version, license, &allowed));
+    Ok(violations.collect())
+}
+
+fn list_of(root: &Path) -> Result<BTreeSet<String>> {
+    allowed_licenses(&std::fs::read_to_string(root.join("deny.toml")).context("cannot read deny.toml")?)
+}
+
+fn violation(name: &str, version: &str, expression: &str, allowed: &BTreeSet<String>) -> Option<Violation> {
+    (!is_met(expression, allowed)).then(|| Violation::new(format!("{name} {version}"), rule(expression)))
 }
 
 fn rule(expression: &str) -> String {

@@ -38,6 +38,25 @@ fn a_trained_node_is_exported_in_every_form_and_scored_anew() {
     assert!(all.iter().all(|(path, _)| !strange(&path.to_string_lossy())));
     check_refusals(&program, &node);
     check_config(&program, &node);
+    check_ask(&program, &node);
+}
+
+/// Two answers to one question, the same ones each time, and nothing left behind.
+fn check_ask(program: &Program, node: &str) {
+    let before = files_below(&program.path("w"));
+    let ask = || {
+        let arguments = ["ask", node, "what", "now?", "--workspace", "w", "--max-new-tokens", "6"];
+        let answers = program.json(&arguments);
+        assert_eq!(answers["node"], node);
+        assert!(answers["base"]["wall_s"].as_f64().unwrap() > 0.0, "{answers}");
+        (answers["base"]["text"].as_str().unwrap().to_owned(), answers["tuned"]["text"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(ask(), ask());
+    let names =
+        |files: &[(std::path::PathBuf, Vec<u8>)]| files.iter().map(|(path, _)| path.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&files_below(&program.path("w"))), names(&before));
+    program.refused(&["ask", "base", "x", "--workspace", "w"], 3, "export.nothing");
+    program.refused(&["ask", node, "x", "--workspace", "w", "--temperature", "0"], 3, "config.out_of_range");
 }
 
 fn check_refusals(program: &Program, node: &str) {

@@ -5,7 +5,10 @@
 use std::fmt::Write as _;
 
 use egui_kittest::Harness;
-use trex_explorer::{Canvas, CanvasEvent, Filter, NodeKind, NodeState, ShownScore, TreeNode, TreeView};
+use trex_explorer::{
+    Canvas, CanvasEvent, Filter, NetEdge, NetKind, NetNode, NetView, NodeKind, NodeState, ShownScore, TreeNode,
+    TreeView,
+};
 
 struct Screen {
     canvas: Canvas,
@@ -215,4 +218,56 @@ fn a_filter_and_another_tree_leave_the_rest_alone() {
     harness.state_mut().canvas.set_tree(small(&[NodeState::Evaluated; 4]));
     harness.run_steps(4);
     assert_eq!(harness.state().canvas.position_of("s1.e1.1"), Some(before));
+}
+
+/// A task that a setting improves, and a paper about it.
+fn net() -> NetView {
+    let node = |id: &str, kind, label: &str| NetNode { id: id.to_owned(), kind, label: label.to_owned() };
+    let edge = |from: &str, to: &str, kind: &str| NetEdge {
+        from: from.to_owned(),
+        to: to.to_owned(),
+        kind: kind.to_owned(),
+        effect: None,
+        weight: None,
+    };
+    NetView {
+        nodes: vec![
+            node("paper:1", NetKind::Paper, "Rates"),
+            node("parameter:learning_rate", NetKind::Parameter, "learning_rate"),
+            node("task:1", NetKind::Task, "mini-1"),
+        ],
+        edges: vec![
+            edge("paper:1", "parameter:learning_rate", "mentions"),
+            edge("parameter:learning_rate", "task:1", "improves"),
+            edge("parameter:learning_rate", "gone", "has"),
+        ],
+    }
+}
+
+#[test]
+fn a_net_is_shown_chosen_from_and_left_alone() {
+    let mut harness = harness(TreeView::default());
+    harness.state_mut().canvas.set_net(net());
+    harness.run_steps(6);
+    let shown = texts(&harness);
+    for text in ["Rates", "paper", "learning_rate", "parameter", "mini-1", "task"] {
+        assert!(shown.lines().any(|line| line == text), "{text} in {shown}");
+    }
+    let at = harness.state().canvas.position_of("task:1").unwrap();
+    harness.hover_at(at);
+    harness.run_steps(2);
+    for pressed in [true, false] {
+        let button = egui::PointerButton::Primary;
+        harness.event(egui::Event::PointerButton { pos: at, button, pressed, modifiers: egui::Modifiers::NONE });
+        harness.run_steps(2);
+    }
+    assert_eq!(harness.state().canvas.selected(), Some("task:1"));
+    harness.run_steps(6);
+    let drawn = harness.state().canvas.num_drawn();
+    harness.run_steps(20);
+    assert_eq!(harness.state().canvas.num_drawn(), drawn);
+    harness.state_mut().canvas.set_tree(small(&[NodeState::Evaluated; 3]));
+    harness.run_steps(6);
+    let shown = texts(&harness);
+    assert!(shown.contains("s1.e1.2") && !shown.contains("mini-1"), "{shown}");
 }

@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use trex_explorer::{Canvas, CanvasEvent, Filter, Theme, TreeView};
+use trex_explorer::{Canvas, CanvasEvent, Filter, NetView, Theme, TreeView};
 use wasm_bindgen::prelude::*;
 use web_sys::HtmlCanvasElement;
 
@@ -54,6 +54,13 @@ impl Explorer {
     pub fn set_tree(&self, json: &str) -> Result<(), JsValue> {
         let tree: TreeView = serde_json::from_str(json).map_err(|err| JsValue::from_str(&err.to_string()))?;
         self.change(|shared| shared.canvas.set_tree(tree));
+        Ok(())
+    }
+
+    /// Takes a net as JSON, to be shown instead of a tree.
+    pub fn set_net(&self, json: &str) -> Result<(), JsValue> {
+        let net: NetView = serde_json::from_str(json).map_err(|err| JsValue::from_str(&err.to_string()))?;
+        self.change(|shared| shared.canvas.set_net(net));
         Ok(())
     }
 
