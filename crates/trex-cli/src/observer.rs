@@ -167,9 +167,15 @@ pub(crate) fn describe(event: &Event) -> Option<String> {
         Event::ModelCalled { call } => called(call),
         Event::SearchStopped { reason } => format!("search ended: {}", why_stopped(reason)),
         Event::FinalOpened { times, reason } => format!("sealed split opened (time {times}): {reason}"),
-        Event::FinalScored { variant, score, .. } => {
+        Event::FinalistChosen { variant, value, of } => {
+            format!(
+                "{variant} is taken to the sealed split: the best of {of} on search and select together ({value:.3})"
+            )
+        }
+        Event::FinalScored { variant, seed, score, .. } => {
             let who = variant.as_ref().map_or("base", |id| id.as_str());
-            format!("{who} on the sealed split: {}", shown(score))
+            let which = if *seed > 0 { format!(", trained on seed {seed},") } else { String::new() };
+            format!("{who}{which} on the sealed split: {}", shown(score))
         }
         Event::Delivered { folder } => format!("delivered to {folder}"),
         Event::RunFinished { verdict: Verdict::Gain, .. } => "verdict: gain".to_owned(),

@@ -139,12 +139,23 @@ pub struct Judgement {
     pub z_final: f64,
     /// Candidates that were compared on the select split.
     pub compared: usize,
+    /// Trainings of the candidate, on different seeds, that were compared with the base by their mean.
+    #[serde(default = "one")]
+    pub trainings: usize,
+    /// Standard deviation over seeds of one training, beyond what the items explain, that was reckoned with.
+    #[serde(default)]
+    pub seed_sd: f64,
     /// Both together.
     pub z: f64,
     /// The probability of as much without any gain, one-sided.
     pub p: f64,
     /// Whether that is a gain.
     pub gain: bool,
+}
+
+/// Older versions compared one training.
+fn one() -> usize {
+    1
 }
 
 /// The error that ended a run.
@@ -481,6 +492,15 @@ pub enum Event {
         /// Why.
         reason: StopReason,
     },
+    /// The variant was chosen that is taken to the sealed split: the best on search and select together, significant or not.
+    FinalistChosen {
+        /// The variant.
+        variant: VariantId,
+        /// Its score on both splits together.
+        value: f64,
+        /// Among how many that were scored on both.
+        of: usize,
+    },
     /// The sealed split was opened. Happens once per run.
     FinalOpened {
         /// How often it was opened with this one.
@@ -488,10 +508,13 @@ pub enum Event {
         /// Who asked and why.
         reason: String,
     },
-    /// Base or incumbent was scored on the sealed split.
+    /// Base or finalist was scored on the sealed split.
     FinalScored {
         /// The variant; the untouched base where absent.
         variant: Option<VariantId>,
+        /// Training seed number; 0 for what is delivered.
+        #[serde(default)]
+        seed: u64,
         /// The score.
         score: Score,
         /// What it cost.
@@ -502,7 +525,7 @@ pub enum Event {
         /// Folder inside the workspace.
         folder: String,
     },
-    /// The best variant was judged against the untouched base.
+    /// The finalist was judged against the untouched base. With a gain it is the best variant from here on.
     Judged(Judgement),
     /// The run ended.
     RunFinished {
@@ -554,6 +577,7 @@ impl Event {
             Self::InsightDistilled { .. } => "insight_distilled",
             Self::ModelCalled { .. } => "model_called",
             Self::SearchStopped { .. } => "search_stopped",
+            Self::FinalistChosen { .. } => "finalist_chosen",
             Self::FinalOpened { .. } => "final_opened",
             Self::FinalScored { .. } => "final_scored",
             Self::Delivered { .. } => "delivered",

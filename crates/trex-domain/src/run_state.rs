@@ -152,8 +152,12 @@ pub struct RunState {
     pub stopped: Option<StopReason>,
     /// Times the sealed split was opened.
     pub final_opened: usize,
+    /// What is taken to the sealed split.
+    pub finalist: Option<VariantId>,
     /// Scores on the sealed split: base first.
     pub final_scores: BTreeMap<Option<VariantId>, Score>,
+    /// Scores of the finalist's further seeds on the sealed split.
+    pub final_repeats: BTreeMap<(VariantId, u64), Score>,
     /// Duplicates not run.
     pub duplicates_avoided: usize,
     /// Duplicates run; a test holds that this stays 0.
@@ -308,19 +312,11 @@ impl RunState {
             Event::SearchStopped { reason } => self.stopped = Some(reason.clone()),
             Event::Warned { message, .. } => self.warnings.push(message.clone()),
             Event::Delivered { folder } => self.delivered = Some(folder.clone()),
-            Event::FinalOpened { times, .. } => self.final_opened = *times,
-            Event::FinalScored { variant, score, cost } => {
-                if self.final_opened == 0 {
-                    return Err(illegal(event, "the sealed split is closed".to_owned()));
-                }
-                self.final_scores.insert(variant.clone(), score.clone());
-                self.spend(variant.as_ref(), cost);
-            }
-            Event::Judged(judgement) => self.judgement = Some(*judgement),
-            Event::RunFinished { verdict, comparison, .. } => {
-                self.verdict = Some(*verdict);
-                self.final_comparison = *comparison;
-            }
+            Event::FinalistChosen { .. }
+            | Event::FinalOpened { .. }
+            | Event::FinalScored { .. }
+            | Event::Judged(_)
+            | Event::RunFinished { .. } => self.apply_ending(event)?,
             Event::StrategyProposed { .. }
             | Event::Decided { .. }
             | Event::ExperimentProposed { .. }
@@ -336,6 +332,42 @@ impl RunState {
             | Event::TrialTrained { .. }
             | Event::TrialScored { .. }
             | Event::TrialFailed { .. } => self.apply_trial(event)?,
+        }
+        Ok(())
+    }
+
+    fn apply_ending(&mut self, event: &Event) -> Result<(), DomainError> {
+        match event {
+            Event::FinalistChosen { variant, .. } => {
+                if self.final_opened > 0 {
+                    return Err(illegal(event, "the sealed split is open".to_owned()));
+                }
+                self.finalist = Some(variant.clone());
+            }
+            Event::FinalOpened { times, .. } => self.final_opened = *times,
+            Event::FinalScored { variant, seed, score, cost } => {
+                if self.final_opened == 0 {
+                    return Err(illegal(event, "the sealed split is closed".to_owned()));
+                }
+                match (variant, seed) {
+                    (Some(variant), 1..) => drop(self.final_repeats.insert((variant.clone(), *seed), score.clone())),
+                    _ => drop(self.final_scores.insert(variant.clone(), score.clone())),
+                }
+                self.spend(variant.as_ref(), cost);
+            }
+            Event::Judged(judgement) => {
+                self.judgement = Some(*judgement);
+                // Without a gain nothing takes the place of the base; what had taken it before gives way to the better estimate.
+                let has_best = judgement.gain || self.incumbent.is_some();
+                if let Some(finalist) = self.finalist.as_ref().filter(|_| has_best) {
+                    self.incumbent = Some(finalist.clone());
+                }
+            }
+            Event::RunFinished { verdict, comparison, .. } => {
+                self.verdict = Some(*verdict);
+                self.final_comparison = *comparison;
+            }
+            _ => {}
         }
         Ok(())
     }
