@@ -58,12 +58,12 @@ pub(crate) fn writer(name: &str, workspace: &Path) -> Result<Box<dyn TextWriter>
     if !name.contains(':') {
         return Ok(Box::new(local_writer(&wiring::find_model(name)?, workspace)?));
     }
-    let (model, is_local) = researcher::remote_model(name)?;
+    let (model, is_local) = researcher::model_behind(name)?;
     if !is_local {
         writeln!(io::stderr(), "note: prompts and answers of the rows are sent to {}", model.name()).ok();
     }
     let folder = researcher::calls_folder(workspace);
-    let stored = StoredModel::new(Arc::new(model), folder, Arc::new(system::SystemClock));
+    let stored = StoredModel::new(model, folder, Arc::new(system::SystemClock));
     let say = |done: usize, total: usize| {
         say_progress("write", done, total);
         !system::stop_requested()

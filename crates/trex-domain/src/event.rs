@@ -6,8 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BudgetLimit, ContentHash, Cost, DataProfile, Effect, FailureClass, Insight, Millis, ModelCall, NodeId, RowLedger,
-    RunId, Score, Strategy, TaskSpec, TrainDone, Variant, VariantId, WarmStart,
+    BudgetLimit, Claim, ContentHash, Cost, DataProfile, Effect, FailureClass, GatePolicy, Insight, Millis, ModelCall,
+    NodeId, ReviewDecision, ReviewRequest, RowLedger, RunId, Score, Strategy, TaskSpec, TrainDone, Variant, VariantId,
+    WarmStart,
 };
 
 /// The parts of a run, in order.
@@ -313,6 +314,13 @@ pub enum Event {
         /// What was taken.
         warm_start: Box<WarmStart>,
     },
+    /// What documents say about the task was looked up.
+    Surveyed {
+        /// What they say, each with its passage.
+        claims: Vec<Claim>,
+        /// Claims that were left out because their passage does not contain them.
+        unsupported: usize,
+    },
     /// The Researcher proposes a strategy.
     StrategyProposed {
         /// Its node.
@@ -487,6 +495,15 @@ pub enum Event {
         /// What came of it.
         call: ModelCall,
     },
+    /// How much the run decides without a person; without this event all of it.
+    GatesSet {
+        /// The policy.
+        policy: GatePolicy,
+    },
+    /// A decision waits for a person.
+    ReviewAsked(ReviewRequest),
+    /// A person, or the default after a time-out, decided.
+    ReviewDecided(ReviewDecision),
     /// The search ended.
     SearchStopped {
         /// Why.
@@ -557,6 +574,7 @@ impl Event {
             Self::DataImported { .. } => "data_imported",
             Self::BaseScored { .. } => "base_scored",
             Self::WarmStarted { .. } => "warm_started",
+            Self::Surveyed { .. } => "surveyed",
             Self::StrategyProposed { .. } => "strategy_proposed",
             Self::Decided { .. } => "decided",
             Self::ActionChosen(_) => "action_chosen",
@@ -576,6 +594,9 @@ impl Event {
             Self::NoiseMeasured { .. } => "noise_measured",
             Self::InsightDistilled { .. } => "insight_distilled",
             Self::ModelCalled { .. } => "model_called",
+            Self::GatesSet { .. } => "gates_set",
+            Self::ReviewAsked(_) => "review_asked",
+            Self::ReviewDecided(_) => "review_decided",
             Self::SearchStopped { .. } => "search_stopped",
             Self::FinalistChosen { .. } => "finalist_chosen",
             Self::FinalOpened { .. } => "final_opened",

@@ -58,6 +58,10 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
     /// Opens the sealed split once and scores the base and all trainings of the finalist on it.
     pub(super) fn open_final(&mut self) -> Result<(), EngineError> {
         if self.state.final_opened == 0 {
+            self.gate_final()?;
+            if self.state.pending_reviews().next().is_some() {
+                return Ok(());
+            }
             let reason = "the search has ended: base and finalist are judged".to_owned();
             return self.record(vec![Event::FinalOpened { times: self.settings.final_openings_before + 1, reason }]);
         }
