@@ -1,4 +1,5 @@
 //! The command line: names, defaults and the help that teaches them.
+//! Long because commands that belong together are found together.
 
 pub(crate) mod ask;
 pub(crate) mod bench;

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use trex_domain::{LanguageModel, ModelFacts, TextWriter, WorkerEvent};
+use trex_domain::{ModelFacts, TextWriter, WorkerEvent};
 use trex_engine::{AskedWriter, WorkerMeter, WorkerProcesses};
 use trex_research::llm::StoredModel;
 use trex_train::{EmbedderFacts, embedder_facts};

@@ -1,4 +1,5 @@
 //! Everything that can happen in a run. The list of events is the truth; every other view is folded from it.
+//! Long because each event and each of its fields is explained where it is listed.
 
 use std::collections::BTreeMap;
 

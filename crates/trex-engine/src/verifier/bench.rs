@@ -1,5 +1,6 @@
 //! How often the verifier is right: sound proposals drawn from a seed, and proposals that were broken on purpose in ways that
 //! people know. Counts and judges nothing else; nothing is trained.
+//! Long because it is a table of faults with what each of them breaks.
 //!
 //! The sound ones are made to be sound by simple arithmetic of their own, not by asking the verifier. Among the broken ones
 //! are some that no rule knows, so that the share can be below one.
