@@ -12,6 +12,9 @@ use super::touched::{SHOWN_PER_REASON, TouchedRow};
 use super::{Context, gold};
 use crate::DataError;
 
+/// Tokens of an answer that is only looked at: a model that has not come to the point by then does not know it.
+const CHECK_TOKENS: usize = 64;
+
 /// What is asked of a row; none where the row is left alone.
 pub(super) type Ask<'a> = dyn Fn(&Example) -> Option<Vec<Message>> + Sync + 'a;
 
@@ -128,7 +131,9 @@ fn still_answered<'a>(
         request(&row, row.rendered_prompt(context.seed), &format!("{round}/check"), context)
     };
     let requests: Vec<WritingRequest> = passed.iter().map(question).collect();
-    let answers = asked_of(writer, &requests, &WritingSettings { temperature: 0.0, ..commission.settings })?;
+    let max_new_tokens = commission.settings.max_new_tokens.min(CHECK_TOKENS);
+    let settings = WritingSettings { temperature: 0.0, max_new_tokens, ..commission.settings };
+    let answers = asked_of(writer, &requests, &settings)?;
     let mut kept = Vec::with_capacity(passed.len());
     for ((at, row, text), answer) in passed.into_iter().zip(answers) {
         if gold::answers(&answer.text, row, min_agreement) {
