@@ -233,8 +233,14 @@ impl Researcher for AssistedResearcher {
                 let list = proposals.candidates(strategy.kind, urgent, &known, parent, max_steps);
                 list.into_iter().map(|one| Candidate { recipe: completed(&one.recipe, &facts), ..one }).collect()
             };
-            first.extend(found(true).into_iter().take(URGENT));
-            (first, found(false))
+            let mut last = found(false);
+            // What shows in a trial that beat everything before is no reason to leave its course.
+            if parent.id.is_some() && parent.id == request.state.incumbent {
+                last.extend(found(true));
+            } else {
+                first.extend(found(true).into_iter().take(URGENT));
+            }
+            (first, last)
         })?;
         if !from_model.is_empty() {
             let is_ours = |variant: &&Variant| {
@@ -322,7 +328,10 @@ fn strategies_from(answer: StrategiesAnswer, facts: &[String], known: &[Strategy
             prior: like.prior * BEHIND,
         })
     };
-    answer.strategies.into_iter().filter_map(strategy).collect()
+    // Small models repeat themselves; the same hypothesis twice would only split its trials.
+    let mut seen = std::collections::BTreeSet::new();
+    let ideas = answer.strategies.into_iter().filter_map(strategy);
+    ideas.filter(|idea| seen.insert((idea.kind, idea.hypothesis.to_lowercase()))).collect()
 }
 
 fn scoring(request: &StrategyRequest<'_>) -> String {
