@@ -87,7 +87,7 @@ pub(crate) fn unready(project: &Project) -> Option<String> {
     wasm_toolchain(project).err().map(|err| format!("{err:#}"))
 }
 
-fn apt_install(project: &Project, packages: &str) -> Result<()> {
+pub(crate) fn apt_install(project: &Project, packages: &str) -> Result<()> {
     let is_root = answer(command("id", &project.root).arg("-u")).as_deref() == Some("0");
     if !is_root || answer(command("apt-get", &project.root).arg("--version")).is_none() {
         bail!("as root: apt-get install {packages}");

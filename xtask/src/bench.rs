@@ -66,10 +66,13 @@ pub(crate) enum Benchmark {
         /// Optimiser steps of a run
         #[arg(long, default_value_t = 60)]
         steps: usize,
-        /// Python interpreter that has torch, transformers, peft and gguf
+        /// Items of the dev file that are scored before and after
+        #[arg(long, default_value_t = 300)]
+        items: usize,
+        /// Python interpreter that has torch, transformers, peft, trl, datasets and gguf
         #[arg(long)]
         python: Option<PathBuf>,
-        /// Folder with the peer's script
+        /// Folder with the script of the plain loop
         #[arg(long, default_value = "../shared/bench")]
         peers: PathBuf,
         /// Folder with train.tsv and dev.tsv
@@ -137,10 +140,11 @@ pub(crate) fn bench(project: &Project, steps: &mut Steps, benchmark: &Benchmark)
             let measurement = steps.step("bench eval", || eval::measure(project, &folder, &plan))?;
             write(project, &folder, &measurement)
         }
-        Benchmark::Sst2 { rounds, steps: num_steps, python, peers, data } => {
+        Benchmark::Sst2 { rounds, steps: num_steps, items, python, peers, data } => {
             let plan = sst2::Plan {
                 rounds: *rounds,
                 steps: *num_steps,
+                items: *items,
                 python: python.clone(),
                 peers: peers.clone(),
                 data: data.clone(),

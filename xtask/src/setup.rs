@@ -31,6 +31,12 @@ pub(crate) fn setup(project: &Project, steps: &mut Steps) -> Result<()> {
     steps.step("setup: C compiler", || c_compiler(project))?;
     steps.step("setup: rustfmt and clippy", || rust_components(project))?;
     steps.step("setup: cargo-nextest", || nextest(project))?;
+    steps.step("setup: strace", || {
+        if let Err(err) = strace(project) {
+            println!("skipped: 1 program (strace); the test that traces system calls skips itself: {err:#}");
+        }
+        Ok(())
+    })?;
     steps.step("setup: small real model", || {
         let missing = small_model(project);
         if let Err(err) = missing {
@@ -73,6 +79,18 @@ fn c_compiler(project: &Project) -> Result<()> {
         return run(command("sudo", &project.root).arg("-n").args(&words));
     }
     bail!("no C compiler found; install gcc or clang (on Debian or Ubuntu: sudo {install})")
+}
+
+/// Shows that nothing leaves when the network is off; Linux only.
+fn strace(project: &Project) -> Result<()> {
+    if !cfg!(target_os = "linux") {
+        bail!("there is none for this system");
+    }
+    if let Some(version) = answer(command("strace", &project.root).arg("-V")) {
+        println!("found: {}", first_line(&version));
+        return Ok(());
+    }
+    app::apt_install(project, "strace")
 }
 
 fn rust_components(project: &Project) -> Result<()> {

@@ -1,10 +1,13 @@
 //! The command line: names, defaults and the help that teaches them.
+//! Long because commands that belong together are found together.
 
 pub(crate) mod ask;
 pub(crate) mod bench;
 pub(crate) mod export;
 pub(crate) mod kb;
+pub(crate) mod net;
 pub(crate) mod researcher;
+pub(crate) mod review;
 
 use std::path::PathBuf;
 
@@ -16,7 +19,9 @@ use crate::args::ask::{ASK_HELP, AskArgs};
 use crate::args::bench::BenchArgs;
 use crate::args::export::{BaseGgufArgs, ConfigArgs, EXPORT_HELP, ExportArgs, ProbeArgs};
 use crate::args::kb::KbArgs;
+use crate::args::net::{NET_HELP, NetArgs};
 use crate::args::researcher::{RESEARCHER_HELP, ResearcherArgs};
+use crate::args::review::{GateArgs, REVIEW_HELP, ReviewArgs};
 
 /// Fine-tunes language models on this machine: researches, trains, evaluates and reports by itself.
 ///
@@ -79,7 +84,7 @@ Interrupt at any time, even with kill -9: `trex resume` goes on and comes to the
     /// Show a node: base, a strategy (s2), an experiment (s2.e1) or a variant (s2.e1.a).
     Show(NodeArgs),
     /// Say what is wrong with a variant, by its data, its curve and its answers on the search split, and what to try next.
-    Diagnose(NodeArgs),
+    Diagnose(DiagnoseArgs),
     /// Say why the search did what it did with a node, from which candidates and numbers.
     #[command(after_long_help = "\
 NODE is a strategy (s2), an experiment (s2.e1), a variant (s2.e1.a), or base for the end of the search.
@@ -106,6 +111,12 @@ The chosen candidate is marked with an arrow; --json prints the records as they 
     /// Choose, test and pay the language models that research beside the Playbook.
     #[command(after_long_help = RESEARCHER_HELP)]
     Researcher(ResearcherArgs),
+    /// What left this machine or wanted to, and what arXiv and the Hugging Face Hub have.
+    #[command(after_long_help = NET_HELP)]
+    Net(NetArgs),
+    /// Decide what a run holds for a person.
+    #[command(after_long_help = REVIEW_HELP)]
+    Review(ReviewArgs),
     /// What earlier runs taught and what documents say: add, search, show, share.
     #[command(after_long_help = "\
 The knowledge base is one file for all workspaces of this machine: knowledge.db in the cache folder, or the file that
@@ -235,6 +246,9 @@ pub(crate) struct NewArgs {
     /// Take the proposed answer of every open question.
     #[arg(long)]
     pub(crate) accept: bool,
+    /// Language model to ask where the words say nothing certain, as for `trex run`.
+    #[arg(long, env = "TREX_RESEARCHER")]
+    pub(crate) researcher: Option<String>,
     /// File to write.
     #[arg(long, short, default_value = "task.toml")]
     pub(crate) out: PathBuf,
@@ -268,6 +282,8 @@ pub(crate) struct RunArgs {
     /// Take nothing from earlier runs; later ones still learn from this one.
     #[arg(long)]
     pub(crate) no_warm_start: bool,
+    #[command(flatten)]
+    pub(crate) gates: GateArgs,
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
 }
@@ -314,6 +330,15 @@ pub(crate) struct NodeArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct DiagnoseArgs {
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+    /// Language model to ask for the cause, as for `trex run`.
+    #[arg(long, env = "TREX_RESEARCHER")]
+    pub(crate) researcher: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ReportArgs {
     #[command(flatten)]
     pub(crate) workspace: WorkspaceArgs,
@@ -323,6 +348,12 @@ pub(crate) struct ReportArgs {
     /// Print Markdown, the default.
     #[arg(long)]
     pub(crate) md: bool,
+    /// Print a summary in words instead, in which every number is one that was measured.
+    #[arg(long, conflicts_with_all = ["md", "html"])]
+    pub(crate) words: bool,
+    /// Language model to write it, as for `trex run`; the Playbook does where absent.
+    #[arg(long, env = "TREX_RESEARCHER")]
+    pub(crate) researcher: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -540,9 +571,14 @@ pub(crate) struct RecipeRunArgs {
     /// JSON lines with `id` and `loss` of each row under the base model, for difficulty_filter; measured where absent.
     #[arg(long)]
     pub(crate) losses: Option<PathBuf>,
-    /// Model whose tokenizer counts, for token_filter, and whose losses are measured, for difficulty_filter.
+    /// Model whose tokenizer counts, for token_filter, whose losses are measured, for difficulty_filter, and which writes
+    /// where --writer names no other.
     #[arg(long)]
     pub(crate) model: Option<String>,
+    /// Model that writes texts: a name of `trex model list`, or a language model as for `trex run --researcher`, to which
+    /// the rows are then sent.
+    #[arg(long)]
+    pub(crate) writer: Option<String>,
     /// Licence identifier for the card of a dataset folder.
     #[arg(long)]
     pub(crate) license: Option<String>,

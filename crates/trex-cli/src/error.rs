@@ -250,6 +250,12 @@ pub(crate) enum CommandError {
         /// As given.
         text: String,
     },
+    /// A change that has no name.
+    #[error("{text:?} is no change")]
+    BadChange {
+        /// As given.
+        text: String,
+    },
     /// Standard input that cannot be read.
     #[error("cannot read standard input")]
     Input(#[source] std::io::Error),
@@ -292,6 +298,7 @@ impl Problem for CommandError {
             Self::NoToml(_) | Self::NoYaml(_) => "config.not_written",
             Self::UnknownStage { .. } => "researcher.unknown_stage",
             Self::BadAnswer { .. } => "requirement.bad_answer",
+            Self::BadChange { .. } => "review.bad_change",
             Self::Input(_) => "cli.input",
             Self::EmptyKey => "researcher.empty_key",
             Self::NoConfigFolder => "cli.no_config_folder",
@@ -340,6 +347,7 @@ impl Problem for CommandError {
                 "write kind=choice, generate, preference or text, metric=NAME of a metric, or options=A,B with commas between"
                     .to_owned()
             }
+            Self::BadChange { .. } => "write NAME=VALUE, such as config.lora.r=16".to_owned(),
             Self::EmptyKey => "pass the key on standard input: `trex researcher key set NAME < FILE`".to_owned(),
             Self::NoConfigFolder => "set TREX_CONFIG to a folder that you may write to".to_owned(),
             Self::NoCacheFolder => "set TREX_CACHE to a folder that you may write to".to_owned(),

@@ -57,6 +57,8 @@ fn dispatch(cli: Cli, output: &mut Output) -> Result<ExitCode, CliError> {
         Command::Data(args) => commands::data::run(&args, output)?,
         Command::Recipe(args) => commands::recipe::run(&args, output)?,
         Command::Researcher(args) => commands::researcher::run(&args, output)?,
+        Command::Net(args) => commands::net::run(&args, output)?,
+        Command::Review(args) => commands::review::run(&args, output)?,
         Command::Kb(args) => commands::kb::run(&args, output)?,
         Command::Bench(args) => commands::bench::run(&args, output)?,
         Command::Doctor(args) => commands::doctor::run(&args, output)?,

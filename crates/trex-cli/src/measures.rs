@@ -1,20 +1,26 @@
-//! Joins the models that measure rows to their ports: vectors of texts, and losses of the base model, each by a worker.
+//! Joins the models that measure rows, or write texts for them, to their ports: vectors, losses and texts by workers, texts
+//! also by the language models that a Researcher may ask.
 
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use trex_domain::{ModelFacts, WorkerEvent};
-use trex_engine::{WorkerMeter, WorkerProcesses};
+use trex_domain::{ModelFacts, TextWriter, WorkerEvent};
+use trex_engine::{AskedWriter, WorkerMeter, WorkerProcesses};
+use trex_research::llm::StoredModel;
 use trex_train::{EmbedderFacts, embedder_facts};
 
 use crate::error::CliError;
-use crate::{system, wiring};
+use crate::{researcher, system, wiring};
 
 /// The embedding model, and its folder below the cache folder, where `cargo xtask setup` puts it.
 pub(crate) const EMBEDDER: &str = "all-minilm-l6-v2";
 
 /// Most tokens of a row whose loss is measured; the default context of training.
 const LOSS_TOKENS: usize = 1024;
+
+/// Most tokens of a prompt and what is written behind it: of 32 texts at a time, keys and values fit into memory.
+const WRITING_TOKENS: usize = 2048;
 
 /// Where the embedding model lies, or would lie.
 pub(crate) fn embedder_dir() -> Result<PathBuf, CliError> {
@@ -39,6 +45,37 @@ pub(crate) fn embedder(facts: &EmbedderFacts, workspace: &Path) -> Result<Worker
 /// Measures the losses of a model, and keeps them in `workspace`.
 pub(crate) fn loss_meter(model: &ModelFacts, workspace: &Path) -> Result<WorkerMeter<WorkerProcesses>, CliError> {
     meter(model.dir.clone(), model.hash, LOSS_TOKENS.min(model.max_position), workspace)
+}
+
+/// Writes texts with a local model, and keeps them in `workspace`.
+pub(crate) fn local_writer(model: &ModelFacts, workspace: &Path) -> Result<WorkerMeter<WorkerProcesses>, CliError> {
+    meter(model.dir.clone(), model.hash, WRITING_TOKENS.min(model.max_position), workspace)
+}
+
+/// Writes texts with a model of this machine, or, where the name has a colon, with one that a service or another program
+/// serves.
+pub(crate) fn writer(name: &str, workspace: &Path) -> Result<Box<dyn TextWriter>, CliError> {
+    if !name.contains(':') {
+        return Ok(Box::new(local_writer(&wiring::find_model(name)?, workspace)?));
+    }
+    let (model, is_local) = researcher::model_behind(name)?;
+    if !is_local {
+        writeln!(io::stderr(), "note: prompts and answers of the rows are sent to {}", model.name()).ok();
+    }
+    let folder = researcher::calls_folder(workspace);
+    let stored = StoredModel::new(model, folder, Arc::new(system::SystemClock));
+    let say = |done: usize, total: usize| {
+        say_progress("write", done, total);
+        !system::stop_requested()
+    };
+    Ok(Box::new(AskedWriter::new(Arc::new(stored), Box::new(say))?))
+}
+
+fn say_progress(phase: &str, done: usize, total: usize) {
+    if io::stderr().is_terminal() {
+        let end = if done == total { "\r\u{1b}[K" } else { "" };
+        eprint!("\r\u{1b}[K{phase}: {done} of {total}{end}");
+    }
 }
 
 fn meter(

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use trex_domain::{
-    Clock as _, Event, ModelCall, Phase, RunState, Score, StopReason, StoredEvent, Verdict, WorkerEvent,
+    Clock as _, DecidedBy, Event, ModelCall, Phase, RunState, Score, StopReason, StoredEvent, Verdict, WorkerEvent,
 };
 use trex_engine::{BudgetUse, Observer, TreeLook, progress_line, tree_text};
 
@@ -165,11 +165,33 @@ pub(crate) fn describe(event: &Event) -> Option<String> {
         }
         Event::InsightDistilled { insight } => format!("learned: {}", insight.statement),
         Event::ModelCalled { call } => called(call),
+        Event::Surveyed { claims, unsupported } => {
+            format!("documents: {} claims with a passage, {unsupported} left out without support", claims.len())
+        }
+        Event::ReviewAsked(request) => format!(
+            "waits for a person: {} ({}, risk {:.2}): {}; see `trex review show {}`",
+            request.id,
+            request.stage.as_str(),
+            request.score,
+            request.question,
+            request.id
+        ),
+        Event::ReviewDecided(decision) => {
+            let who = if decision.by == DecidedBy::Person { "a person" } else { "the time-out" };
+            let reason = decision.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            format!("{who} {} {}{reason}", decision.verdict.as_str(), decision.id)
+        }
         Event::SearchStopped { reason } => format!("search ended: {}", why_stopped(reason)),
         Event::FinalOpened { times, reason } => format!("sealed split opened (time {times}): {reason}"),
-        Event::FinalScored { variant, score, .. } => {
+        Event::FinalistChosen { variant, value, of } => {
+            format!(
+                "{variant} is taken to the sealed split: the best of {of} on search and select together ({value:.3})"
+            )
+        }
+        Event::FinalScored { variant, seed, score, .. } => {
             let who = variant.as_ref().map_or("base", |id| id.as_str());
-            format!("{who} on the sealed split: {}", shown(score))
+            let which = if *seed > 0 { format!(", trained on seed {seed},") } else { String::new() };
+            format!("{who}{which} on the sealed split: {}", shown(score))
         }
         Event::Delivered { folder } => format!("delivered to {folder}"),
         Event::RunFinished { verdict: Verdict::Gain, .. } => "verdict: gain".to_owned(),

@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use trex_domain::LanguageModel;
+use trex_domain::{Knowledge, LanguageModel, Memory};
+use trex_engine::LocalModel;
 use trex_research::llm::{CallLimits, Endpoint, RemoteModel, SleepingPause, StoredModel, Surroundings};
-use trex_research::{Assistant, AssistedResearcher, KeyFile, NetGate, NetSettings, ResearcherSettings};
+use trex_research::{
+    Asker, Assistant, AssistedResearcher, KeyFile, LOCAL, NetGate, NetLog, NetSettings, ResearcherSettings,
+};
 
 use crate::error::CliError;
 use crate::system::{self, SystemClock};
+use crate::wiring;
 
 /// Name of the settings, in the person's folder and in a workspace.
 const SETTINGS: &str = "researcher.toml";
@@ -58,11 +62,33 @@ pub(crate) fn kept_settings(workspace: &Path) -> Result<ResearcherSettings, CliE
     Ok(ResearcherSettings::read(&workspace.join(SETTINGS))?)
 }
 
-/// A model behind a name, with its key.
-pub(crate) fn remote_model(name: &str) -> Result<(RemoteModel, bool), CliError> {
-    let endpoint = Endpoint::parse(name, variable)?;
-    let gate = Arc::new(NetGate::new(NetSettings::from_lookup(variable)?)?);
-    model_at(endpoint, gate)
+/// Where attempts to reach the network are written down.
+pub(crate) fn net_log_path() -> Result<PathBuf, CliError> {
+    Ok(system::cache_dir()?.join("net.jsonl"))
+}
+
+/// The gate that everything passes that leaves this machine.
+pub(crate) fn net_gate() -> Result<NetGate, CliError> {
+    let gate = NetGate::new(NetSettings::from_lookup(variable)?)?;
+    Ok(gate.with_log(NetLog::new(net_log_path()?, Arc::new(SystemClock))))
+}
+
+/// The model behind a name, and whether it is on this machine.
+pub(crate) fn model_behind(name: &str) -> Result<(Arc<dyn LanguageModel>, bool), CliError> {
+    model_named(name, &Arc::new(net_gate()?))
+}
+
+/// `local:NAME` is a model of the registry, in a worker of its own; anything else is reached by its address.
+fn model_named(name: &str, gate: &Arc<NetGate>) -> Result<(Arc<dyn LanguageModel>, bool), CliError> {
+    let Some(own) = name.strip_prefix(LOCAL) else {
+        let (model, is_local) = model_at(Endpoint::parse(name, variable)?, gate.clone())?;
+        return Ok((Arc::new(model), is_local));
+    };
+    let threads = system::num_processors();
+    let size = (threads, system::machine_bytes());
+    let workers = wiring::local_workers(threads)?;
+    let model = LocalModel::new(name.to_owned(), workers, wiring::find_model(own)?, size)?;
+    Ok((Arc::new(model), true))
 }
 
 fn model_at(endpoint: Endpoint, gate: Arc<NetGate>) -> Result<(RemoteModel, bool), CliError> {
@@ -73,18 +99,40 @@ fn model_at(endpoint: Endpoint, gate: Arc<NetGate>) -> Result<(RemoteModel, bool
 }
 
 /// The Researcher of a run. Reaches nothing yet.
-pub(crate) fn researcher(workspace: &Path, settings: ResearcherSettings) -> Result<AssistedResearcher, CliError> {
+pub(crate) fn researcher(
+    workspace: &Path,
+    settings: ResearcherSettings,
+    library: Option<Arc<dyn Memory>>,
+) -> Result<AssistedResearcher, CliError> {
+    let assistants = assistants(Some(workspace), &settings)?;
+    let goes_on = Arc::new(|| !system::stop_requested());
+    let researcher = AssistedResearcher::new(settings, assistants, Arc::new(SystemClock), goes_on);
+    let library = library.map(|memory| -> Arc<dyn Knowledge> { memory });
+    let blobs = workspace.join("blobs");
+    Ok(researcher.with_blobs(&blobs).with_library(library).with_memory_bytes(system::machine_bytes()))
+}
+
+/// Models for single questions outside of a run; their answers are kept where a workspace is given.
+pub(crate) fn asker(workspace: Option<&Path>, settings: ResearcherSettings) -> Result<Asker, CliError> {
+    let assistants = assistants(workspace, &settings)?;
+    Ok(Asker::new(settings, assistants, Arc::new(SystemClock), Arc::new(|| !system::stop_requested())))
+}
+
+fn assistants(
+    workspace: Option<&Path>,
+    settings: &ResearcherSettings,
+) -> Result<BTreeMap<String, Assistant>, CliError> {
     let mut assistants = BTreeMap::new();
     let names = settings.models();
     if !names.is_empty() {
-        let gate = Arc::new(NetGate::new(NetSettings::from_lookup(variable)?)?);
+        let gate = Arc::new(net_gate()?);
         for name in names {
-            let (model, is_local) = model_at(Endpoint::parse(name, variable)?, gate.clone())?;
-            let stored = StoredModel::new(Arc::new(model), calls_folder(workspace), Arc::new(SystemClock));
-            let model: Arc<dyn LanguageModel> = Arc::new(stored);
+            let (mut model, is_local) = model_named(name, &gate)?;
+            if let Some(workspace) = workspace {
+                model = Arc::new(StoredModel::new(model, calls_folder(workspace), Arc::new(SystemClock)));
+            }
             assistants.insert(name.to_owned(), Assistant { model, is_local });
         }
     }
-    let goes_on = Arc::new(|| !system::stop_requested());
-    Ok(AssistedResearcher::new(settings, assistants, Arc::new(SystemClock), goes_on))
+    Ok(assistants)
 }

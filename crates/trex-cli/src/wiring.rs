@@ -10,7 +10,7 @@ use trex_domain::{
     ImportedData, Memory, ModelCard, ModelFacts, Precision, PreparedData, PreparedRequest, Problem, SplitSource,
     TaskSpec,
 };
-use trex_engine::{RunSettings, WorkerProcesses};
+use trex_engine::{ReviewBox, RunSettings, WorkerProcesses};
 use trex_ftbench::{FtBenchError, mini_task};
 use trex_store::KnowledgeBase;
 use trex_train::{
@@ -53,6 +53,7 @@ impl DataPorts {
         let measures = Measures {
             embedder: embedder.map(|embedder| -> Arc<dyn Embedder> { Arc::new(embedder) }),
             losses: Some(Arc::new(measures::loss_meter(model, workspace)?)),
+            writer: Some(Arc::new(measures::local_writer(model, workspace)?)),
         };
         Ok(Self { service: DataService::new(workspace).with_measures(measures) })
     }
@@ -252,10 +253,13 @@ pub(crate) fn run_settings(workspace: &Path, model: ModelFacts, machine: &Machin
         threads: machine.threads.unwrap_or_else(system::num_processors),
         device: machine.device,
         machine_bytes: system::machine_bytes(),
+        disk_bytes: trex_store::free_bytes(workspace).unwrap_or(0),
         checkpoint_every: CHECKPOINT_EVERY,
         final_openings_before: 0,
         memory: None,
         warm_start: true,
+        gates: None,
+        desk: Some(Arc::new(ReviewBox::of(workspace))),
     }
 }
 

@@ -220,7 +220,13 @@ pub enum DataError {
         /// The step, or the command.
         operator: &'static str,
     },
-    /// Vectors or losses could not be had.
+    /// A step has texts written, and there is no model to write them.
+    #[error("{operator} has no language model to write with")]
+    NoWriter {
+        /// The step.
+        operator: &'static str,
+    },
+    /// Vectors, losses or texts could not be had.
     #[error(transparent)]
     Measure(MeasureFailure),
     /// Vectors that are not those of the texts.
@@ -229,6 +235,14 @@ pub enum DataError {
         /// Texts.
         expected: usize,
         /// Vectors.
+        found: usize,
+    },
+    /// Texts that are not those that were asked for.
+    #[error("{expected} texts were asked for, and {found} came back")]
+    WrongTexts {
+        /// Requests.
+        expected: usize,
+        /// Texts.
         found: usize,
     },
     /// The counts of a recipe run do not add up.
@@ -371,7 +385,9 @@ impl Problem for DataError {
             Self::NoTokenizer => "data.no_tokenizer",
             Self::NoEmbedder { .. } => "data.no_embedder",
             Self::Measure(failure) => failure.0.code(),
+            Self::NoWriter { .. } => "data.no_writer",
             Self::WrongVectors { .. } => "data.wrong_vectors",
+            Self::WrongTexts { .. } => "data.wrong_texts",
             Self::LedgerUnbalanced { .. } => "data.ledger_unbalanced",
             Self::EmptyPool { .. } => "data.empty_pool",
             Self::RecipeEmpty { .. } => "data.recipe_empty",
@@ -441,6 +457,7 @@ impl Problem for DataError {
             Self::NoEmbedder { .. } => {
                 Some("`cargo xtask setup` fetches all-MiniLM-L6-v2; `trex doctor` says whether it is there".to_owned())
             }
+            Self::NoWriter { .. } => Some("name a model with --writer; `trex model list` lists them".to_owned()),
             Self::Measure(failure) => failure.0.hint(),
             Self::NoTokenizer => Some("name a model whose tokenizer counts, or use length_filter".to_owned()),
             Self::RecipeEmpty { operator, .. } => Some(format!("relax or remove {operator}")),
@@ -453,13 +470,12 @@ impl Problem for DataError {
             Self::VersionChanged { .. } => {
                 Some("the folder recipes is the program's own: put the file back, or begin a new workspace".to_owned())
             }
-            Self::NoPair { .. } => {
-                Some("add the step preference_pairs to the recipe, or export another form".to_owned())
-            }
+            Self::NoPair { .. } => Some("make pairs with preference_pairs, or export another form".to_owned()),
             Self::Cancelled => Some("the same command goes on where it stopped".to_owned()),
             Self::RecipeNotToml { .. }
             | Self::ParquetNotWritten { .. }
             | Self::WrongVectors { .. }
+            | Self::WrongTexts { .. }
             | Self::LedgerUnbalanced { .. }
             | Self::NotFiles { .. } => None,
         }
@@ -473,7 +489,8 @@ impl Problem for DataError {
             Self::NotFiles { .. }
             | Self::LedgerUnbalanced { .. }
             | Self::RecipeNotToml { .. }
-            | Self::WrongVectors { .. } => ErrorClass::Bug,
+            | Self::WrongVectors { .. }
+            | Self::WrongTexts { .. } => ErrorClass::Bug,
             _ => ErrorClass::Permanent,
         }
     }

@@ -3,17 +3,20 @@
 
 mod card;
 mod parquet_file;
+mod rows;
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use trex_domain::{Example, Message, Role};
-use trex_fs::write_atomic;
+use trex_fs::{FsError, NewFile, write_atomic};
 
 use crate::DataError;
 
 pub use card::HfFolder;
+pub use rows::{BlobRows, Rows, SourceRows};
 
 /// A form of training data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,14 +56,22 @@ impl ExportFormat {
     }
 }
 
-/// Writes rows in one form, atomically.
-pub fn write_export(path: &Path, rows: &[Example], format: ExportFormat) -> Result<(), DataError> {
-    let content = match format {
-        ExportFormat::Parquet => parquet_file::parquet_bytes(rows)?,
-        ExportFormat::Csv => csv_text(rows).into_bytes(),
-        _ => lines(rows, format)?,
-    };
-    Ok(write_atomic(path, &content)?)
+/// Writes rows in one form, some at a time. The file appears whole, or not at all.
+pub fn write_export(path: &Path, rows: &dyn Rows, format: ExportFormat) -> Result<(), DataError> {
+    let mut file = NewFile::create(path)?;
+    if format == ExportFormat::Parquet {
+        parquet_file::write_parquet(&mut file, rows)?;
+    } else {
+        let mut push = |content: &[u8]| file.write_all(content).map_err(|err| FsError::io("write", path, err));
+        if format == ExportFormat::Csv {
+            push(CSV_HEAD.as_bytes())?;
+        }
+        rows.for_each_portion(&mut |rows| {
+            let content = if format == ExportFormat::Csv { csv_text(rows).into_bytes() } else { lines(rows, format)? };
+            Ok(push(&content)?)
+        })?;
+    }
+    Ok(file.finish()?)
 }
 
 fn lines(rows: &[Example], format: ExportFormat) -> Result<Vec<u8>, DataError> {
@@ -107,10 +118,13 @@ fn preference(row: &Example) -> Result<serde_json::Value, DataError> {
     Ok(json!({ "prompt": row.prompt, "chosen": answer(&row.answer), "rejected": answer(rejected) }))
 }
 
-/// CSV after RFC 4180. A field that a spreadsheet would take for a formula begins with an apostrophe (OWASP, "CSV
+/// The first line of a CSV file.
+const CSV_HEAD: &str = "id,prompt,answer\r\n";
+
+/// Lines of CSV after RFC 4180. A field that a spreadsheet would take for a formula begins with an apostrophe (OWASP, "CSV
 /// injection").
 fn csv_text(rows: &[Example]) -> String {
-    let mut text = "id,prompt,answer\r\n".to_owned();
+    let mut text = String::new();
     for row in rows {
         let prompt = row.prompt_text();
         let fields = [&row.id, &prompt, &row.answer].map(|field| csv_field(field));

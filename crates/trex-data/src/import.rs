@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use trex_domain::{
-    DataPort, DataProfile, DataSource, Embedder, Example, ImportRequest, ImportedData, LossMeter, PreparedData,
-    PreparedRequest, RowCounts, RowForm, SplitSource, TaskSpec,
+    DataPort, DataProfile, DataSource, Embedder, Example, ImportRequest, ImportedData, LossMeter, MeasuresAtHand,
+    PreparedData, PreparedRequest, RowCounts, RowForm, SplitSource, TaskSpec, TextWriter,
 };
 use trex_fs::{BlobStore, ScratchFile};
 
@@ -30,18 +30,33 @@ pub struct DataService {
     measures: Measures,
 }
 
-/// Who measures rows for the operators that ask for it; such an operator fails where nobody does.
+/// Who measures rows, or writes texts for them, for the operators that ask for it; such an operator fails where nobody
+/// does.
 #[derive(Clone, Debug, Default)]
 pub struct Measures {
     /// Makes vectors of texts.
     pub embedder: Option<Arc<dyn Embedder>>,
     /// Measures the losses of the base model.
     pub losses: Option<Arc<dyn LossMeter>>,
+    /// Writes texts.
+    pub writer: Option<Arc<dyn TextWriter>>,
 }
 
 impl Measures {
     fn aids(&self) -> Aids<'_> {
-        Aids { embedder: self.embedder.as_deref(), loss_meter: self.losses.as_deref(), ..Aids::default() }
+        Aids {
+            embedder: self.embedder.as_deref(),
+            loss_meter: self.losses.as_deref(),
+            writer: self.writer.as_deref(),
+            ..Aids::default()
+        }
+    }
+}
+
+impl Measures {
+    /// What operators may ask for.
+    fn at_hand(&self) -> MeasuresAtHand {
+        MeasuresAtHand { embeddings: self.embedder.is_some(), losses: self.losses.is_some() }
     }
 }
 
@@ -108,7 +123,8 @@ impl DataService {
         crate::prepare::prepare(&self.blobs, &places, request, self.measures.aids())
     }
 
-    fn store(&self, splits: &Splits, profiles: Vec<DataProfile>) -> Result<ImportedData, DataError> {
+    fn store(&self, splits: &Splits, mut profiles: Vec<DataProfile>) -> Result<ImportedData, DataError> {
+        profiles.iter_mut().take(1).for_each(|pool| pool.at_hand = self.measures.at_hand());
         let parts = splits.parts();
         let mut seeded_prompts = false;
         for (_, rows) in parts {

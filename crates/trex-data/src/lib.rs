@@ -29,13 +29,16 @@ mod text;
 
 pub use error::{DataError, MeasureFailure};
 pub use export::{
-    ExportFormat, HfFolder, axolotl_block, dataset_info_entry, quarantine_csv, write_export, write_hf_folder,
+    BlobRows, ExportFormat, HfFolder, Rows, SourceRows, axolotl_block, dataset_info_entry, quarantine_csv,
+    write_export, write_hf_folder,
 };
 pub use import::{DataService, Measures};
 pub use minhash::{NearDedupCurve, near_dedup_curve};
 pub use operators::{Aids, StepTrace, TouchedRow, run_recipe};
 pub use pii::{PiiKind, pii_kinds, pii_spans};
-pub use profile::{ProfileOptions, TableFacts, profile_examples, profile_file, profile_html, profile_source};
+pub use profile::{
+    ProfileOptions, TableFacts, profile_examples, profile_file, profile_html, profile_rows, profile_source,
+};
 pub use reader::{RawChunk, RawRow, RawTable, TableReader, read_table};
 pub use recipe_file::{
     Mixture, OperatorDoc, ParameterDoc, RecipeBudget, RecipeChange, RecipeFile, RecipePlace, RecipeSource, RecipeSplit,

@@ -12,6 +12,7 @@ mod dedup;
 mod difficulty;
 mod few_shot;
 mod filter;
+mod gold;
 mod language;
 mod neighbours;
 mod normalise;
@@ -19,19 +20,21 @@ mod parameters;
 mod quality;
 mod redact;
 mod rewrite;
+mod rounds;
 mod semantic;
 mod shuffle_options;
 mod template;
 #[cfg(test)]
 pub(crate) mod tests;
 mod touched;
+mod writing;
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::BuildHasherDefault;
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
-use trex_domain::{Embedder, Example, LossMeter, Operator, OperatorCount, Recipe, RowLedger, seeded_rng};
+use trex_domain::{Embedder, Example, LossMeter, Operator, OperatorCount, Recipe, RowLedger, TextWriter, seeded_rng};
 
 use crate::DataError;
 use crate::minhash::KeyHasher;
@@ -52,6 +55,8 @@ pub struct Aids<'a> {
     pub loss_meter: Option<&'a dyn LossMeter>,
     /// Makes vectors of texts.
     pub embedder: Option<&'a dyn Embedder>,
+    /// Writes texts.
+    pub writer: Option<&'a dyn TextWriter>,
     /// Counts the tokens of a row, prompt and answer.
     pub num_tokens: Option<&'a (dyn Fn(&Example) -> usize + Sync)>,
 }
@@ -62,6 +67,7 @@ impl std::fmt::Debug for Aids<'_> {
             .field("losses", &self.losses.map(BTreeMap::len))
             .field("loss_meter", &self.loss_meter)
             .field("embedder", &self.embedder)
+            .field("writer", &self.writer)
             .field("num_tokens", &self.num_tokens.is_some())
             .finish()
     }
@@ -74,7 +80,9 @@ impl Aids<'_> {
         let asks_meter = operators.iter().any(Operator::needs_losses) && self.losses.is_none();
         let embedder = asks_embedder.then(|| self.embedder.map_or("none".to_owned(), |model| model.name().to_string()));
         let meter = asks_meter.then(|| self.loss_meter.map_or("none".to_owned(), |model| model.name().to_string()));
-        let named = [("embedder", embedder), ("losses", meter)];
+        let asks_writer = operators.iter().any(Operator::needs_writer);
+        let writer = asks_writer.then(|| self.writer.map_or("none".to_owned(), |model| model.name().to_string()));
+        let named = [("embedder", embedder), ("losses", meter), ("writer", writer)];
         named.into_iter().filter_map(|(what, name)| Some(format!("{what}/{}", name?))).collect()
     }
 }
@@ -187,6 +195,8 @@ impl<'a> StepRun<'a> {
                 changed: outcome.changed,
                 added: outcome.added,
                 dropped: outcome.dropped,
+                written: outcome.written,
+                rejected: outcome.rejected,
             };
             let skipped = is_skipped.then(|| NO_EMBEDDER.to_owned());
             let mut trace = StepTrace { operator: name.to_owned(), touched: outcome.touched, skipped };
@@ -247,6 +257,9 @@ fn apply(operator: &Operator, rows: Pool, context: &Context<'_>) -> Result<Outco
             semantic::filter(rows, like, *min_similarity, *drop, context)
         }
         Operator::DiverseSample { rows: wanted } => semantic::diverse(rows, *wanted, context),
+        Operator::AnswerSynthesis { .. } | Operator::Paraphrase { .. } | Operator::RejectedSynthesis { .. } => {
+            writing::apply(operator, rows, context)
+        }
     }
 }
 
@@ -297,6 +310,9 @@ struct Outcome {
     changed: usize,
     added: usize,
     dropped: BTreeMap<String, usize>,
+    /// Texts that a language model wrote, and those of them that were not taken.
+    written: usize,
+    rejected: BTreeMap<String, usize>,
     /// The first rows that were dropped or changed.
     touched: Vec<TouchedRow>,
 }

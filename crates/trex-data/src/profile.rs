@@ -10,8 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use rayon::prelude::*;
-use trex_domain::{DataProfile, Example, FieldMap, QuarantinedRow, RowCounts};
+use trex_domain::{DataProfile, Example, FieldMap, MeasuresAtHand, QuarantinedRow, RowCounts};
 
+use crate::export::Rows;
 use crate::language::language_of;
 use crate::minhash::num_near_duplicates;
 use crate::pii::{PiiKind, pii_kinds};
@@ -144,6 +145,16 @@ pub fn profile_examples(
     let mut profiler = Profiler::new(facts.has_answers, evaluation, None);
     profiler.add(examples);
     profiler.add_quarantined(&facts.quarantined);
+    profiler.finish(name, facts)
+}
+
+/// Profiles rows that pass by.
+pub fn profile_rows(name: &str, facts: &TableFacts, rows: &dyn Rows) -> Result<DataProfile, DataError> {
+    let mut profiler = Profiler::new(facts.has_answers, None, None);
+    rows.for_each_portion(&mut |rows| {
+        profiler.add(rows);
+        Ok(())
+    })?;
     profiler.finish(name, facts)
 }
 
@@ -301,6 +312,7 @@ impl<'a> Profiler<'a> {
             token_lengths: self.token_lengths.buckets(),
             longest: self.longest,
             leaked: self.evaluation.map(|_| self.leaked),
+            at_hand: MeasuresAtHand::default(),
             quarantine_reasons: self.reasons,
             quarantine_sample: self.quarantined,
             samples: self.samples,

@@ -143,6 +143,7 @@ mod tests {
             traces: Vec::new(),
             is_decontaminated: false,
             leaked: 0,
+            models: Vec::new(),
         }
     }
 

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use trex_domain::{ContentHash, Operator, OperatorCount, RowCounts, RowForm, RowLedger};
+use trex_domain::{ContentHash, Operator, OperatorCount, Recipe, RowCounts, RowForm, RowLedger};
 use trex_fs::{BlobStore, read_to_string, remove_dir_all, write_json};
 
 use crate::operators::{Aids, LeakKeys, StepRun, StepTrace, check_ledger, is_row_wise};
@@ -90,10 +90,14 @@ pub struct RecipeOutcome {
     pub ledger: RowLedger,
     /// Some of the rows that each step touched.
     pub traces: Vec<StepTrace>,
-    /// Whether a step compared the rows with evaluation items; what was not compared must not be trained on.
+    /// Whether a step compared all rows, written ones too, with evaluation items; what was not compared must not be
+    /// trained on.
     pub is_decontaminated: bool,
     /// Rows that still have the prompt of an evaluation item.
     pub leaked: usize,
+    /// The models that steps asked, by use and content, such as `writer/HASH`.
+    #[serde(default)]
+    pub models: Vec<String>,
 }
 
 /// Runs a recipe, or finds its result; `true` beside it where it was found. `progress` is called often; returning `false`
@@ -199,9 +203,6 @@ impl Run<'_, '_> {
         let ledger = RowLedger { rows_in, rows_out: rows.len(), steps: std::mem::take(&mut self.counts) };
         check_ledger(&ledger)?;
         let leaks = LeakKeys::new(&evaluation)?;
-        let is_check = |operator: &Operator| {
-            matches!(operator, Operator::Decontaminate { .. } | Operator::DecontaminateNear { .. })
-        };
         Ok(RecipeOutcome {
             recipe: recipe.hash()?,
             train: store_rows(blobs, &rows)?,
@@ -211,7 +212,8 @@ impl Run<'_, '_> {
             sources: counts,
             ledger,
             traces: std::mem::take(&mut self.traces),
-            is_decontaminated: recipe.operators.iter().any(is_check) && !evaluation.is_empty(),
+            is_decontaminated: is_compared_last(&recipe.recipe()) && !evaluation.is_empty(),
+            models: self.request.aids.names_for(&recipe.operators),
             leaked: rows.facts(|row| leaks.has(row))?.into_iter().filter(|is_leaked| *is_leaked).count(),
         })
     }
@@ -345,7 +347,13 @@ impl Run<'_, '_> {
             dropped.insert("over the budget".to_owned(), rows_in - rows.len());
         }
         let operator = "budget".to_owned();
-        self.counts.push(OperatorCount { operator, rows_in, rows_out: rows.len(), changed: 0, added: 0, dropped });
+        self.counts.push(OperatorCount {
+            operator,
+            rows_in,
+            rows_out: rows.len(),
+            dropped,
+            ..OperatorCount::default()
+        });
         Ok(rows)
     }
 
@@ -355,11 +363,20 @@ impl Run<'_, '_> {
     }
 }
 
+/// Whether a comparison with the evaluation items comes behind all that a language model writes.
+fn is_compared_last(recipe: &Recipe) -> bool {
+    recipe.has_after_writing("decontaminate") || recipe.has_after_writing("decontaminate_near")
+}
+
 fn add_count(known: &mut OperatorCount, count: &OperatorCount) {
     known.rows_in += count.rows_in;
     known.rows_out += count.rows_out;
     known.changed += count.changed;
     known.added += count.added;
+    known.written += count.written;
+    for (reason, rejected) in &count.rejected {
+        *known.rejected.entry(reason.clone()).or_default() += rejected;
+    }
     for (reason, dropped) in &count.dropped {
         *known.dropped.entry(reason.clone()).or_default() += dropped;
     }

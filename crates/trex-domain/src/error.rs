@@ -58,6 +58,20 @@ pub enum DomainError {
         /// As given.
         text: String,
     },
+    /// A review name of another form.
+    #[error("not a review: {text:?}")]
+    BadReviewId {
+        /// As given.
+        text: String,
+    },
+    /// A change by a person that cannot be made.
+    #[error("{name} cannot be changed so: {why}")]
+    BadEdit {
+        /// Names of settings.
+        name: String,
+        /// Why.
+        why: String,
+    },
     /// A content hash that is not 64 hexadecimal digits.
     #[error("not a content hash: {text:?}")]
     BadHash {
@@ -136,6 +150,8 @@ impl Problem for DomainError {
             Self::BadRunId { .. } => "domain.bad_run_id",
             Self::BadNodeId { .. } => "domain.bad_node_id",
             Self::BadPassageId { .. } => "knowledge.bad_passage_id",
+            Self::BadReviewId { .. } => "review.bad_id",
+            Self::BadEdit { .. } => "review.bad_edit",
             Self::BadHash { .. } => "domain.bad_hash",
             Self::NotJson(_) => "domain.not_json",
             Self::OutOfRange { .. } => "config.out_of_range",
@@ -154,6 +170,12 @@ impl Problem for DomainError {
             }
             Self::BadPassageId { .. } => {
                 Some("passages have 16 hexadecimal digits, as `trex kb search` shows them".to_owned())
+            }
+            Self::BadReviewId { .. } => {
+                Some("`trex review list` shows them; they are named r1, r2 and so on".to_owned())
+            }
+            Self::BadEdit { .. } => {
+                Some("`trex review show ID` prints every setting with its name and value".to_owned())
             }
             Self::OutOfRange { field, allowed, .. } => Some(format!("set {field} to a value {allowed}")),
             Self::TooFewTrials { needed, .. } => Some(format!(

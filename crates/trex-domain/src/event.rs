@@ -1,4 +1,5 @@
 //! Everything that can happen in a run. The list of events is the truth; every other view is folded from it.
+//! Long because each event and each of its fields is explained where it is listed.
 
 use std::collections::BTreeMap;
 
@@ -6,8 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BudgetLimit, ContentHash, Cost, DataProfile, Effect, FailureClass, Insight, Millis, ModelCall, NodeId, RowLedger,
-    RunId, Score, Strategy, TaskSpec, TrainDone, Variant, VariantId, WarmStart,
+    BudgetLimit, Claim, ContentHash, Cost, DataProfile, Effect, FailureClass, GatePolicy, Insight, Millis, ModelCall,
+    NodeId, ReviewDecision, ReviewRequest, RowLedger, RunId, Score, Strategy, TaskSpec, TrainDone, Variant, VariantId,
+    WarmStart,
 };
 
 /// The parts of a run, in order.
@@ -139,12 +141,23 @@ pub struct Judgement {
     pub z_final: f64,
     /// Candidates that were compared on the select split.
     pub compared: usize,
+    /// Trainings of the candidate, on different seeds, that were compared with the base by their mean.
+    #[serde(default = "one")]
+    pub trainings: usize,
+    /// Standard deviation over seeds of one training, beyond what the items explain, that was reckoned with.
+    #[serde(default)]
+    pub seed_sd: f64,
     /// Both together.
     pub z: f64,
     /// The probability of as much without any gain, one-sided.
     pub p: f64,
     /// Whether that is a gain.
     pub gain: bool,
+}
+
+/// Older versions compared one training.
+fn one() -> usize {
+    1
 }
 
 /// The error that ended a run.
@@ -301,6 +314,13 @@ pub enum Event {
     WarmStarted {
         /// What was taken.
         warm_start: Box<WarmStart>,
+    },
+    /// What documents say about the task was looked up.
+    Surveyed {
+        /// What they say, each with its passage.
+        claims: Vec<Claim>,
+        /// Claims that were left out because their passage does not contain them.
+        unsupported: usize,
     },
     /// The Researcher proposes a strategy.
     StrategyProposed {
@@ -476,10 +496,28 @@ pub enum Event {
         /// What came of it.
         call: ModelCall,
     },
+    /// How much the run decides without a person; without this event all of it.
+    GatesSet {
+        /// The policy.
+        policy: GatePolicy,
+    },
+    /// A decision waits for a person.
+    ReviewAsked(ReviewRequest),
+    /// A person, or the default after a time-out, decided.
+    ReviewDecided(ReviewDecision),
     /// The search ended.
     SearchStopped {
         /// Why.
         reason: StopReason,
+    },
+    /// The variant was chosen that is taken to the sealed split: the best on search and select together, significant or not.
+    FinalistChosen {
+        /// The variant.
+        variant: VariantId,
+        /// Its score on both splits together.
+        value: f64,
+        /// Among how many that were scored on both.
+        of: usize,
     },
     /// The sealed split was opened. Happens once per run.
     FinalOpened {
@@ -488,10 +526,13 @@ pub enum Event {
         /// Who asked and why.
         reason: String,
     },
-    /// Base or incumbent was scored on the sealed split.
+    /// Base or finalist was scored on the sealed split.
     FinalScored {
         /// The variant; the untouched base where absent.
         variant: Option<VariantId>,
+        /// Training seed number; 0 for what is delivered.
+        #[serde(default)]
+        seed: u64,
         /// The score.
         score: Score,
         /// What it cost.
@@ -502,7 +543,7 @@ pub enum Event {
         /// Folder inside the workspace.
         folder: String,
     },
-    /// The best variant was judged against the untouched base.
+    /// The finalist was judged against the untouched base. With a gain it is the best variant from here on.
     Judged(Judgement),
     /// The run ended.
     RunFinished {
@@ -534,6 +575,7 @@ impl Event {
             Self::DataImported { .. } => "data_imported",
             Self::BaseScored { .. } => "base_scored",
             Self::WarmStarted { .. } => "warm_started",
+            Self::Surveyed { .. } => "surveyed",
             Self::StrategyProposed { .. } => "strategy_proposed",
             Self::Decided { .. } => "decided",
             Self::ActionChosen(_) => "action_chosen",
@@ -553,7 +595,11 @@ impl Event {
             Self::NoiseMeasured { .. } => "noise_measured",
             Self::InsightDistilled { .. } => "insight_distilled",
             Self::ModelCalled { .. } => "model_called",
+            Self::GatesSet { .. } => "gates_set",
+            Self::ReviewAsked(_) => "review_asked",
+            Self::ReviewDecided(_) => "review_decided",
             Self::SearchStopped { .. } => "search_stopped",
+            Self::FinalistChosen { .. } => "finalist_chosen",
             Self::FinalOpened { .. } => "final_opened",
             Self::FinalScored { .. } => "final_scored",
             Self::Delivered { .. } => "delivered",

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ContentHash, Cost, DeviceChoice, EmbedDone, EmbedJob, GenerationConfig, Metric, Precision, Quantization,
-    TrainConfig,
+    ContentHash, Cost, DeviceChoice, EmbedDone, EmbedJob, GenerationConfig, Metric, ModelRequest, Precision,
+    Quantization, TrainConfig,
 };
 
 /// What a worker process is asked to do; written to its standard input as one line.
@@ -21,6 +21,44 @@ pub enum Job {
     Eval(EvalJob),
     /// Make vectors of texts.
     Embed(EmbedJob),
+    /// Answer a question.
+    Answer(AnswerJob),
+}
+
+/// Answers a question of the Researcher with a model of this machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AnswerJob {
+    /// Model folder.
+    pub model_dir: PathBuf,
+    /// The question.
+    pub request: ModelRequest,
+    /// Threads.
+    pub threads: usize,
+    /// What it is computed on.
+    #[serde(default, skip_serializing_if = "DeviceChoice::is_auto")]
+    pub device: DeviceChoice,
+    /// Number format in which the weights are kept.
+    #[serde(default, skip_serializing_if = "Quantization::is_none")]
+    pub quantization: Quantization,
+}
+
+/// An answer of a model of this machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AnswerDone {
+    /// The text.
+    pub text: String,
+    /// Tokens of the question.
+    pub prompt_tokens: u64,
+    /// Tokens of the answer.
+    pub completion_tokens: u64,
+    /// Whether it ended because it was as long as allowed.
+    pub cut_at_limit: bool,
+    /// Tokens of the answer per second, loading left out.
+    pub tokens_per_s: f64,
+    /// Largest resident memory in bytes.
+    pub peak_rss_bytes: u64,
+    /// What it cost.
+    pub cost: Cost,
 }
 
 /// Trains from the base (or from a checkpoint) up to `stop_step`.
@@ -87,6 +125,17 @@ pub enum EvalMode {
     Generate {
         /// Longest answer in tokens.
         max_new_tokens: usize,
+        /// How tokens are chosen.
+        #[serde(default, skip_serializing_if = "GenerationConfig::is_default")]
+        generation: GenerationConfig,
+    },
+    /// Texts that nobody scores, after the prompts as they are: the score is 1 where the model ended its text, and 0 where
+    /// the text became too long or its prompt left no room for one. The metric is not asked.
+    Write {
+        /// Longest text in tokens.
+        max_new_tokens: usize,
+        /// Most tokens of prompt and text; a prompt that leaves no room is passed over.
+        max_length: usize,
         /// How tokens are chosen.
         #[serde(default, skip_serializing_if = "GenerationConfig::is_default")]
         generation: GenerationConfig,
@@ -241,6 +290,7 @@ impl Job {
             Self::Train(job) => job.threads,
             Self::Eval(job) => job.threads,
             Self::Embed(job) => job.threads,
+            Self::Answer(job) => job.threads,
         }
     }
 }
@@ -299,6 +349,8 @@ pub enum WorkerEvent {
     Evaluated(EvalDone),
     /// Vectors are made; the last line.
     Embedded(EmbedDone),
+    /// A question is answered; the last line.
+    Answered(AnswerDone),
     /// The job failed; the last line.
     Failed {
         /// What to do about it.
@@ -321,6 +373,8 @@ pub enum JobOutcome {
     Evaluated(EvalDone),
     /// Vectors are made.
     Embedded(EmbedDone),
+    /// A question is answered.
+    Answered(AnswerDone),
     /// It failed, by its own word or by its death.
     Failed {
         /// What to do about it.

@@ -27,6 +27,7 @@ mod profile;
 mod quantization;
 mod recipe;
 mod report;
+mod review;
 mod rng;
 mod run_state;
 mod schedule;
@@ -36,6 +37,7 @@ mod suggest;
 mod task;
 mod time;
 mod transition;
+mod writing;
 
 pub use config::{LoraConfig, Precision, TargetModules, TrainConfig, TrainMethod, TrainObjective};
 pub use cost::{Budget, BudgetLimit, Cost};
@@ -53,8 +55,8 @@ pub use hash::{ContentHash, canonical_json};
 pub use ids::{NodeId, RunId, VariantId};
 pub use interop::{ImportedConfig, ModelCard, TrainerFormat, export_trainer_config, import_trainer_config};
 pub use job::{
-    Backend, EvalDone, EvalJob, EvalMode, FailureClass, ItemScore, Job, JobOutcome, MetricPoint, TrainDone, TrainJob,
-    WorkerEvent,
+    AnswerDone, AnswerJob, Backend, EvalDone, EvalJob, EvalMode, FailureClass, ItemScore, Job, JobOutcome, MetricPoint,
+    TrainDone, TrainJob, WorkerEvent,
 };
 pub use knowledge::{
     DatasetFacts, Document, DocumentKind, Evidence, FirstVariant, FoundPassage, InsightKey, InsightStatus, Knowledge,
@@ -69,12 +71,16 @@ pub use measure::{EmbedDone, EmbedJob, Embedder, LossMeter, MeasureError, Vector
 pub use memory::{MemoryBackend, MemoryEstimate, MicroBatch, estimate_memory};
 pub use ports::{
     Clock, DataPort, EventLog, Executor, ExportRequest, Exporter, ImportRequest, ImportedData, JobControl, ModelFacts,
-    PreparedData, PreparedRequest, Researcher, StrategyRequest,
+    PreparedData, PreparedRequest, Researcher, ReviewDesk, StrategyRequest, Surveyed,
 };
-pub use profile::{DataProfile, LengthBucket, QuarantinedRow, RowCounts, RowLedger};
+pub use profile::{DataProfile, LengthBucket, MeasuresAtHand, QuarantinedRow, RowCounts, RowLedger};
 pub use quantization::{BlockFormat, Quantization};
-pub use recipe::{BalanceMode, Operator, OperatorCount, Recipe};
+pub use recipe::{AnswerStyle, BalanceMode, Operator, OperatorCount, Recipe};
 pub use report::{BestModel, DuplicateCounts, NodeReport, Report, ReportScore, SeedNoise, VariantReport};
+pub use review::{
+    Claim, DecidedBy, GatePolicy, GateStage, ReviewDecision, ReviewId, ReviewRecord, ReviewRequest, ReviewSubject,
+    ReviewVerdict, Risk, TimeoutChoice, edited,
+};
 pub use rng::seeded_rng;
 pub use run_state::{NodeRecord, RunState, TrialKey, TrialRecord, TrialStatus, VariantRecord};
 pub use schedule::{DecayType, SchedulerKwargs, SchedulerType};
@@ -87,3 +93,4 @@ pub use task::{
 };
 pub use time::Millis;
 pub use transition::{NodeState, check_transition};
+pub use writing::{TextWriter, WritingRequest, WritingSettings, WrittenText};

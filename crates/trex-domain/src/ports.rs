@@ -4,8 +4,8 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use crate::{
-    ContentHash, DataProfile, Effect, Event, Insight, Job, JobOutcome, Millis, ModelCall, ModelCard, NodeId, Problem,
-    Recipe, RowLedger, RunId, RunState, StoredEvent, Strategy, TaskSpec, Variant, WorkerEvent,
+    Claim, ContentHash, DataProfile, Effect, Event, Insight, Job, JobOutcome, Millis, ModelCall, ModelCard, NodeId,
+    Problem, Recipe, ReviewDecision, RowLedger, RunId, RunState, StoredEvent, Strategy, TaskSpec, Variant, WorkerEvent,
 };
 
 /// Tells the time.
@@ -160,8 +160,22 @@ pub struct StrategyRequest<'a> {
     pub state: &'a RunState,
 }
 
+/// What was found in documents.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Surveyed {
+    /// Claims, each with its passage.
+    pub claims: Vec<Claim>,
+    /// Claims that were left out because their passage does not contain them.
+    pub unsupported: usize,
+}
+
 /// Proposes what to try. Answers are proposals: the verifier and the budget decide.
 pub trait Researcher {
+    /// What documents say about the task; none where there are no documents.
+    fn survey(&self, _request: StrategyRequest<'_>) -> Result<Option<Surveyed>, Box<dyn Error + Send + Sync>> {
+        Ok(None)
+    }
+
     /// Strategies in order of preference, of several kinds.
     fn strategies(&self, request: StrategyRequest<'_>) -> Result<Vec<Strategy>, Box<dyn Error + Send + Sync>>;
 
@@ -181,6 +195,15 @@ pub trait Researcher {
 
     /// What a finished experiment taught, given its measured effect against the incumbent of that time.
     fn distil(&self, state: &RunState, node: &NodeId, effect: Effect, significant: bool) -> Vec<Insight>;
+}
+
+/// Where a person leaves decisions for a run that waits for them.
+pub trait ReviewDesk: std::fmt::Debug + Send + Sync {
+    /// Every decision that lies there for a run, taken or not.
+    fn decisions(&self, run: RunId) -> Result<Vec<ReviewDecision>, Box<dyn Problem + Send + Sync>>;
+
+    /// Waits a moment, so that looking again is worth it.
+    fn pause(&self);
 }
 
 /// Asks for what a run delivers.

@@ -45,6 +45,24 @@ pub struct LengthBucket {
     pub rows: usize,
 }
 
+/// What models can tell of rows where they lie; part of the profile, so that a run that is resumed elsewhere proposes what
+/// it would have proposed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct MeasuresAtHand {
+    /// Whether texts can be compared by what they mean.
+    pub embeddings: bool,
+    /// Whether the base model's loss of each row can be had.
+    pub losses: bool,
+}
+
+impl MeasuresAtHand {
+    /// Whether there is nobody to ask.
+    pub fn is_none(&self) -> bool {
+        !self.embeddings && !self.losses
+    }
+}
+
 /// A dataset at a glance.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DataProfile {
@@ -94,6 +112,9 @@ pub struct DataProfile {
     pub longest: Vec<(String, usize)>,
     /// Rows of the training pool that also occur in an evaluation split; `None` where there is none to compare with.
     pub leaked: Option<usize>,
+    /// What models can tell of the rows of a training pool.
+    #[serde(default, skip_serializing_if = "MeasuresAtHand::is_none")]
+    pub at_hand: MeasuresAtHand,
     /// Quarantined rows by reason, the first 50 reasons.
     #[serde(default)]
     pub quarantine_reasons: BTreeMap<String, usize>,

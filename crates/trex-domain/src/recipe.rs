@@ -15,6 +15,18 @@ pub enum BalanceMode {
     Up,
 }
 
+/// How a language model writes an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AnswerStyle {
+    /// Steps first, and the gold answer on a last line that begins with `Answer:`. Suits metrics that look for the answer
+    /// at the end, such as `numeric_match`.
+    #[default]
+    Rationale,
+    /// The answer alone, in the words of the model.
+    Direct,
+}
+
 /// One step of a recipe. Adding one is a variant here and one file in `trex-data`.
 ///
 /// A parameter that a recipe file leaves out has the default that stands beside it with its reason.
@@ -216,6 +228,68 @@ pub enum Operator {
         /// Rows wanted.
         rows: usize,
     },
+    /// Has a language model write open answers anew, with the steps that lead there or in its own words, and takes only
+    /// what comes to the gold answer (rejection sampling: Zelikman and others, 2022; Yuan and others, 2023). Rows for which
+    /// nothing does keep their answer. Fails without a writing model.
+    AnswerSynthesis {
+        /// With steps, or the answer alone.
+        #[serde(default)]
+        style: AnswerStyle,
+        /// Texts that are written for a row at most; most of what a model can solve it solves within four tries.
+        #[serde(default = "four")]
+        samples: usize,
+        /// Different texts that are taken of a row: the first is its answer, further ones become rows of their own.
+        #[serde(default = "one")]
+        keep: usize,
+        /// Smallest share of words (F1, as in SQuAD) that the answer of a text has in common with the gold one, in (0, 1];
+        /// 1 asks for the same words or the same number, which suits short answers.
+        #[serde(default = "whole")]
+        min_agreement: f64,
+        /// Whether rows go for which no text was taken.
+        #[serde(default)]
+        drop_unsolved: bool,
+        /// Temperature of the draws, above 0; 0.7 is that of the papers.
+        #[serde(default = "default_writing_temperature")]
+        temperature: f64,
+        /// Longest text in tokens; 256 are about 180 words of English.
+        #[serde(default = "default_written_tokens")]
+        max_new_tokens: usize,
+    },
+    /// Has a language model say the last turn of the person in other words, and adds a row for each text that keeps numbers
+    /// and length, does not name the answer, and from which the model still comes to the gold answer. Stands before
+    /// `template_render`. Fails without a writing model.
+    Paraphrase {
+        /// Rows that are added for each row at most.
+        #[serde(default = "one")]
+        copies: usize,
+        /// Texts that are written for a row at most.
+        #[serde(default = "four")]
+        samples: usize,
+        /// As in `answer_synthesis`, for what the model answers to the new question, from 0 to 1; 0 does not ask it, which
+        /// suits models that cannot do the task yet and answers of many words.
+        #[serde(default = "whole")]
+        min_agreement: f64,
+        /// Temperature of the draws, above 0.
+        #[serde(default = "default_writing_temperature")]
+        temperature: f64,
+        /// Longest text in tokens.
+        #[serde(default = "default_written_tokens")]
+        max_new_tokens: usize,
+    },
+    /// Makes preference pairs of open rows: the first answer of a language model that does not come to the gold answer
+    /// becomes the rejected one. Rows that have one, and rows for which there is none, stay as they are. Fails without a
+    /// writing model.
+    RejectedSynthesis {
+        /// Texts that are written for a row at most.
+        #[serde(default = "four")]
+        samples: usize,
+        /// Temperature of the draws, above 0; 1 draws what the model itself would say, which is what a pair is to change.
+        #[serde(default = "whole")]
+        temperature: f64,
+        /// Longest text in tokens.
+        #[serde(default = "default_written_tokens")]
+        max_new_tokens: usize,
+    },
 }
 
 fn one() -> usize {
@@ -224,6 +298,14 @@ fn one() -> usize {
 
 fn two() -> usize {
     2
+}
+
+fn four() -> usize {
+    4
+}
+
+fn whole() -> f64 {
+    1.0
 }
 
 fn half() -> f64 {
@@ -290,6 +372,14 @@ fn default_related() -> f64 {
     0.2
 }
 
+fn default_writing_temperature() -> f64 {
+    0.7
+}
+
+fn default_written_tokens() -> usize {
+    256
+}
+
 impl Operator {
     /// The stable name used in files, ledgers and messages.
     pub fn name(&self) -> &'static str {
@@ -325,6 +415,9 @@ impl Operator {
             Self::SemanticDedup { .. } => "semantic_dedup",
             Self::SemanticFilter { .. } => "semantic_filter",
             Self::DiverseSample { .. } => "diverse_sample",
+            Self::AnswerSynthesis { .. } => "answer_synthesis",
+            Self::Paraphrase { .. } => "paraphrase",
+            Self::RejectedSynthesis { .. } => "rejected_synthesis",
         }
     }
 
@@ -337,9 +430,16 @@ impl Operator {
     pub fn needs_losses(&self) -> bool {
         matches!(self, Self::DifficultyFilter { .. })
     }
+
+    /// Whether a language model writes texts for it.
+    pub fn needs_writer(&self) -> bool {
+        matches!(self, Self::AnswerSynthesis { .. } | Self::Paraphrase { .. } | Self::RejectedSynthesis { .. })
+    }
 }
 
 /// Rows before and after one operator; `rows_in = rows_out + dropped - added`.
+///
+/// Where a language model wrote, its texts are accounted for as well: `written = changed + added + rejected`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OperatorCount {
     /// Operator name.
@@ -354,12 +454,26 @@ pub struct OperatorCount {
     pub added: usize,
     /// Rows dropped, by reason.
     pub dropped: std::collections::BTreeMap<String, usize>,
+    /// Texts that a language model wrote.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub written: usize,
+    /// Of these, texts that were not taken, by reason.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub rejected: std::collections::BTreeMap<String, usize>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 impl OperatorCount {
-    /// Whether every row is accounted for.
+    /// Whether every row and every written text is accounted for.
     pub fn balances(&self) -> bool {
-        self.rows_in + self.added == self.rows_out + self.dropped.values().sum::<usize>()
+        let total = |counts: &std::collections::BTreeMap<String, usize>| counts.values().sum::<usize>();
+        let num_taken = self.changed + self.added;
+        let accounts_for_texts = self.written == 0 || self.written == num_taken + total(&self.rejected);
+        accounts_for_texts && self.rows_in + self.added == self.rows_out + total(&self.dropped)
     }
 }
 
@@ -378,8 +492,54 @@ impl Recipe {
         ContentHash::of_value("trex.recipe.v1", self)
     }
 
+    /// Whether a step of this name comes after everything that a language model writes: what is written may repeat an
+    /// evaluation item that the model has seen.
+    pub fn has_after_writing(&self, operator: &str) -> bool {
+        let last_writer = self.operators.iter().rposition(Operator::needs_writer);
+        let last = self.operators.iter().rposition(|step| step.name() == operator);
+        last.is_some() && last > last_writer
+    }
+
     /// Whether an operator of this name is part of the recipe.
     pub fn has(&self, operator: &str) -> bool {
         self.operators.iter().any(|step| step.name() == operator)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn written_texts_are_accounted_for_like_rows() {
+        let count = |written, changed, rejected| OperatorCount {
+            rows_in: 5,
+            rows_out: 6,
+            changed,
+            added: 1,
+            written,
+            rejected: [("is empty".to_owned(), rejected)].into(),
+            ..OperatorCount::default()
+        };
+        assert!(count(7, 2, 4).balances());
+        assert!(!count(7, 2, 3).balances());
+        assert!(count(0, 2, 0).balances(), "a step for which nothing is written changes rows of its own");
+        let plain = serde_json::to_value(OperatorCount::default()).unwrap();
+        assert!(plain.get("written").is_none() && plain.get("rejected").is_none(), "{plain}");
+    }
+
+    #[test]
+    fn what_is_written_must_be_compared_afterwards() {
+        let check = |operators: &[Operator], expected: bool| {
+            let recipe = Recipe { operators: operators.to_vec() };
+            assert_eq!(recipe.has_after_writing("decontaminate"), expected, "{operators:?}");
+        };
+        let compare = Operator::Decontaminate { ngram_words: 8, max_overlap: 0.7 };
+        let write = Operator::RejectedSynthesis { samples: 1, temperature: 1.0, max_new_tokens: 9 };
+        check(&[], false);
+        check(std::slice::from_ref(&compare), true);
+        check(&[write.clone(), compare.clone()], true);
+        check(&[compare.clone(), write.clone()], false);
+        check(&[compare.clone(), write, compare], true);
     }
 }

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    ActionRecord, BudgetLimit, CandidateNumbers, Comparison, ContentHash, Cost, DataProfile, DomainError, Event,
-    Insight, Judgement, ModelCall, NodeId, NodeState, Phase, PruneReason, RowLedger, RunFailure, Score, StopReason,
-    StoredEvent, Strategy, TaskSpec, TrainDone, Variant, VariantId, Verdict, WarmStart, check_transition,
+    ActionRecord, BudgetLimit, CandidateNumbers, Claim, Comparison, ContentHash, Cost, DataProfile, DomainError, Event,
+    GatePolicy, Insight, Judgement, ModelCall, NodeId, NodeState, Phase, PruneReason, Recipe, ReviewDecision, ReviewId,
+    ReviewRecord, ReviewRequest, ReviewSubject, ReviewVerdict, RowLedger, RunFailure, Score, StopReason, StoredEvent,
+    Strategy, TaskSpec, TrainDone, Variant, VariantId, Verdict, WarmStart, check_transition, edited, variant_diff,
 };
 
 /// Names a trial: variant, rung, training seed number.
@@ -72,6 +73,8 @@ pub struct NodeRecord {
     pub parent: NodeId,
     /// Title.
     pub title: String,
+    /// Why a person does not want the strategy.
+    pub rejected: Option<String>,
     /// The strategy, for strategy nodes.
     pub strategy: Option<Strategy>,
     /// Ids of the batch, for experiment nodes.
@@ -126,6 +129,10 @@ pub struct RunState {
     pub base_scores: BTreeMap<(String, u64), Score>,
     /// What was taken from similar past tasks.
     pub warm_start: Option<WarmStart>,
+    /// What documents say about the task; empty where nothing was looked up.
+    pub claims: Vec<Claim>,
+    /// Claims that were left out because their passage does not contain them; absent where nothing was looked up.
+    pub unsupported_claims: Option<usize>,
     /// Strategies and experiments in order of creation.
     pub node_order: Vec<NodeId>,
     /// Strategies and experiments.
@@ -148,12 +155,20 @@ pub struct RunState {
     pub insights: Vec<Insight>,
     /// Questions to language models, in order.
     pub calls: Vec<ModelCall>,
+    /// How much the run decides without a person; all of it where absent.
+    pub gates: Option<GatePolicy>,
+    /// What a person was asked, in order.
+    pub reviews: Vec<ReviewRecord>,
     /// Why the search ended.
     pub stopped: Option<StopReason>,
     /// Times the sealed split was opened.
     pub final_opened: usize,
+    /// What is taken to the sealed split.
+    pub finalist: Option<VariantId>,
     /// Scores on the sealed split: base first.
     pub final_scores: BTreeMap<Option<VariantId>, Score>,
+    /// Scores of the finalist's further seeds on the sealed split.
+    pub final_repeats: BTreeMap<(VariantId, u64), Score>,
     /// Duplicates not run.
     pub duplicates_avoided: usize,
     /// Duplicates run; a test holds that this stays 0.
@@ -193,10 +208,11 @@ impl RunState {
         if stored.seq != self.seq + 1 {
             return Err(illegal(&stored.event, format!("number {} after {}", stored.seq, self.seq)));
         }
-        // Wall time is what passed while a process was at work: the gap before a resume does not count.
+        // Wall time is what passed while a process was at work: the gap before a resume, or before a person's word, does
+        // not count.
         if self.seq == 0 {
             self.started = stored.at;
-        } else if !matches!(stored.event, Event::RunResumed { .. }) {
+        } else if !matches!(stored.event, Event::RunResumed { .. } | Event::ReviewDecided(_)) {
             self.cost.wall_s += stored.at.secs_since(self.updated);
         }
         self.updated = stored.at;
@@ -301,26 +317,25 @@ impl RunState {
                 self.spend(None, cost);
             }
             Event::WarmStarted { warm_start } => self.take_warm_start(event, warm_start)?,
+            Event::Surveyed { claims, unsupported } => {
+                self.claims.clone_from(claims);
+                self.unsupported_claims = Some(*unsupported);
+            }
             Event::NoiseMeasured { of, scores, sd } => self.noise.push((of.clone(), scores.clone(), *sd)),
             Event::ActionChosen(record) => self.actions.push(record.clone()),
             Event::InsightDistilled { insight } => self.insights.push(insight.clone()),
             Event::ModelCalled { call } => self.count_call(call),
+            Event::GatesSet { policy } => self.gates = Some(policy.clone()),
+            Event::ReviewAsked(request) => self.ask_review(event, request)?,
+            Event::ReviewDecided(decision) => self.decide_review(event, decision)?,
             Event::SearchStopped { reason } => self.stopped = Some(reason.clone()),
             Event::Warned { message, .. } => self.warnings.push(message.clone()),
             Event::Delivered { folder } => self.delivered = Some(folder.clone()),
-            Event::FinalOpened { times, .. } => self.final_opened = *times,
-            Event::FinalScored { variant, score, cost } => {
-                if self.final_opened == 0 {
-                    return Err(illegal(event, "the sealed split is closed".to_owned()));
-                }
-                self.final_scores.insert(variant.clone(), score.clone());
-                self.spend(variant.as_ref(), cost);
-            }
-            Event::Judged(judgement) => self.judgement = Some(*judgement),
-            Event::RunFinished { verdict, comparison, .. } => {
-                self.verdict = Some(*verdict);
-                self.final_comparison = *comparison;
-            }
+            Event::FinalistChosen { .. }
+            | Event::FinalOpened { .. }
+            | Event::FinalScored { .. }
+            | Event::Judged(_)
+            | Event::RunFinished { .. } => self.apply_ending(event)?,
             Event::StrategyProposed { .. }
             | Event::Decided { .. }
             | Event::ExperimentProposed { .. }
@@ -336,6 +351,146 @@ impl RunState {
             | Event::TrialTrained { .. }
             | Event::TrialScored { .. }
             | Event::TrialFailed { .. } => self.apply_trial(event)?,
+        }
+        Ok(())
+    }
+
+    fn apply_ending(&mut self, event: &Event) -> Result<(), DomainError> {
+        match event {
+            Event::FinalistChosen { variant, .. } => {
+                if self.final_opened > 0 {
+                    return Err(illegal(event, "the sealed split is open".to_owned()));
+                }
+                self.finalist = Some(variant.clone());
+            }
+            Event::FinalOpened { times, .. } => self.final_opened = *times,
+            Event::FinalScored { variant, seed, score, cost } => {
+                if self.final_opened == 0 {
+                    return Err(illegal(event, "the sealed split is closed".to_owned()));
+                }
+                match (variant, seed) {
+                    (Some(variant), 1..) => drop(self.final_repeats.insert((variant.clone(), *seed), score.clone())),
+                    _ => drop(self.final_scores.insert(variant.clone(), score.clone())),
+                }
+                self.spend(variant.as_ref(), cost);
+            }
+            Event::Judged(judgement) => {
+                self.judgement = Some(*judgement);
+                // Without a gain nothing takes the place of the base; what had taken it before gives way to the better estimate.
+                let has_best = judgement.gain || self.incumbent.is_some();
+                if let Some(finalist) = self.finalist.as_ref().filter(|_| has_best) {
+                    self.incumbent = Some(finalist.clone());
+                }
+            }
+            Event::RunFinished { verdict, comparison, .. } => {
+                self.verdict = Some(*verdict);
+                self.final_comparison = *comparison;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Reviews that the run waits for.
+    pub fn pending_reviews(&self) -> impl Iterator<Item = &ReviewRecord> {
+        self.reviews.iter().filter(|review| review.is_pending())
+    }
+
+    /// The newest review about something.
+    pub fn review_of(&self, subject: &ReviewSubject) -> Option<&ReviewRecord> {
+        self.reviews.iter().rev().find(|review| review.request.subject == *subject)
+    }
+
+    /// What a person did not want, and why: evidence for whatever is proposed later.
+    pub fn rejections(&self) -> impl Iterator<Item = (&ReviewRequest, &str)> {
+        self.reviews.iter().filter(|review| review.is_rejected()).filter_map(|review| {
+            let reason = review.decision.as_ref()?.reason.as_deref()?;
+            Some((&review.request, reason))
+        })
+    }
+
+    fn ask_review(&mut self, event: &Event, request: &ReviewRequest) -> Result<(), DomainError> {
+        if request.id != ReviewId::new(self.reviews.len() + 1) {
+            return Err(illegal(event, format!("{} is not the next review", request.id)));
+        }
+        self.reviews.push(ReviewRecord { request: request.clone(), asked: self.updated, decision: None });
+        Ok(())
+    }
+
+    fn decide_review(&mut self, event: &Event, decision: &ReviewDecision) -> Result<(), DomainError> {
+        let place = self.reviews.iter().position(|review| review.request.id == decision.id);
+        let place = place.ok_or_else(|| illegal(event, format!("{} was not asked", decision.id)))?;
+        if !self.reviews[place].is_open() {
+            return Err(illegal(event, format!("{} is decided", decision.id)));
+        }
+        let subject = self.reviews[place].request.subject.clone();
+        let reason = || decision.reason.clone().unwrap_or_else(|| "no reason was given".to_owned());
+        match (&subject, &decision.verdict) {
+            // A run that is not begun, or a split that stays sealed, is the driver's business.
+            (_, ReviewVerdict::Approve) | (ReviewSubject::Task | ReviewSubject::Final, ReviewVerdict::Reject) => {}
+            (_, ReviewVerdict::Edit { changes }) => self.edit_subject(event, &subject, changes)?,
+            (ReviewSubject::Strategy { node }, ReviewVerdict::Reject) => {
+                self.node_mut(event, node)?.rejected = Some(reason());
+            }
+            (ReviewSubject::Variant { variant }, ReviewVerdict::Reject) => {
+                let note = format!("a person rejected it: {}", reason());
+                self.move_variant(event, variant, NodeState::Rejected)?.note = Some(note);
+            }
+            (ReviewSubject::Claim { place }, ReviewVerdict::Reject) => {
+                let claim = self.claims.get_mut(*place);
+                claim.ok_or_else(|| illegal(event, format!("there is no claim {place}")))?.rejected = Some(reason());
+            }
+        }
+        self.cost.person_min += decision.person_min;
+        self.reviews[place].decision = Some(decision.clone());
+        Ok(())
+    }
+
+    fn edit_subject(
+        &mut self,
+        event: &Event,
+        subject: &ReviewSubject,
+        changes: &BTreeMap<String, serde_json::Value>,
+    ) -> Result<(), DomainError> {
+        let allowed = subject.editable();
+        match subject {
+            ReviewSubject::Strategy { node } => {
+                let record = self.node_mut(event, node)?;
+                let strategy = record.strategy.as_ref().ok_or_else(|| illegal(event, format!("{node} has none")))?;
+                let strategy = edited(strategy, changes, allowed)?;
+                record.title.clone_from(&strategy.title);
+                record.strategy = Some(strategy);
+                Ok(())
+            }
+            ReviewSubject::Variant { variant } => self.edit_variant(event, variant, changes, allowed),
+            ReviewSubject::Task | ReviewSubject::Claim { .. } | ReviewSubject::Final => {
+                edited(&serde_json::Value::Null, changes, allowed).map(|_| ())
+            }
+        }
+    }
+
+    /// What differs from the parent is worked out anew.
+    fn edit_variant(
+        &mut self,
+        event: &Event,
+        id: &VariantId,
+        changes: &BTreeMap<String, serde_json::Value>,
+        allowed: &[&str],
+    ) -> Result<(), DomainError> {
+        let record = self.variants.get(id).ok_or_else(|| illegal(event, format!("{id} does not exist")))?;
+        if record.state != NodeState::Proposed {
+            return Err(illegal(event, format!("{id} is {} already", record.state.as_str())));
+        }
+        let mut variant = edited(&record.variant, changes, allowed)?;
+        variant.config.validate()?;
+        let parent = variant.parent.as_ref().and_then(|parent| self.variants.get(parent));
+        let (recipe, config) = match parent {
+            Some(parent) => (parent.variant.recipe.clone(), parent.variant.config.clone()),
+            None => (Recipe::default(), self.task()?.train.clone()),
+        };
+        variant.diff = variant_diff((&recipe, &config), (&variant.recipe, &variant.config))?;
+        if let Some(record) = self.variants.get_mut(id) {
+            record.variant = variant;
         }
         Ok(())
     }
@@ -570,6 +725,7 @@ impl NodeRecord {
         Self {
             parent,
             title,
+            rejected: None,
             strategy,
             variants,
             finished: false,

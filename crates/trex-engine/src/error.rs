@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-use trex_domain::{DomainError, ErrorClass, FailureClass, Problem, RunFailure, RunId};
+use trex_domain::{DomainError, ErrorClass, FailureClass, Problem, ReviewId, RunFailure, RunId};
 use trex_eval::EvalError;
 use trex_fs::FsError;
 use trex_search::SearchError;
@@ -99,6 +99,38 @@ pub enum EngineError {
     /// The person asked to stop.
     #[error("stopped on request; nothing that was finished is lost")]
     Stopped,
+    /// Nobody decided in time, and the run is to wait for a person.
+    #[error("the run waits for a person's decision on {id}")]
+    ReviewWaits {
+        /// The review.
+        id: ReviewId,
+    },
+    /// A person said no to what the run cannot do without.
+    #[error("a person rejected {id}: {reason}")]
+    RejectedInReview {
+        /// The review.
+        id: ReviewId,
+        /// As given.
+        reason: String,
+    },
+    /// A review that the run does not have.
+    #[error("the run has no review {id}")]
+    UnknownReview {
+        /// As given.
+        id: ReviewId,
+    },
+    /// A review that is decided.
+    #[error("{id} is decided, and the run has gone on")]
+    ReviewDecided {
+        /// The review.
+        id: ReviewId,
+    },
+    /// A rejection without a reason.
+    #[error("a rejection of {id} needs a reason")]
+    NoReason {
+        /// The review.
+        id: ReviewId,
+    },
     /// A variant that is not in the tree, or was never trained.
     #[error("{node} has no trained weights to reproduce")]
     NothingToReproduce {
@@ -156,6 +188,11 @@ impl Problem for EngineError {
             Self::ModelChanged { .. } => "run.model_changed",
             Self::UnknownRun { .. } => "run.unknown",
             Self::Stopped => "run.stopped",
+            Self::ReviewWaits { .. } => "review.waits",
+            Self::RejectedInReview { .. } => "review.rejected",
+            Self::UnknownReview { .. } => "review.unknown",
+            Self::ReviewDecided { .. } => "review.decided",
+            Self::NoReason { .. } => "review.no_reason",
             Self::NothingToReproduce { .. } => "run.nothing_to_reproduce",
             Self::NothingToExport { .. } => "export.nothing",
             Self::ExportDisagrees { .. } => "export.disagrees",
@@ -175,6 +212,18 @@ impl Problem for EngineError {
                 Some("put the old files back, or begin a new run in another workspace".to_owned())
             }
             Self::Stopped => Some("`trex resume` goes on from here".to_owned()),
+            Self::ReviewWaits { id } => Some(format!(
+                "`trex review show {id}` says what it is about; decide with `trex review approve`, `edit` or `reject`, then \
+                 `trex resume`"
+            )),
+            Self::RejectedInReview { id, .. } => Some(format!(
+                "begin a run of another task, or take it back with `trex review approve {id}` and go on with `trex resume`"
+            )),
+            Self::UnknownReview { .. } => Some("`trex review list --all` shows all of them".to_owned()),
+            Self::ReviewDecided { .. } => {
+                Some("only the task and the opening of the sealed split can be taken up again".to_owned())
+            }
+            Self::NoReason { .. } => Some("say why with --reason: it is evidence for what is proposed next".to_owned()),
             Self::NothingToReproduce { .. } => {
                 Some("`trex tree` lists the variants; give one that was trained".to_owned())
             }
@@ -196,7 +245,9 @@ impl Problem for EngineError {
         match self {
             Self::Log(err) | Self::Data(err) | Self::Export(err) => err.0.class(),
             Self::Fs(err) => err.class(),
-            Self::Job { class: FailureClass::OutOfMemory | FailureClass::DiskFull, .. } => ErrorClass::Resource,
+            Self::ReviewWaits { .. } | Self::Job { class: FailureClass::OutOfMemory | FailureClass::DiskFull, .. } => {
+                ErrorClass::Resource
+            }
             Self::Job { class: FailureClass::Crashed | FailureClass::Hung, .. } => ErrorClass::Transient,
             _ => ErrorClass::Permanent,
         }

@@ -4,13 +4,16 @@
 //! Everything outside comes in through the ports of `trex-domain`. No SQL, no tensor and no socket here.
 
 mod ask;
+mod asked_writer;
 mod error;
 mod export_check;
 mod honesty;
 mod live;
+mod local_model;
 mod measure;
 mod report;
 mod repro;
+mod review;
 mod run;
 mod task_file;
 mod verifier;
@@ -18,17 +21,21 @@ mod why;
 mod worker_process;
 
 pub use ask::{Answer, Answers, Question, ask};
+pub use asked_writer::{AskedWriter, WritingListener};
 pub use error::{EngineError, PortError};
 pub use export_check::{ExportCheck, ExportPrecision, ExportTolerance, Weights, score_on_select, trained_weights};
 pub use honesty::{HonestySettings, HonestySummary, Truth, simulate_honesty};
 pub use live::{BudgetUse, TreeLook, progress_line, tree_text};
+pub use local_model::{LocalModel, LocalModelError, estimate_answer_bytes};
 pub use measure::{MeasureListener, WorkerMeter};
 pub use report::{
     REPORT_SCHEMA, build_report, mark_interrupted, report_html, report_markdown, report_schema, schema_text, why_best,
 };
 pub use repro::{Reproduction, reproduce};
+pub use review::{PersonsWord, ReviewBox, ReviewEntry, ReviewStatus, decide_review, review_entries};
 pub use run::{NewRun, Observer, Ports, RunSettings, resume_run, start_run};
 pub use task_file::{FilePlace, TaskFileError, parse_task_file, task_schema};
-pub use verifier::{Passed, Proposal, Rejection, check_recipe, estimate_memory_bytes, verify};
+pub use verifier::bench::{VerifierSummary, measure_verifier};
+pub use verifier::{Passed, Proposal, Rejection, check_recipe, estimate_disk_bytes, estimate_memory_bytes, verify};
 pub use why::{action_text, actions_about};
 pub use worker_process::WorkerProcesses;

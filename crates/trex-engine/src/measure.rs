@@ -1,7 +1,7 @@
-//! Vectors and losses by worker processes: the adapters behind [`Embedder`] and [`LossMeter`].
+//! Vectors, losses and texts by worker processes: the adapters behind [`Embedder`], [`LossMeter`] and [`TextWriter`].
 //!
-//! What was measured once lies in the workspace by content, so a second recipe over the same rows starts no worker.
-//! Decides nothing about rows.
+//! What was measured or written once lies in the workspace by content, so a second recipe over the same rows starts no
+//! worker. Decides nothing about rows.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use trex_domain::{
     Backend, ContentHash, DeviceChoice, EmbedDone, EmbedJob, Embedder, EvalJob, EvalMode, Example, Executor,
-    FailureClass, ItemScore, Job, JobControl, JobOutcome, LossMeter, MeasureError, Metric, Precision, Vectors,
-    WorkerEvent,
+    FailureClass, ItemScore, Job, JobControl, JobOutcome, LossMeter, MeasureError, Metric, Origin, Precision,
+    TextWriter, Vectors, WorkerEvent, WritingRequest, WritingSettings, WrittenText,
 };
 use trex_fs::BlobStore;
 
@@ -21,7 +21,10 @@ use crate::run::{ATTEMPTS, job_failure};
 /// Hears of a worker's events; `false` asks it to stop.
 pub type MeasureListener = dyn Fn(&WorkerEvent) -> bool + Send + Sync;
 
-/// A model that measures, and where.
+/// Texts that one job writes: few enough that little is lost with a job, many enough that loading the model is little.
+const TEXTS_OF_A_JOB: usize = 512;
+
+/// A model that measures or writes, and where.
 pub struct WorkerMeter<E> {
     /// Starts workers.
     pub executor: E,
@@ -33,7 +36,7 @@ pub struct WorkerMeter<E> {
     pub workspace: PathBuf,
     /// Threads of a worker.
     pub threads: usize,
-    /// Most tokens of a row, for losses.
+    /// Most tokens of a row, for losses; of a prompt and what is written behind it, for texts.
     pub max_length: usize,
     /// Hears how far a worker is.
     pub listener: Box<MeasureListener>,
@@ -99,21 +102,23 @@ impl<E: Executor + Send + Sync> WorkerMeter<E> {
         Ok(vectors)
     }
 
-    fn losses_of(&self, rows: &[Example]) -> Result<Vec<f64>, EngineError> {
+    /// What an evaluation of so many items says of each.
+    fn scores_of(
+        &self,
+        what: &str,
+        items: &ContentHash,
+        count: usize,
+        (mode, seed): (EvalMode, u64),
+    ) -> Result<Vec<ItemScore>, EngineError> {
         let blobs = self.blobs();
-        let items = blobs.put_lines(rows)?;
-        let entry = self.entry("losses", &items)?;
-        if let Some(found) = known::<Losses>(&entry).filter(|found| found.losses.len() == rows.len()) {
-            return Ok(found.losses);
-        }
         let job = Job::Eval(EvalJob {
             model_dir: self.model_dir.clone(),
             adapter: None,
-            items: blobs.path(&items),
-            take: rows.len(),
+            items: blobs.path(items),
+            take: count,
             metric: Metric::Accuracy,
-            mode: EvalMode::Loss { max_length: self.max_length },
-            seed: 0,
+            mode,
+            seed,
             blobs_dir: blobs.root().to_owned(),
             threads: self.threads,
             backend: Backend::Auto,
@@ -121,15 +126,64 @@ impl<E: Executor + Send + Sync> WorkerMeter<E> {
             precision: Precision::F32,
             quantization: trex_domain::Quantization::None,
         });
-        let what = "losses of the base model";
         let JobOutcome::Evaluated(done) = self.run(what, &job)? else { return Err(wrong_answer(what)) };
         let scores: Vec<ItemScore> = blobs.get_lines(&done.items)?;
-        if scores.len() != rows.len() {
-            return Err(wrong_answer(what));
+        if scores.len() == count { Ok(scores) } else { Err(wrong_answer(what)) }
+    }
+
+    fn texts_of(
+        &self,
+        requests: &[WritingRequest],
+        settings: &WritingSettings,
+    ) -> Result<Vec<WrittenText>, EngineError> {
+        let entry = self.entry("written", &(settings, requests))?;
+        if let Some(found) = known::<Texts>(&entry).filter(|found| found.texts.len() == requests.len()) {
+            return Ok(found.texts);
         }
+        let items = self.blobs().put_lines(&requests.iter().map(item_of).collect::<Vec<_>>())?;
+        let mode = EvalMode::Write {
+            max_new_tokens: settings.max_new_tokens,
+            max_length: self.max_length,
+            generation: settings.generation(),
+        };
+        let scores = self.scores_of("writing", &items, requests.len(), (mode, settings.seed))?;
+        let texts = scores.into_iter().map(|score| WrittenText { text: score.predicted, is_whole: score.score > 0.5 });
+        let texts = Texts { texts: texts.collect() };
+        trex_fs::write_json(&entry, &texts)?;
+        Ok(texts.texts)
+    }
+
+    fn losses_of(&self, rows: &[Example]) -> Result<Vec<f64>, EngineError> {
+        let blobs = self.blobs();
+        let items = blobs.put_lines(rows)?;
+        let entry = self.entry("losses", &items)?;
+        if let Some(found) = known::<Losses>(&entry).filter(|found| found.losses.len() == rows.len()) {
+            return Ok(found.losses);
+        }
+        let mode = EvalMode::Loss { max_length: self.max_length };
+        let scores = self.scores_of("losses of the base model", &items, rows.len(), (mode, 0))?;
         let losses = Losses { losses: scores.iter().map(|score| -score.score.ln()).collect() };
         trex_fs::write_json(&entry, &losses)?;
         Ok(losses.losses)
+    }
+}
+
+/// Texts as a file.
+#[derive(Deserialize, Serialize)]
+struct Texts {
+    texts: Vec<WrittenText>,
+}
+
+/// A request as an item of an evaluation.
+fn item_of(request: &WritingRequest) -> Example {
+    Example {
+        id: request.id.clone(),
+        prompt: request.messages.clone(),
+        answer: String::new(),
+        options: Vec::new(),
+        group: None,
+        rejected: None,
+        origin: Origin::default(),
     }
 }
 
@@ -202,6 +256,20 @@ impl<E: Executor + Send + Sync> LossMeter for WorkerMeter<E> {
     }
 }
 
+impl<E: Executor + Send + Sync> TextWriter for WorkerMeter<E> {
+    fn name(&self) -> ContentHash {
+        self.model
+    }
+
+    fn write(&self, requests: &[WritingRequest], settings: &WritingSettings) -> Result<Vec<WrittenText>, MeasureError> {
+        let mut texts = Vec::with_capacity(requests.len());
+        for requests in requests.chunks(TEXTS_OF_A_JOB) {
+            texts.append(&mut self.texts_of(requests, settings).map_err(boxed)?);
+        }
+        Ok(texts)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -236,18 +304,19 @@ mod tests {
                 }
                 Job::Eval(job) => {
                     let rows: Vec<Example> = trex_fs::read_lines(&job.items).unwrap();
+                    let is_writing = matches!(job.mode, EvalMode::Write { .. });
                     let score = |row: &Example| ItemScore {
                         id: row.id.clone(),
-                        predicted: String::new(),
+                        predicted: row.prompt.iter().map(|turn| turn.content.to_uppercase()).collect(),
                         gold: row.answer.clone(),
-                        score: (-(row.answer.len() as f64)).exp(),
+                        score: if is_writing { 1.0 } else { (-(row.answer.len() as f64)).exp() },
                         gold_logprob: None,
                     };
                     let scores: Vec<ItemScore> = rows.iter().map(score).collect();
                     let items = BlobStore::new(&job.blobs_dir).put_lines(&scores).unwrap();
                     JobOutcome::Evaluated(EvalDone { items, n: scores.len(), cost: Cost::default() })
                 }
-                Job::Train(_) => panic!("nothing is trained"),
+                Job::Train(_) | Job::Answer(_) => panic!("nothing is trained or answered"),
             }
         }
     }
@@ -304,6 +373,28 @@ mod tests {
         assert!((losses[0] - 2.0).abs() < 1e-12 && (losses[1] - 1.0).abs() < 1e-12, "{losses:?}");
         assert_eq!(meter.losses(&rows).unwrap(), losses);
         assert_eq!(worker.jobs.lock().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn texts_are_written_once_in_jobs_of_some_hundreds() {
+        let (dir, worker) = (tempfile::tempdir().unwrap(), Worker::default());
+        let meter = meter(dir.path(), &worker);
+        let request = |number: usize| WritingRequest {
+            id: format!("t/{number}"),
+            messages: vec![trex_domain::Message::user(format!("say {number}"))],
+        };
+        let requests: Vec<_> = (0..TEXTS_OF_A_JOB + 2).map(request).collect();
+        let settings = WritingSettings { max_new_tokens: 7, temperature: 0.7, seed: 3 };
+        let texts = meter.write(&requests, &settings).unwrap();
+        assert_eq!((texts.len(), texts[513].text.as_str(), texts[513].is_whole), (514, "SAY 513", true));
+        assert_eq!(meter.write(&requests, &settings).unwrap(), texts);
+        let jobs = worker.jobs.lock().unwrap().clone();
+        let Some(Job::Eval(job)) = jobs.first() else { panic!("texts were asked for") };
+        let EvalMode::Write { max_new_tokens, max_length, generation } = job.mode else { panic!("{:?}", job.mode) };
+        assert_eq!((jobs.len(), job.seed, max_new_tokens, max_length), (2, 3, 7, 64));
+        assert!(generation.do_sample && (generation.temperature - 0.7).abs() < 1e-12);
+        meter.write(&requests, &WritingSettings { seed: 4, ..settings }).unwrap();
+        assert_eq!(worker.jobs.lock().unwrap().len(), 4, "another seed is another text");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! comes to the same result. One thread; concurrency lives in the worker process. Owns the order of things and no algorithm.
 
 mod finish;
+mod gates;
 mod jobs;
 mod memory;
 mod search;
@@ -13,8 +14,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use trex_domain::{
-    Clock, DataPort, DeviceChoice, Event, EventLog, Executor, Exporter, ImportRequest, Memory, Millis, ModelFacts,
-    NodeId, Phase, Researcher, RunId, RunState, StoredEvent, StrategyRequest, TaskSpec, WorkerEvent,
+    Clock, DataPort, DeviceChoice, Event, EventLog, Executor, Exporter, GatePolicy, ImportRequest, Memory, Millis,
+    ModelFacts, NodeId, Phase, Researcher, ReviewDesk, ReviewId, RunId, RunState, StoredEvent, StrategyRequest,
+    Surveyed, TaskSpec, WorkerEvent,
 };
 use trex_fs::BlobStore;
 
@@ -59,6 +61,8 @@ pub struct RunSettings {
     pub device: Option<DeviceChoice>,
     /// Memory of the machine in bytes; 0 where unknown.
     pub machine_bytes: u64,
+    /// Free bytes of the workspace's disk when the program began; 0 where unknown.
+    pub disk_bytes: u64,
     /// Optimiser steps between two checkpoints of a trial.
     pub checkpoint_every: usize,
     /// How often other runs of this workspace opened the sealed split of the same task.
@@ -67,6 +71,10 @@ pub struct RunSettings {
     pub memory: Option<Arc<dyn Memory>>,
     /// Whether a run takes anything from it.
     pub warm_start: bool,
+    /// How much a new run decides without a person; all of it where absent. A run that is resumed keeps its own.
+    pub gates: Option<GatePolicy>,
+    /// Where a person leaves decisions.
+    pub desk: Option<Arc<dyn ReviewDesk>>,
 }
 
 impl RunSettings {
@@ -92,8 +100,11 @@ pub fn start_run<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Export
         version: env!("CARGO_PKG_VERSION").to_owned(),
         model: settings.model.hash,
     };
+    let gates = settings.gates.clone();
+    gates.as_ref().map_or(Ok(()), GatePolicy::validate)?;
     let mut driver = Driver::new(ports, settings, start.id, clock, observer);
-    driver.record(vec![event])?;
+    let gates = gates.map(|policy| Event::GatesSet { policy });
+    driver.record([event].into_iter().chain(gates).collect())?;
     driver.finish()
 }
 
@@ -151,6 +162,8 @@ struct Driver<'a, L, D, X, R, E> {
     stop_asked: bool,
     /// How this process stands with what is known from other runs.
     memory: memory::Progress,
+    /// Decisions of a person that this process could not use and has said so.
+    passed_over: BTreeSet<ReviewId>,
 }
 
 impl<'a, L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'a, L, D, X, R, E> {
@@ -174,6 +187,7 @@ impl<'a, L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driv
             began: clock.now(),
             stop_asked: false,
             memory: memory::Progress::default(),
+            passed_over: BTreeSet::new(),
         }
     }
 
@@ -225,8 +239,11 @@ impl<'a, L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driv
 
     /// The next thing to do, by phase. Each either records something or enters the next phase.
     fn step(&mut self) -> Result<(), EngineError> {
+        if self.await_reviews()? {
+            return Ok(());
+        }
         match self.state.phase {
-            None => self.enter(Phase::Import),
+            None => self.begin(),
             Some(Phase::Import) => self.import(),
             Some(Phase::Baseline) => self.baseline(),
             Some(Phase::Research) => self.research(),
@@ -235,6 +252,15 @@ impl<'a, L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driv
             Some(Phase::Final) => self.open_final(),
             Some(Phase::Deliver) => self.deliver(),
         }
+    }
+
+    /// Begins with the import, once the task may be begun.
+    fn begin(&mut self) -> Result<(), EngineError> {
+        self.gate_task()?;
+        if self.state.pending_reviews().next().is_some() {
+            return Ok(());
+        }
+        self.enter(Phase::Import)
     }
 
     fn import(&mut self) -> Result<(), EngineError> {
@@ -266,6 +292,11 @@ impl<'a, L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driv
         let profile = self.pool_profile();
         let request =
             StrategyRequest { task: &task, profile: &profile, model: &self.settings.model, state: &self.state };
+        if self.state.unsupported_claims.is_none()
+            && let Some(found) = self.ports.researcher.survey(request).map_err(EngineError::Researcher)?
+        {
+            return self.record_survey(found);
+        }
         let strategies = self.ports.researcher.strategies(request).map_err(EngineError::Researcher)?;
         let mut events = self.model_calls();
         if strategies.is_empty() {
@@ -273,9 +304,19 @@ impl<'a, L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driv
             return self.enter(Phase::Search);
         }
         let named = strategies.into_iter().enumerate();
-        events.extend(
-            named.map(|(index, strategy)| Event::StrategyProposed { node: NodeId::strategy(index + 1), strategy }),
-        );
+        let named: Vec<_> = named.map(|(index, strategy)| (NodeId::strategy(index + 1), strategy)).collect();
+        let questions = self.gate_strategies(&named);
+        events.extend(named.into_iter().map(|(node, strategy)| Event::StrategyProposed { node, strategy }));
+        events.extend(questions);
+        self.record(events)
+    }
+
+    /// Records what documents say, with a question about each claim that a person should look at.
+    fn record_survey(&mut self, found: Surveyed) -> Result<(), EngineError> {
+        let mut events = self.model_calls();
+        let questions = self.gate_claims(&found.claims);
+        events.push(Event::Surveyed { claims: found.claims, unsupported: found.unsupported });
+        events.extend(questions);
         self.record(events)
     }
 

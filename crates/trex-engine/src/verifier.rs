@@ -1,8 +1,15 @@
-//! Stops what cannot work before it costs training time. Rules, not a model: each has a stable code and says what would help.
+//! Stops what cannot work before it costs training time. Rules, not a model: each has a stable code, the values that it
+//! looked at, and what would help. How often it is right is measured by [`bench`].
+
+pub(crate) mod bench;
+mod rules;
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use trex_domain::{
-    BudgetLimit, Cost, MemoryBackend, Metric, MicroBatch, ModelFacts, PreparedData, RowForm, TaskKind, TaskSpec,
-    TrainConfig, TrainMethod, TrainObjective, Variant, estimate_memory,
+    Cost, MemoryBackend, Metric, MicroBatch, ModelFacts, PreparedData, TaskSpec, TrainConfig, TrainMethod,
+    TrainObjective, Variant, estimate_memory,
 };
 
 /// A variant that may be run.
@@ -19,8 +26,41 @@ pub struct Passed {
 pub struct Rejection {
     /// Stable code of the rule.
     pub code: &'static str,
-    /// Why, and what would help.
-    pub reason: String,
+    /// What is wrong.
+    pub what: String,
+    /// The values that the rule looked at, by name.
+    pub values: BTreeMap<&'static str, String>,
+    /// What would help.
+    pub advice: String,
+    /// Settings with values that pass this rule, where the rule knows some.
+    pub fix: BTreeMap<&'static str, String>,
+}
+
+impl Rejection {
+    fn new(code: &'static str, what: impl Into<String>, advice: impl Into<String>) -> Self {
+        let (values, fix) = (BTreeMap::new(), BTreeMap::new());
+        Self { code, what: what.into(), values, advice: advice.into(), fix }
+    }
+
+    fn value(mut self, name: &'static str, value: impl Display) -> Self {
+        self.values.insert(name, format!("{value}"));
+        self
+    }
+
+    fn fixed_by(mut self, name: &'static str, value: impl Display) -> Self {
+        self.fix.insert(name, format!("{value}"));
+        self
+    }
+
+    /// Why, with which values, and what would help, in a sentence.
+    pub fn reason(&self) -> String {
+        let list = |map: &BTreeMap<&'static str, String>| {
+            map.iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ")
+        };
+        let values = if self.values.is_empty() { String::new() } else { format!(" ({})", list(&self.values)) };
+        let fix = if self.fix.is_empty() { String::new() } else { format!(": {}", list(&self.fix)) };
+        format!("{}{values}; {}{fix}", self.what, self.advice)
+    }
 }
 
 /// What the rules look at.
@@ -40,6 +80,8 @@ pub struct Proposal<'a> {
     pub spent: Cost,
     /// Memory of the machine in bytes; 0 where unknown.
     pub machine_bytes: u64,
+    /// Free bytes of the workspace's disk; 0 where unknown.
+    pub disk_bytes: u64,
 }
 
 /// Characters per token below which text is never encoded; the bound is loose on purpose.
@@ -51,137 +93,31 @@ const CHARS_PER_TOKEN: f64 = 3.0;
 /// More passes over the data than this are likely to be learned by heart.
 const MANY_PASSES: f64 = 10.0;
 
-/// Checks a recipe before it is run: a recipe without decontamination never trains.
+/// Checks a recipe before it is run: a recipe without decontamination, or with rows that a model writes behind it, never
+/// trains.
 pub fn check_recipe(variant: &Variant) -> Result<(), Rejection> {
-    if variant.recipe.has("decontaminate") {
-        return Ok(());
-    }
-    let reason = "the recipe does not decontaminate against the evaluation splits; add that operator";
-    Err(Rejection { code: "verify.no_decontamination", reason: reason.to_owned() })
+    rules::recipe(variant)
 }
 
 /// Checks a variant whose data is prepared.
 pub fn verify(proposal: &Proposal<'_>) -> Result<Passed, Rejection> {
-    let config = &proposal.variant.config;
-    config.validate().map_err(|err| Rejection { code: "verify.configuration", reason: err.to_string() })?;
-    check_adapter(&proposal.task.train, config)?;
-    check_base(&proposal.task.train, config)?;
-    check_leak(proposal.data)?;
-    check_form(config, proposal.data)?;
-    check_labels(proposal)?;
-    check_length(proposal)?;
-    let memory_bytes = estimate_memory_bytes(proposal.model, config, proposal.data);
-    check_memory(memory_bytes, proposal.machine_bytes)?;
-    check_cost(proposal)?;
+    for rule in rules::ALL {
+        rule(proposal)?;
+    }
+    let memory_bytes = estimate_memory_bytes(proposal.model, &proposal.variant.config, proposal.data);
+    rules::memory(memory_bytes, proposal)?;
     Ok(Passed { memory_bytes, warnings: warnings(proposal) })
 }
 
-/// An adapter that is trained on keeps its shape.
-fn check_adapter(start: &TrainConfig, config: &TrainConfig) -> Result<(), Rejection> {
-    if config.adapter.is_none() || config.lora.has_shape_of(&start.lora) {
-        return Ok(());
-    }
-    let reason = "the run goes on from an adapter, whose rank, alpha and target modules cannot change";
-    Err(Rejection { code: "verify.adapter_shape", reason: reason.to_owned() })
-}
-
-/// All variants of a run are scored on one base, and an adapter is scored on the base that it was trained on.
-fn check_base(start: &TrainConfig, config: &TrainConfig) -> Result<(), Rejection> {
-    if config.quantization == start.quantization {
-        return Ok(());
-    }
-    let (of_run, found) = (start.quantization, config.quantization);
-    let reason = format!("quantization is {found}, but everything in this run is scored on a base kept as {of_run}");
-    Err(Rejection { code: "verify.quantization", reason })
-}
-
-fn check_leak(data: &PreparedData) -> Result<(), Rejection> {
-    if data.leaked == 0 {
-        return Ok(());
-    }
-    let reason = format!("{} rows equal an evaluation item after all operators", data.leaked);
-    Err(Rejection { code: "verify.leak", reason })
-}
-
-/// The rows must be what the objective is for.
-fn check_form(config: &TrainConfig, data: &PreparedData) -> Result<(), Rejection> {
-    let objective = config.objective.as_str();
-    let (fitting, code, wanted) = match config.objective.row_form() {
-        RowForm::Answers => {
-            (data.rows - data.texts, "verify.no_answers", "an answer; train on raw text with objective = \"pretrain\"")
-        }
-        RowForm::Pairs => {
-            let wanted = "a better and a worse answer; give preference pairs, or add the operator preference_pairs to rows \
-                          with options";
-            (data.pairs, "verify.no_pairs", wanted)
-        }
-        RowForm::Text => {
-            (data.texts, "verify.not_text", "text alone; rows with answers are trained on with another objective")
-        }
-    };
-    if fitting >= data.rows {
-        return Ok(());
-    }
-    let reason = format!("objective {objective}: {fitting} of {} rows have {wanted}", data.rows);
-    Err(Rejection { code, reason })
-}
-
-fn check_labels(proposal: &Proposal<'_>) -> Result<(), Rejection> {
-    let options = &proposal.task.prompt.options;
-    // Pairs and raw text have answers of their own or none, whatever the options of the evaluation items are.
-    let has_answers = proposal.variant.config.objective.row_form() == RowForm::Answers;
-    if proposal.task.kind != TaskKind::Choice || !has_answers || options.is_empty() {
-        return Ok(());
-    }
-    let missing: Vec<&str> =
-        options.iter().filter(|option| !proposal.data.labels.contains(option)).map(String::as_str).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let reason = format!("no row is left with the answer {}; loosen the filters", missing.join(", "));
-    Err(Rejection { code: "verify.label_coverage", reason })
-}
-
-/// Even the shortest encoding of the mean example must fit, or most of the data would be cut.
-fn check_length(proposal: &Proposal<'_>) -> Result<(), Rejection> {
-    // Raw text is cut into blocks, nothing of it is lost.
-    if proposal.variant.config.objective == TrainObjective::Pretrain {
-        return Ok(());
-    }
-    let limit = proposal.variant.config.max_length.min(proposal.model.max_position);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a mean of lengths")]
-    let least_tokens = proposal.data.mean_chars as usize / MOST_CHARS_PER_TOKEN;
-    if least_tokens <= limit {
-        return Ok(());
-    }
-    let reason =
-        format!("the mean example has over {least_tokens} tokens, {limit} fit; raise max_length or shorten the rows");
-    Err(Rejection { code: "verify.length", reason })
-}
-
-fn check_memory(needed: u64, machine: u64) -> Result<(), Rejection> {
-    if machine == 0 || needed < machine / 10 * 9 {
-        return Ok(());
-    }
-    let mib = |bytes: u64| bytes >> 20;
-    let reason = format!(
-        "about {} MiB are needed, the machine has {} MiB; lower per_device_train_batch_size and raise gradient_accumulation_steps",
-        mib(needed),
-        mib(machine)
-    );
-    Err(Rejection { code: "verify.memory", reason })
-}
-
-fn check_cost(proposal: &Proposal<'_>) -> Result<(), Rejection> {
-    let limit = match proposal.task.budget.broken_by(&proposal.spent, &proposal.forecast, 0) {
-        None | Some(BudgetLimit::Trials) => return Ok(()),
-        Some(limit) => limit,
-    };
-    let reason = format!(
-        "a full trial is forecast to take {:.0} s and would break the {limit:?} budget",
-        proposal.forecast.wall_s
-    );
-    Err(Rejection { code: "verify.budget", reason })
+/// Bytes that a trial writes: two checkpoints more than are kept at most exist for a moment, each with values and Adam's two
+/// moments, beside the result and the best weights.
+pub fn estimate_disk_bytes(model: &ModelFacts, config: &TrainConfig) -> u64 {
+    const FLOAT: u64 = 4;
+    /// What `estimate_memory` keeps of a trained value in memory.
+    const BYTES_PER_TRAINED: u64 = 24;
+    let batch = MicroBatch { tokens: 0, supervised: 0 };
+    let trained = estimate_memory(model, config, MemoryBackend::CpuEngine, batch).trained / BYTES_PER_TRAINED;
+    trained * FLOAT * (3 * (config.save_total_limit as u64 + 1) + 2)
 }
 
 fn warnings(proposal: &Proposal<'_>) -> Vec<String> {
@@ -197,6 +133,7 @@ fn warnings(proposal: &Proposal<'_>) -> Vec<String> {
     if passes > MANY_PASSES {
         warnings.push(format!("{passes:.0} passes over {} rows may be learned by heart", proposal.data.rows));
     }
+    warnings.extend(rules::doubts(proposal));
     if proposal.task.metric == Metric::MacroF1 && !proposal.variant.recipe.has("label_balance") {
         warnings.push("macro-F1 weighs rare labels as much as common ones, the loss does not".to_owned());
     }
@@ -225,7 +162,7 @@ pub fn estimate_memory_bytes(model: &ModelFacts, config: &TrainConfig, data: &Pr
 
 #[cfg(test)]
 mod tests {
-    use trex_domain::{ContentHash, Quantization, Recipe, RowLedger};
+    use trex_domain::{ContentHash, Quantization, Recipe, RowLedger, TaskKind};
 
     use super::*;
 
@@ -281,6 +218,7 @@ mod tests {
             forecast,
             spent: Cost::default(),
             machine_bytes,
+            disk_bytes: 1 << 30,
         };
         let found = check_recipe(&variant)
             .and_then(|()| verify(&proposal).map(|_| ()))
@@ -293,6 +231,10 @@ mod tests {
         use TrainObjective::{Dpo, Pretrain};
         check(|_, _, _, _, _| (), "passed");
         check(|_, variant, _, _, _| variant.recipe = Recipe::default(), "verify.no_decontamination");
+        let written = trex_domain::Operator::RejectedSynthesis { samples: 1, temperature: 1.0, max_new_tokens: 9 };
+        let writes_first = written.clone();
+        check(|_, variant, _, _, _| variant.recipe.operators.insert(0, writes_first), "passed");
+        check(|_, variant, _, _, _| variant.recipe.operators.push(written), "verify.no_decontamination");
         check(|_, variant, _, _, _| variant.config.learning_rate = 0.0, "verify.configuration");
         check(|_, variant, _, _, _| variant.config.quantization = Quantization::Q8_0, "verify.quantization");
         check(
@@ -309,6 +251,12 @@ mod tests {
         check(|_, variant, _, _, _| variant.config.objective = Pretrain, "verify.not_text");
         check(|_, variant, data, _, _| (variant.config.objective, data.texts) = (Pretrain, 400), "passed");
         check(|_, _, data, _, _| data.mean_chars = 1e5, "verify.length");
+        check(|_, variant, _, _, _| variant.config.lora.r = 65, "verify.rank");
+        check(|_, variant, _, _, _| variant.config.max_steps = 49, "verify.steps");
+        check(|_, variant, _, _, _| variant.config.max_steps = 48, "passed");
+        check(|_, variant, _, _, _| variant.config.warmup_ratio = 12.0, "verify.warmup");
+        check(|_, variant, _, _, _| variant.config.warmup_ratio = 11.0, "passed");
+        check(|_, _, data, _, _| (data.rows, data.texts) = (0, 0), "verify.no_rows");
         check(|_, _, _, _, machine| *machine = 1 << 20, "verify.memory");
         check(
             |task, _, _, forecast, _| {
@@ -317,5 +265,12 @@ mod tests {
             },
             "verify.budget",
         );
+    }
+
+    #[test]
+    fn a_rejection_names_values_and_a_fix() {
+        let no = Rejection::new("verify.rank", "too wide", "lower it").value("lora.r", 99).fixed_by("lora.r", 16);
+        assert_eq!(no.reason(), "too wide (lora.r 99); lower it: lora.r 16");
+        assert_eq!(Rejection::new("verify.x", "it is", "do not").reason(), "it is; do not");
     }
 }

@@ -139,6 +139,7 @@ fn follow(
             WorkerEvent::Trained(done) => return Some(JobOutcome::Trained(done)),
             WorkerEvent::Evaluated(done) => return Some(JobOutcome::Evaluated(done)),
             WorkerEvent::Embedded(done) => return Some(JobOutcome::Embedded(done)),
+            WorkerEvent::Answered(done) => return Some(JobOutcome::Answered(done)),
             WorkerEvent::Failed { class, code, message, hint } => {
                 return Some(JobOutcome::Failed { class, code, message, hint });
             }

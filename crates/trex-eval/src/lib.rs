@@ -13,6 +13,7 @@ mod extract;
 mod metrics;
 mod number;
 mod paired;
+mod spread;
 mod text;
 mod verdict;
 
@@ -23,6 +24,7 @@ pub use exact::{discordant_p, mcnemar_p, sign_flip_p};
 pub use extract::{choose_option, first_answer};
 pub use metrics::score_item;
 pub use number::last_number;
-pub use paired::{MIN_DIFFERENT, compare};
+pub use paired::{MIN_DIFFERENT, compare, compare_mean};
+pub use spread::{SeedSpread, seed_spread, seed_variance};
 pub use text::normalise;
-pub use verdict::judge;
+pub use verdict::{Evidence, judge, pooled_merit};

@@ -39,18 +39,57 @@ pub fn compare(
     if !(seed_sd.is_finite() && seed_sd >= 0.0) {
         return Err(EvalError::BadSeedSpread { value: seed_sd });
     }
-    let pairs = pair(metric, candidate, incumbent)?;
-    let diff = metric.merit(aggregate(metric, candidate) - aggregate(metric, incumbent));
-    let (ours, theirs): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
-    let (ours, theirs) = (Statistic::new(metric, &ours), Statistic::new(metric, &theirs));
-    let resampled_diffs =
-        resampled(pairs.len(), seed, "eval.paired", |picks| metric.merit(ours.of(picks) - theirs.of(picks)));
+    compared(metric, &[candidate], incumbent, seed_sd, seed)
+}
+
+/// Compares the mean of several trainings of a candidate, item by item, with one model that does not depend on their seeds.
+///
+/// As [`compare`], but the interval is that of the items alone: what the seeds add is the business of [`crate::judge`].
+/// No training at all is an error.
+pub fn compare_mean(
+    metric: Metric,
+    trainings: &[Vec<ItemScore>],
+    incumbent: &[ItemScore],
+    seed: u64,
+) -> Result<Comparison, EvalError> {
+    let trainings: Vec<&[ItemScore]> = trainings.iter().map(Vec::as_slice).collect();
+    compared(metric, &trainings, incumbent, 0.0, seed)
+}
+
+fn compared(
+    metric: Metric,
+    trainings: &[&[ItemScore]],
+    incumbent: &[ItemScore],
+    seed_sd: f64,
+    seed: u64,
+) -> Result<Comparison, EvalError> {
+    let mut sides = Vec::new();
+    let mut is_different = Vec::new();
+    let mut diff = 0.0;
+    for candidate in trainings {
+        let pairs = pair(metric, candidate, incumbent)?;
+        is_different.resize(pairs.len(), false);
+        for (place, (ours, theirs)) in pairs.iter().enumerate() {
+            is_different[place] |= differ(metric, ours, theirs);
+        }
+        diff += metric.merit(aggregate(metric, candidate) - aggregate(metric, incumbent)) / trainings.len() as f64;
+        let (ours, theirs): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+        sides.push((Statistic::new(metric, &ours), Statistic::new(metric, &theirs)));
+    }
+    let Some((_, theirs)) = sides.first() else {
+        return Err(EvalError::NoItems { split: "candidate".to_owned() });
+    };
+    let n = is_different.len();
+    let resampled_diffs = resampled(n, seed, "eval.paired", |picks| {
+        let ours = sides.iter().map(|(ours, _)| ours.of(picks)).sum::<f64>() / sides.len() as f64;
+        metric.merit(ours - theirs.of(picks))
+    });
     let mut half = Z95 * std_dev(&resampled_diffs).hypot(seed_sd);
-    if pairs.iter().filter(|(ours, theirs)| differ(metric, ours, theirs)).count() < MIN_DIFFERENT {
+    if is_different.iter().filter(|one| **one).count() < MIN_DIFFERENT {
         half = half.max(diff.abs());
     }
     let ci95 = [diff - half, diff + half];
-    Ok(Comparison { effect: Effect { diff, ci95, n: pairs.len() }, seed_sd, significant: ci95[0] > 0.0 })
+    Ok(Comparison { effect: Effect { diff, ci95, n }, seed_sd, significant: ci95[0] > 0.0 })
 }
 
 fn differ(metric: Metric, ours: &ItemScore, theirs: &ItemScore) -> bool {

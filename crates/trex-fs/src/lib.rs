@@ -15,4 +15,4 @@ pub use files::{
     create_dir_all, hash_file, open, read, read_lines, read_to_string, remove_dir_all, write_atomic, write_json,
 };
 pub use scratch::ScratchFile;
-pub use stream::{StreamWriter, read_part, rename_dir};
+pub use stream::{NewFile, StreamWriter, read_part, rename_dir};

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
-use crate::FsError;
+use crate::{FsError, files};
 
 /// Bytes that are collected before they are written.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -39,6 +39,51 @@ impl StreamWriter {
     }
 }
 
+/// A file that grows under another name and appears whole. One that is not finished leaves nothing behind.
+#[derive(Debug)]
+pub struct NewFile {
+    target: PathBuf,
+    temporary: PathBuf,
+    file: Option<BufWriter<File>>,
+}
+
+impl NewFile {
+    /// Begins a file that is to lie at `path`.
+    pub fn create(path: &Path) -> Result<Self, FsError> {
+        crate::create_dir_all(path.parent().unwrap_or_else(|| Path::new(".")))?;
+        let temporary = files::temporary_beside(path);
+        let file = File::create(&temporary).map_err(|err| FsError::io("create", &temporary, err))?;
+        let file = Some(BufWriter::with_capacity(BUFFER_BYTES, file));
+        Ok(Self { target: path.to_owned(), temporary, file })
+    }
+
+    /// Waits for the disk and puts the file in its place.
+    pub fn finish(mut self) -> Result<(), FsError> {
+        if let Some(mut file) = self.file.take() {
+            let done = file.flush().and_then(|()| file.get_ref().sync_all());
+            done.map_err(|err| FsError::io("write", &self.temporary, err))?;
+        }
+        files::put_in_place(&self.temporary, &self.target)
+    }
+}
+
+impl std::io::Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.file.as_mut().map_or(Ok(bytes.len()), |file| file.write(bytes))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.as_mut().map_or(Ok(()), std::io::Write::flush)
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        // It is gone already where it was put in its place.
+        std::fs::remove_file(&self.temporary).ok();
+    }
+}
+
 /// Reads `num_bytes` of a file from a place on; fewer than those are an error.
 pub fn read_part(path: &Path, start: u64, num_bytes: usize) -> Result<Vec<u8>, FsError> {
     let failed = |err| FsError::io("read", path, err);
@@ -67,6 +112,22 @@ pub fn rename_dir(from: &Path, to: &Path) -> Result<(), FsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_new_file_appears_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("below").join("rows");
+        let mut file = NewFile::create(&path).unwrap();
+        file.write_all(b"half").unwrap();
+        drop(file);
+        assert_eq!(std::fs::read_dir(dir.path().join("below")).unwrap().count(), 0);
+        let mut file = NewFile::create(&path).unwrap();
+        file.write_all(b"whole").unwrap();
+        assert!(!path.exists());
+        file.finish().unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"whole");
+        assert_eq!(std::fs::read_dir(dir.path().join("below")).unwrap().count(), 1);
+    }
 
     #[test]
     fn parts_of_what_was_streamed_are_read_back() {

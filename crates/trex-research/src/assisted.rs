@@ -1,23 +1,32 @@
-//! The Researcher with language models beside the Playbook: they add hypotheses and settings, the Playbook fills the rest.
+//! The Researcher with language models beside the Playbook: they add hypotheses, recipes and settings, the Playbook fills the
+//! rest. It also reads what documents say, and what the last trial of a strategy shows.
 //!
 //! A weak model must not make a search worse than the Playbook alone. So its hypotheses come on top of the Playbook's and
-//! carry the Playbook's numbers, and its settings take at most 30 % of all variants of a run, never a whole batch, and none
+//! carry the Playbook's numbers, and its variants are at most 30 % of all variants of a run, never a whole batch, and none
 //! any more once its record shows that they do not win. Where no model gives a usable answer the Playbook answers alone.
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::Path;
+use std::sync::Arc;
 
 use trex_domain::{
-    Clock, Cost, Effect, Insight, LanguageModel, ModelCall, NodeId, ReplyControl, Researcher, RunState, Stage,
-    Strategy, StrategyKind, StrategyRequest, TaskKind, TokenUsage, TrainConfig, Variant,
+    Clock, Effect, Insight, ItemScore, Knowledge, ModelCall, NodeId, Recipe, Researcher, RunState, Stage, Strategy,
+    StrategyKind, StrategyRequest, Surveyed, TaskKind, TrainConfig, Variant, VariantId,
 };
+use trex_fs::BlobStore;
 
-use crate::llm::{AnswerFault, Asked, Question, ask_structured};
+use crate::asking::{Answered, Asker, Assistant, Limits};
+use crate::diagnosis::{Diagnosis, DiagnosisRules, diagnose};
+use crate::facts::Facts;
+use crate::llm::Question;
 use crate::moves::Candidate;
 use crate::playbook::{self, Parent};
 use crate::prompts::{Prompt, condensed, quoted};
-use crate::{ExperimentsAnswer, Playbook, ResearcherSettings, StrategiesAnswer};
+use crate::proposals::{Proposals, situation};
+use crate::recipes::completed;
+use crate::stages::{draft_recipes, read_insight, survey};
+use crate::{ExperimentsAnswer, Playbook, ResearchError, ResearcherSettings, StrategiesAnswer, digest};
 
 /// Largest share of all variants of a run that a model may propose.
 const SHARE: f64 = 0.3;
@@ -26,50 +35,21 @@ const SHARE: f64 = 0.3;
 const RECORD: usize = 3;
 
 /// Characters of history in a question; small local models have room for some two thousand tokens in all.
-const HISTORY_CHARS: usize = 2000;
+const HISTORY_CHARS: usize = 1500;
 
-/// Characters that make a token, at least, in what is asked here.
-const CHARS_PER_TOKEN: usize = 3;
+/// Passages of the library that are read for a task.
+const PASSAGES: usize = 8;
 
-/// A model that may be asked.
-#[derive(Clone)]
-pub struct Assistant {
-    /// The model.
-    pub model: Arc<dyn LanguageModel>,
-    /// Whether it runs on this machine and costs nothing.
-    pub is_local: bool,
-}
-
-impl std::fmt::Debug for Assistant {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Assistant").field("model", &self.model.name()).finish_non_exhaustive()
-    }
-}
+/// Urgent proposals of a batch that come before the strategy's own list.
+const URGENT: usize = 1;
 
 /// The Playbook with language models beside it; without any it is the Playbook.
+#[derive(Debug)]
 pub struct AssistedResearcher {
-    settings: ResearcherSettings,
-    assistants: BTreeMap<String, Assistant>,
-    clock: Arc<dyn Clock>,
-    goes_on: Arc<dyn Fn() -> bool + Send + Sync>,
-    calls: Mutex<Vec<ModelCall>>,
-}
-
-impl std::fmt::Debug for AssistedResearcher {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AssistedResearcher").field("settings", &self.settings).finish_non_exhaustive()
-    }
-}
-
-/// Wants an answer as long as the run goes on.
-struct WhileRunning<'a>(&'a (dyn Fn() -> bool + Send + Sync));
-
-impl ReplyControl for WhileRunning<'_> {
-    fn on_text(&mut self, _: &str) {}
-
-    fn goes_on(&self) -> bool {
-        (self.0)()
-    }
+    asker: Asker,
+    blobs: Option<BlobStore>,
+    library: Option<Arc<dyn Knowledge>>,
+    memory_bytes: u64,
 }
 
 impl AssistedResearcher {
@@ -80,84 +60,33 @@ impl AssistedResearcher {
         clock: Arc<dyn Clock>,
         goes_on: Arc<dyn Fn() -> bool + Send + Sync>,
     ) -> Self {
-        Self { settings, assistants, clock, goes_on, calls: Mutex::default() }
+        let asker = Asker::new(settings, assistants, clock, goes_on);
+        Self { asker, blobs: None, library: None, memory_bytes: 0 }
     }
 
-    /// Asks those of a stage in their order until one gives a usable answer.
-    fn ask<T: serde::de::DeserializeOwned + schemars::JsonSchema>(
-        &self,
-        stage: Stage,
-        run: &RunState,
-        question: &Question,
-        check: &dyn Fn(&T) -> Result<(), AnswerFault>,
-    ) -> Option<T> {
-        for name in self.settings.models_for(stage) {
-            let Some(assistant) = self.assistants.get(name) else { continue };
-            let mut call = ModelCall {
-                stage,
-                model: name.to_owned(),
-                usage: TokenUsage::default(),
-                money: Some(0.0),
-                seconds: 0.0,
-                repairs: 0,
-                replayed: false,
-                failure: self.too_dear(assistant, run, question).map(str::to_owned),
-                variants: Vec::new(),
-            };
-            if call.failure.is_some() {
-                self.record(call);
-                continue;
-            }
-            let began = self.clock.now();
-            let mut control = WhileRunning(&*self.goes_on);
-            let asked: Asked<T> = ask_structured(&*assistant.model, question, check, &mut control);
-            call.seconds = self.clock.now().secs_since(began);
-            call.usage = asked.usage;
-            call.money = self.settings.prices.cost(name, assistant.is_local, asked.usage);
-            call.repairs = asked.repairs;
-            call.replayed = asked.replayed;
-            call.failure = asked.answer.as_ref().err().map(|err| err.code().to_owned());
-            self.record(call);
-            if let Ok(answer) = asked.answer {
-                return Some(answer);
-            }
-        }
-        None
+    /// Reads answers of trials on the search split from this folder of blobs, for diagnoses.
+    #[must_use]
+    pub fn with_blobs(self, folder: &Path) -> Self {
+        Self { blobs: Some(BlobStore::new(folder)), ..self }
     }
 
-    /// Why the run's budget does not allow this question.
-    fn too_dear(&self, assistant: &Assistant, run: &RunState, question: &Question) -> Option<&'static str> {
-        let budget = &run.task.as_ref()?.budget;
-        let chars: usize = question.messages.iter().map(|message| message.content.len()).sum();
-        let usage = TokenUsage {
-            prompt_tokens: (chars / CHARS_PER_TOKEN) as u64,
-            completion_tokens: question.max_tokens as u64,
-        };
-        let money = self.settings.prices.cost(assistant.model.name(), assistant.is_local, usage);
-        if budget.money.is_some() && money.is_none() {
-            return Some("budget.price_unknown");
-        }
-        // What is asked and not recorded yet counts, too.
-        let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut spent = run.cost;
-        for call in &*calls {
-            spent += Cost { tokens: call.usage.total(), money: call.money.unwrap_or(0.0), ..Cost::default() };
-        }
-        let tokens = spent.tokens + usage.total();
-        let money = spent.money + money.unwrap_or(0.0);
-        if budget.tokens.is_some_and(|limit| tokens > limit) {
-            return Some("budget.tokens");
-        }
-        budget.money.is_some_and(|limit| money > limit).then_some("budget.money")
+    /// Reads documents of a person.
+    #[must_use]
+    pub fn with_library(self, library: Option<Arc<dyn Knowledge>>) -> Self {
+        Self { library, ..self }
     }
 
-    fn record(&self, call: ModelCall) {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+    /// Knows the memory of the machine.
+    #[must_use]
+    pub fn with_memory_bytes(self, memory_bytes: u64) -> Self {
+        Self { memory_bytes, ..self }
     }
 
     fn ideas(&self, request: &StrategyRequest<'_>, known: &[Strategy]) -> Vec<Strategy> {
-        let Some(prompt) = Prompt::of(Stage::ProposeStrategies) else { return Vec::new() };
-        let facts = facts_of(known);
+        let mut facts = facts_of(known);
+        let claims = request.state.claims.iter().filter(|claim| claim.rejected.is_none());
+        let claims = claims.map(|claim| format!("a document says: {}", quoted(&claim.statement, 200)));
+        facts.extend(claims.filter(|claim| !known.iter().any(|one| one.evidence.contains(claim))));
         let numbered: Vec<String> = facts.iter().enumerate().map(|(at, fact)| format!("{}. {fact}", at + 1)).collect();
         let titles: Vec<&str> = known.iter().map(|strategy| strategy.title.as_str()).collect();
         let values = BTreeMap::from([
@@ -168,42 +97,39 @@ impl AssistedResearcher {
         ]);
         let question = Question {
             name: Stage::ProposeStrategies.as_str(),
-            messages: prompt.filled(&values),
+            messages: Prompt::of(Stage::ProposeStrategies).filled(&values),
             max_tokens: 700,
             seed: request.state.seed,
         };
         let check = |answer: &StrategiesAnswer| answer.check(facts.len());
-        let answer = self.ask(Stage::ProposeStrategies, request.state, &question, &check);
-        answer.map(|answer| strategies_from(answer, &facts, known)).unwrap_or_default()
+        let limits = Limits::of(request.state);
+        let answered = self.asker.ask(Stage::ProposeStrategies, limits, &question, &check);
+        answered.map(|answered| strategies_from(answered.answer, &facts, known)).unwrap_or_default()
     }
 
     /// Settings that a model proposes for a batch, at most `most`.
-    fn changes(
-        &self,
-        request: &StrategyRequest<'_>,
-        strategy: &Strategy,
-        parent: &Parent<'_>,
-        most: usize,
-    ) -> Vec<Candidate> {
-        let Some(prompt) = Prompt::of(Stage::ProposeExperiments) else { return Vec::new() };
+    fn changes(&self, asked: &Asked<'_>, parent: &Parent<'_>, most: usize) -> Vec<Candidate> {
+        let request = asked.request;
         let max_steps = request.task.train.max_steps * 2;
         let values = BTreeMap::from([
             ("goal", quoted(&request.task.goal, 300)),
-            ("hypothesis", quoted(&strategy.hypothesis, 300)),
+            ("hypothesis", quoted(&asked.strategy.hypothesis, 300)),
             ("settings", settings_text(parent.config)),
             ("max_steps", max_steps.to_string()),
-            ("tried", condensed(&tried(request.state), HISTORY_CHARS)),
+            ("tried", condensed(&digest::tried(request.state), HISTORY_CHARS)),
+            ("memory", digest::memory(request.state, asked.node, asked.diagnosis)),
             ("count", most.to_string()),
         ]);
         let question = Question {
             name: Stage::ProposeExperiments.as_str(),
-            messages: prompt.filled(&values),
+            messages: Prompt::of(Stage::ProposeExperiments).filled(&values),
             max_tokens: 500,
             seed: request.state.seed,
         };
         let check = |answer: &ExperimentsAnswer| answer.check(parent.config, max_steps);
-        let answer = self.ask(Stage::ProposeExperiments, request.state, &question, &check);
-        let ideas = answer.map(|answer| answer.experiments).unwrap_or_default();
+        let limits = Limits::of(request.state);
+        let answered = self.asker.ask(Stage::ProposeExperiments, limits, &question, &check);
+        let ideas = answered.map(|answered| answered.answer.experiments).unwrap_or_default();
         let candidates = ideas.into_iter().take(most).filter_map(|idea| {
             let config = idea.change.applied_to(parent.config, max_steps).ok()?;
             Some(Candidate { recipe: parent.recipe.clone(), config, why: quoted(&idea.why, 300) })
@@ -211,57 +137,142 @@ impl AssistedResearcher {
         candidates.collect()
     }
 
-    /// Notes which variants of a batch came of the last answer.
-    fn mark(&self, variants: &[Variant], proposed: &[TrainConfig]) {
-        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(call) = calls.last_mut().filter(|call| call.failure.is_none()) {
-            let from_model = variants.iter().filter(|variant| proposed.contains(&variant.config));
-            call.variants = from_model.map(|variant| variant.id.clone()).collect();
-        }
+    /// Recipes that a model drafts for a batch, at most `most`.
+    fn recipes(&self, asked: &Asked<'_>, parent: &Parent<'_>, most: usize) -> Vec<Candidate> {
+        let facts = Facts::of(asked.request);
+        let words =
+            (asked.request.task.goal.as_str(), asked.strategy.hypothesis.as_str(), asked.strategy.evidence.as_slice());
+        let drafted = draft_recipes(&self.asker, Limits::of(asked.request.state), words, parent.recipe, &facts);
+        let candidate = |(recipe, why): (Recipe, String)| Candidate {
+            recipe: completed(&recipe, &facts),
+            config: parent.config.clone(),
+            why,
+        };
+        drafted.into_iter().take(most).map(candidate).collect()
+    }
+
+    /// What the trial shows from which a batch goes on: the best of the strategy, else the incumbent, else the last one.
+    fn diagnosis(&self, state: &RunState, strategy: &NodeId, parent: Option<&VariantId>) -> Option<Diagnosis> {
+        let last = || {
+            let below = state.experiments(strategy).flat_map(|(_, node)| &node.variants);
+            below.filter(|id| state.trials.keys().any(|(variant, ..)| variant == *id)).last()
+        };
+        let id = parent.or_else(last)?;
+        // A blob that cannot be read leaves the answers out; data and curve still tell something.
+        let items = self.search_items(state, id).unwrap_or_default();
+        diagnose(state, id, &items, &DiagnosisRules::built_in().ok()?)
+    }
+
+    /// Answers on the search split at the highest rung that was scored; of no other split.
+    fn search_items(&self, state: &RunState, id: &VariantId) -> Option<Vec<ItemScore>> {
+        let mut own = state.trials.iter().rev().filter(|((variant, _, seed), _)| variant == id && *seed == 0);
+        let score = own.find_map(|(_, trial)| trial.scores.get("search"))?;
+        self.blobs.as_ref()?.get_lines(&score.items).ok()
     }
 }
 
+/// What a batch is asked for.
+struct Asked<'a> {
+    request: &'a StrategyRequest<'a>,
+    node: &'a NodeId,
+    strategy: &'a Strategy,
+    diagnosis: Option<&'a Diagnosis>,
+}
+
 impl Researcher for AssistedResearcher {
+    fn survey(&self, request: StrategyRequest<'_>) -> Result<Option<Surveyed>, Box<dyn Error + Send + Sync>> {
+        let Some(library) = &self.library else { return Ok(None) };
+        let question = format!("fine-tuning {} {} learning rate data", request.task.goal, request.task.metric);
+        // Trouble with the library is none of the run.
+        let Ok(passages) = library.passages(&question, PASSAGES) else { return Ok(None) };
+        if passages.is_empty() {
+            return Ok(None);
+        }
+        let Answered { answer, .. } = survey(&self.asker, Limits::of(request.state), &request.task.goal, &passages);
+        Ok(Some(Surveyed { claims: answer.claims, unsupported: answer.unsupported }))
+    }
+
     fn strategies(&self, request: StrategyRequest<'_>) -> Result<Vec<Strategy>, Box<dyn Error + Send + Sync>> {
         let mut known = Playbook.strategies(request)?;
-        let ideas = self.ideas(&request, &known);
-        known.extend(ideas);
-        known.sort_by(|a, b| b.prior.total_cmp(&a.prior));
+        cite(request.state, &mut known);
+        if self.asker.has_models_for(Stage::ProposeStrategies) {
+            let ideas = self.ideas(&request, &known);
+            known.extend(ideas);
+            known.sort_by(|a, b| b.prior.total_cmp(&a.prior));
+        }
         Ok(known)
     }
 
     fn variants(
         &self,
         request: StrategyRequest<'_>,
-        strategy: &NodeId,
         node: &NodeId,
+        experiment: &NodeId,
         count: usize,
     ) -> Result<Vec<Variant>, Box<dyn Error + Send + Sync>> {
-        let record = request.state.nodes.get(strategy).and_then(|record| record.strategy.as_ref());
-        let may_change = record.filter(|strategy| {
-            matches!(strategy.kind, StrategyKind::Baseline | StrategyKind::AdjustTraining)
-                && !request.state.variants.is_empty()
-        });
-        let most = allowance(request.state, count);
-        let Some(hypothesis) = may_change.filter(|_| most > 0) else {
-            return Playbook.variants(request, strategy, node, count);
-        };
-        let mut proposed = Vec::new();
-        let variants = playbook::propose(&request, strategy, node, count, |parent| {
-            let candidates = self.changes(&request, hypothesis, parent, most);
-            proposed = candidates.iter().map(|candidate| candidate.config.clone()).collect();
-            candidates
+        let record = request.state.nodes.get(node).and_then(|record| record.strategy.as_ref());
+        let strategy = record.ok_or_else(|| ResearchError::UnknownStrategy { node: node.clone() })?;
+        let proposals = Proposals::built_in()?;
+        let most = if request.state.variants.is_empty() { 0 } else { allowance(request.state, count) };
+        let mut from_model: Vec<(Recipe, TrainConfig)> = Vec::new();
+        let variants = playbook::propose_around(&request, node, experiment, count, |parent| {
+            let diagnosis = self.diagnosis(request.state, node, parent.id.as_ref());
+            let asked = Asked { request: &request, node, strategy, diagnosis: diagnosis.as_ref() };
+            let mut first = match strategy.kind {
+                StrategyKind::Baseline | StrategyKind::AdjustTraining if most > 0 => self.changes(&asked, parent, most),
+                StrategyKind::RefineData | StrategyKind::ConstructData if most > 0 => {
+                    self.recipes(&asked, parent, most)
+                }
+                _ => Vec::new(),
+            };
+            from_model = first.iter().map(|one| (one.recipe.clone(), one.config.clone())).collect();
+            let facts = Facts::of(&request);
+            let known = situation(&request, diagnosis.as_ref(), self.memory_bytes);
+            let found = |urgent: bool| -> Vec<Candidate> {
+                let max_steps = request.task.train.max_steps * 2;
+                let list = proposals.candidates(strategy.kind, urgent, &known, parent, max_steps);
+                list.into_iter().map(|one| Candidate { recipe: completed(&one.recipe, &facts), ..one }).collect()
+            };
+            first.extend(found(true).into_iter().take(URGENT));
+            (first, found(false))
         })?;
-        self.mark(&variants, &proposed);
+        if !from_model.is_empty() {
+            let is_ours = |variant: &&Variant| {
+                from_model.iter().any(|(recipe, config)| (recipe, config) == (&variant.recipe, &variant.config))
+            };
+            self.asker.mark(variants.iter().filter(is_ours).map(|variant| variant.id.clone()).collect());
+        }
         Ok(variants)
     }
 
     fn take_calls(&self) -> Vec<ModelCall> {
-        std::mem::take(&mut *self.calls.lock().unwrap_or_else(PoisonError::into_inner))
+        self.asker.take_calls()
     }
 
     fn distil(&self, state: &RunState, node: &NodeId, effect: Effect, significant: bool) -> Vec<Insight> {
-        Playbook.distil(state, node, effect, significant)
+        let insights = Playbook.distil(state, node, effect, significant);
+        insights.into_iter().map(|insight| read_insight(&self.asker, state, insight)).collect()
+    }
+}
+
+/// Names what documents say as evidence of the strategies that it speaks of.
+fn cite(state: &RunState, strategies: &mut [Strategy]) {
+    let subjects = |kind: StrategyKind| -> &[&str] {
+        match kind {
+            StrategyKind::Baseline => &["learning rate"],
+            StrategyKind::AdjustTraining => &["rank", "lora", "epoch", "batch", "dropout", "decay", "warm", "overfit"],
+            StrategyKind::RefineData => &["duplicat", "quality", "noise", "clean", "filter"],
+            StrategyKind::ConstructData => &["imbalanc", "balanc", "augment", "few-shot"],
+            StrategyKind::Fuse => &[],
+        }
+    };
+    for claim in state.claims.iter().filter(|claim| claim.rejected.is_none()) {
+        let lower = claim.statement.to_lowercase();
+        for strategy in strategies.iter_mut() {
+            if subjects(strategy.kind).iter().any(|subject| lower.contains(subject)) {
+                strategy.evidence.push(format!("{} ({}): {}", claim.title, claim.passage, claim.statement));
+            }
+        }
     }
 }
 
@@ -340,25 +351,4 @@ fn settings_text(config: &TrainConfig) -> String {
         config.label_smoothing_factor,
         config.per_device_train_batch_size,
     )
-}
-
-/// One line for every variant with a score on the search split, oldest first. No other split is ever shown.
-fn tried(state: &RunState) -> Vec<String> {
-    let mut lines = Vec::new();
-    for (id, rung, seed) in &state.trial_order {
-        let Some(score) = state.trial_score(&(id.clone(), *rung, *seed), "search").filter(|_| *seed == 0) else {
-            continue;
-        };
-        let Some(record) = state.variants.get(id) else { continue };
-        let is_data = |name: &str| name.starts_with("recipe.");
-        let settings = record.variant.diff.iter().filter(|(name, _)| !is_data(name));
-        let mut changes: Vec<String> = settings.map(|(name, (_, to))| format!("{name} {to}")).collect();
-        let num_data = record.variant.diff.keys().filter(|name| is_data(name)).count();
-        if num_data > 0 {
-            changes.push(format!("{num_data} data steps"));
-        }
-        let better = if score.metric.lower_is_better() { " (lower is better)" } else { "" };
-        lines.push(format!("{id} at rung {rung}, {}: {:.3}{better}", quoted(&changes.join(", "), 200), score.value));
-    }
-    lines
 }

@@ -80,7 +80,7 @@ struct Rule {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-enum Relation {
+pub(crate) enum Relation {
     #[serde(rename = "<")]
     Below,
     #[serde(rename = "<=")]
@@ -92,7 +92,7 @@ enum Relation {
 }
 
 impl Relation {
-    fn holds(self, value: f64, limit: f64) -> bool {
+    pub(crate) fn holds(self, value: f64, limit: f64) -> bool {
         match self {
             Self::Below => value < limit,
             Self::AtMost => value <= limit,
@@ -108,6 +108,11 @@ impl DiagnosisRules {
         let text = include_str!("../../../assets/playbook/diagnosis.toml");
         toml::from_str(text)
             .map_err(|source| ResearchError::BadRules { file: "diagnosis.toml", source: Box::new(source) })
+    }
+
+    /// The codes of all rules, in their order.
+    pub fn codes(&self) -> impl Iterator<Item = &str> {
+        self.rule.iter().map(|rule| rule.code.as_str())
     }
 
     /// Every rule that holds, in their order.

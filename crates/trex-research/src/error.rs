@@ -101,6 +101,22 @@ pub enum ResearchError {
         /// Why.
         source: Box<ApiError>,
     },
+    /// A public source, or the way to it, failed.
+    #[error("{what} failed")]
+    Source {
+        /// What was done.
+        what: String,
+        /// Why.
+        source: Box<ureq::Error>,
+    },
+    /// An answer of a public source that is of another form.
+    #[error("{source_name} answered with {what}")]
+    OddAnswer {
+        /// The source.
+        source_name: &'static str,
+        /// What came.
+        what: &'static str,
+    },
     /// A repository that lacks what a model needs.
     #[error("{repo} has no {missing}")]
     NotAModel {
@@ -155,6 +171,8 @@ impl Problem for ResearchError {
             Self::BadRepository { .. } => "net.bad_repository",
             Self::NoCacheFolder => "net.no_cache_folder",
             Self::Hub { source, .. } => hub_code(source),
+            Self::Source { source, .. } => request_code(source),
+            Self::OddAnswer { .. } => "net.odd_answer",
             Self::NotAModel { .. } => "net.not_a_model",
             Self::Truncated { .. } => "net.truncated",
             Self::Io { .. } => "net.io",
@@ -178,6 +196,7 @@ impl Problem for ResearchError {
             "net.unauthorised" => "accept the model's terms on its page and set HF_TOKEN to a token that may read it",
             "net.not_found" => "check the name and the revision",
             "net.rate_limited" => "wait a minute, or set HF_TOKEN",
+            "net.odd_answer" => "try again later; the source may have changed its form or be busy",
             "net.unavailable" | "net.truncated" => "try again; what was downloaded is kept",
             "net.not_a_model" => "choose a repository with config.json, tokenizer.json and safetensors weights",
             "net.io" => "check that the folder exists, is writable and has room",
@@ -191,7 +210,8 @@ impl Problem for ResearchError {
             Self::Domain(err) => err.class(),
             Self::Files(err) => err.class(),
             Self::Hub { source, .. } => hub_class(source),
-            Self::Truncated { .. } => ErrorClass::Transient,
+            Self::Source { source, .. } if is_transient(source) => ErrorClass::Transient,
+            Self::Truncated { .. } | Self::OddAnswer { .. } => ErrorClass::Transient,
             Self::Io { source, .. } if is_full(source) => ErrorClass::Resource,
             Self::UnknownStrategy { .. } | Self::NoToml { .. } | Self::BadRules { .. } => ErrorClass::Bug,
             _ => ErrorClass::Permanent,
@@ -206,15 +226,19 @@ fn is_full(err: &io::Error) -> bool {
 fn hub_code(err: &ApiError) -> &'static str {
     match err {
         ApiError::TooManyRetries(inner) => hub_code(inner),
-        ApiError::RequestError(request) => match **request {
-            ureq::Error::StatusCode(401 | 403) => "net.unauthorised",
-            ureq::Error::StatusCode(404 | 410) => "net.not_found",
-            ureq::Error::StatusCode(429) => "net.rate_limited",
-            ref other if is_transient(other) => "net.unavailable",
-            _ => "net.protocol",
-        },
+        ApiError::RequestError(request) => request_code(request),
         ApiError::IoError(_) => "net.io",
         ApiError::LockAcquisition(_) => "net.locked",
+        _ => "net.protocol",
+    }
+}
+
+fn request_code(err: &ureq::Error) -> &'static str {
+    match err {
+        ureq::Error::StatusCode(401 | 403) => "net.unauthorised",
+        ureq::Error::StatusCode(404 | 410) => "net.not_found",
+        ureq::Error::StatusCode(429) => "net.rate_limited",
+        other if is_transient(other) => "net.unavailable",
         _ => "net.protocol",
     }
 }

@@ -1,6 +1,9 @@
 //! Facts of a task that the Playbook's rules look at, as shares and ratios. Judges nothing.
 
-use trex_domain::{Metric, RowForm, StrategyRequest, TaskKind};
+use trex_domain::{MeasuresAtHand, Metric, RowForm, StrategyRequest, TaskKind};
+
+/// Rows up to which steps are proposed that ask a model about each: some minutes on two cores.
+const MAX_MEASURED_ROWS: usize = 20_000;
 
 /// What the rules know of a task.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +38,11 @@ pub(crate) struct Facts {
     pub(crate) shows_examples: bool,
     /// Whether prompts list their options in a drawn order.
     pub(crate) lists_options: bool,
+    /// What models can be asked about rows that are few enough for it: meanings are compared in all pairs, and losses
+    /// take one reading of each row with an answer.
+    pub(crate) at_hand: MeasuresAtHand,
+    /// What the task is about, in the person's words.
+    pub(crate) goal: String,
     /// Select score of the untouched base.
     pub(crate) base: Option<f64>,
 }
@@ -45,6 +53,7 @@ impl Facts {
         let (task, profile) = (request.task, request.profile);
         let form = task.train.objective.row_form();
         let is_closed = task.kind == TaskKind::Choice && form == RowForm::Answers;
+        let is_small = profile.rows.kept <= MAX_MEASURED_ROWS;
         let wording = format!("{} {}", task.goal, task.prompt.template).to_lowercase();
         let marks = ["few-shot", "few shot", "in-context", "in context", "examples:", "k-shot"];
         Self {
@@ -63,6 +72,11 @@ impl Facts {
             usual_lengths: usual_lengths(request),
             shows_examples: form == RowForm::Answers && marks.iter().any(|mark| wording.contains(mark)),
             lists_options: form == RowForm::Answers && task.prompt.template.contains("{options}"),
+            at_hand: MeasuresAtHand {
+                embeddings: profile.at_hand.embeddings && is_small,
+                losses: profile.at_hand.losses && is_small && form == RowForm::Answers,
+            },
+            goal: task.goal.clone(),
             base: request.state.select_score(None).map(|score| score.value),
         }
     }

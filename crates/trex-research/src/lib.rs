@@ -5,8 +5,10 @@
 //! reached; downloads and questions run on the caller's thread and may take minutes. None of them decides what is run:
 //! proposals go through the verifier and the budget.
 
+mod asking;
 mod assisted;
 mod diagnosis;
+mod digest;
 mod distil;
 mod error;
 mod facts;
@@ -18,22 +20,28 @@ mod moves;
 mod net;
 mod playbook;
 mod prompts;
+mod proposals;
 mod recipes;
 pub mod requirements;
 mod settings;
+mod sources;
 mod stages;
 mod strategies;
 mod surrogate;
 
-pub use assisted::{Assistant, AssistedResearcher};
+pub use asking::{Answered, Asker, Assistant, Limits};
+pub use assisted::AssistedResearcher;
 pub use diagnosis::{BadCase, Diagnosis, DiagnosisRules, Features, Finding, diagnose};
 pub use distil::distil;
 pub use error::ResearchError;
 pub use hub::{download_gguf, download_model};
 pub use keys::KeyFile;
-pub use net::{NetAttempt, NetGate, NetSettings, Secret};
+pub use net::{NetAttempt, NetGate, NetLog, NetSettings, Secret};
 pub use playbook::Playbook;
-pub use settings::{PLAYBOOK, ResearcherSettings};
+pub use settings::{LOCAL, PLAYBOOK, ResearcherSettings};
+pub use sources::{FoundPaper, FoundRepo, HubKind, find_papers, find_repos};
 pub use stages::{
-    ConfigChange, ExperimentIdea, ExperimentsAnswer, StrategiesAnswer, StrategyIdea, StrategyIdeaKind, stage_schema,
+    AnalyseAnswer, Cause, ClaimIdea, ConfigChange, DiagnoseAnswer, DistilAnswer, ExperimentIdea, ExperimentsAnswer,
+    RecipeIdea, RecipeStep, RecipesAnswer, ReportAnswer, StrategiesAnswer, StrategyIdea, StrategyIdeaKind, Suggested,
+    Survey, SurveyAnswer, Unsupported, analyse_requirement, diagnose_with, report_words, stage_schema, support, survey,
 };

@@ -98,8 +98,37 @@ fn refinements(facts: &Facts) -> Vec<Refinement> {
         let why = format!("99 % of rows have {min_chars} to {max_chars} characters");
         list.push(make(Operator::LengthFilter { min_chars, max_chars }, 0.03, why));
     }
+    list.extend(measured_refinements(facts));
     list.retain(|one| suits(&one.operator, facts.form));
     list.sort_by(|a, b| b.weight.total_cmp(&a.weight));
+    list
+}
+
+/// Cleaning operators that ask a model, where one is at hand.
+fn measured_refinements(facts: &Facts) -> Vec<Refinement> {
+    let mut list = Vec::new();
+    if facts.at_hand.embeddings {
+        let share = facts.share(facts.near_duplicates);
+        list.push(Refinement {
+            operator: Operator::SemanticDedup { threshold: 0.95 },
+            weight: 0.4 * share,
+            why: format!("{:.1} % of rows repeat in words, and others may in meaning", 100.0 * share),
+        });
+        if !facts.goal.trim().is_empty() {
+            list.push(Refinement {
+                operator: Operator::SemanticFilter { like: vec![facts.goal.clone()], min_similarity: 0.1, drop: false },
+                weight: 0.01,
+                why: "rows whose meaning is far from the goal are probably off-topic".to_owned(),
+            });
+        }
+    }
+    if facts.at_hand.losses {
+        list.push(Refinement {
+            operator: Operator::DifficultyFilter { drop_easiest: 0.0, drop_hardest: 0.05 },
+            weight: 0.02 + 0.5 * facts.share(facts.conflicts),
+            why: "what the base model finds hardest is often wrong".to_owned(),
+        });
+    }
     list
 }
 
@@ -109,7 +138,10 @@ fn refinements(facts: &Facts) -> Vec<Refinement> {
 fn suits(operator: &Operator, form: RowForm) -> bool {
     match form {
         RowForm::Answers => true,
-        RowForm::Pairs => !matches!(operator, Operator::NearDedup { .. } | Operator::ResolveConflicts { .. }),
+        RowForm::Pairs => !matches!(
+            operator,
+            Operator::NearDedup { .. } | Operator::SemanticDedup { .. } | Operator::ResolveConflicts { .. }
+        ),
         RowForm::Text => !matches!(operator, Operator::Normalise | Operator::ResolveConflicts { .. }),
     }
 }
@@ -159,6 +191,12 @@ fn other_thresholds(operator: &Operator) -> Vec<Operator> {
         Operator::NeighbourAgreement { neighbours, .. } => {
             [0.45, 0.2, 0.6].map(|min_agreement| Operator::NeighbourAgreement { neighbours, min_agreement }).to_vec()
         }
+        Operator::DifficultyFilter { drop_easiest, .. } => [0.1, 0.2]
+            .map(|drop_hardest| Operator::DifficultyFilter { drop_easiest, drop_hardest })
+            .into_iter()
+            .chain([Operator::DifficultyFilter { drop_easiest: 0.2, drop_hardest: 0.0 }])
+            .collect(),
+        Operator::SemanticDedup { .. } => [0.9, 0.98].map(|threshold| Operator::SemanticDedup { threshold }).to_vec(),
         Operator::QualityFilter { .. } => {
             [0.25, 0.6].map(|share| Operator::QualityFilter { max_repetition: share, max_symbol_ratio: share }).to_vec()
         }
@@ -205,6 +243,13 @@ pub(crate) fn construct_data(recipe: &Recipe, config: &TrainConfig, facts: &Fact
         add(
             &[Operator::StratifiedSample { rows }],
             format!("{percent} % of rows with every answer's share kept: more passes over fewer rows"),
+        );
+    }
+    if facts.at_hand.embeddings {
+        let rows = (facts.rows / 2).max(1);
+        add(
+            &[Operator::DiverseSample { rows }],
+            "half of the rows, as different in meaning as can be: more passes over fewer rows".to_owned(),
         );
     }
     out

@@ -5,9 +5,12 @@
 //! and are not looked at.
 
 use std::fmt;
-use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use serde::{Deserialize, Serialize};
+use trex_domain::{Clock, DomainError, Millis};
 use ureq::http::Uri;
 
 use crate::ResearchError;
@@ -80,14 +83,59 @@ fn is_true(text: &str) -> bool {
 }
 
 /// One attempt to reach a host.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetAttempt {
+    /// When, where a log is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Millis>,
     /// The address, without query.
     pub url: String,
     /// What for.
     pub what: String,
     /// Code of the refusal; absent where the attempt was let through.
-    pub refused: Option<&'static str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+}
+
+/// Where attempts are written down for good: one line of JSON each, only ever added to.
+#[derive(Clone)]
+pub struct NetLog {
+    path: PathBuf,
+    clock: Arc<dyn Clock>,
+}
+
+impl fmt::Debug for NetLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NetLog").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl NetLog {
+    /// Attempts go into this file; nothing is made before the first.
+    pub fn new(path: PathBuf, clock: Arc<dyn Clock>) -> Self {
+        Self { path, clock }
+    }
+
+    /// Every attempt in a file, oldest first; none where there is no file. A line that is cut off is passed over.
+    pub fn read(path: &Path) -> Result<Vec<NetAttempt>, ResearchError> {
+        if !path.is_file() {
+            return Ok(Vec::new());
+        }
+        let text = trex_fs::read_to_string(path)?;
+        Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+    }
+
+    /// Adds a line. An attempt that cannot be written down is not made.
+    fn add(&self, attempt: &NetAttempt) -> Result<(), ResearchError> {
+        let io = |source| ResearchError::io("write to", &self.path, source);
+        if let Some(folder) = self.path.parent() {
+            trex_fs::create_dir_all(folder)?;
+        }
+        let mut line = serde_json::to_string(attempt).map_err(DomainError::NotJson)?;
+        line.push('\n');
+        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(&self.path).map_err(io)?;
+        file.write_all(line.as_bytes()).map_err(io)
+    }
 }
 
 /// Lets requests through, or not. May be shared between threads.
@@ -96,18 +144,25 @@ pub struct NetGate {
     settings: NetSettings,
     allowed: Vec<String>,
     log: Mutex<Vec<NetAttempt>>,
+    file: Option<NetLog>,
 }
 
 impl NetGate {
-    /// A gate that allows the public hub and the endpoint of the settings.
+    /// A gate that allows the public hub, the endpoint of the settings and arXiv.
     pub fn new(settings: NetSettings) -> Result<Self, ResearchError> {
-        let allowed = vec![host_of(HUB)?, host_of(&settings.endpoint)?];
+        let allowed = vec![host_of(HUB)?, host_of(&settings.endpoint)?, host_of(crate::sources::ARXIV)?];
         Ok(Self::with_allowed_hosts(settings, allowed))
     }
 
     /// A gate that allows these hosts and no other.
     pub fn with_allowed_hosts(settings: NetSettings, allowed: Vec<String>) -> Self {
-        Self { settings, allowed, log: Mutex::new(Vec::new()) }
+        Self { settings, allowed, log: Mutex::new(Vec::new()), file: None }
+    }
+
+    /// Writes every attempt down, too.
+    #[must_use]
+    pub fn with_log(self, file: NetLog) -> Self {
+        Self { file: Some(file), ..self }
     }
 
     /// The settings.
@@ -123,23 +178,25 @@ impl NetGate {
     /// Lets an address through or says why not; either way it is logged.
     pub fn check(&self, url: &str, what: &str) -> Result<(), ResearchError> {
         let answer = self.judge(url, what);
-        self.note(url, what, &answer);
-        answer
+        self.note(url, what, answer)
     }
 
-    fn note(&self, url: &str, what: &str, answer: &Result<(), ResearchError>) {
-        let refused = answer.as_ref().err().map(trex_domain::Problem::code);
+    /// Notes an attempt; one that would be let through and cannot be written down is refused.
+    fn note(&self, url: &str, what: &str, answer: Result<(), ResearchError>) -> Result<(), ResearchError> {
+        let refused = answer.as_ref().err().map(|err| trex_domain::Problem::code(err).to_owned());
         let url = url.split(['?', '#']).next().unwrap_or_default().to_owned();
-        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        log.push(NetAttempt { url, what: what.to_owned(), refused });
+        let at = self.file.as_ref().map(|file| file.clock.now());
+        let attempt = NetAttempt { at, url, what: what.to_owned(), refused };
+        let written = self.file.as_ref().map_or(Ok(()), |file| file.add(&attempt));
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).push(attempt);
+        answer.and(written)
     }
 
     /// Lets a question to a language model through or says why not; either way it is logged. The person named its host, so
     /// it is on no list. A model on this machine may be asked offline, too: nothing leaves.
     pub(crate) fn check_model(&self, url: &str, has_key: bool, what: &str) -> Result<(), ResearchError> {
         let answer = self.judge_model(url, has_key, what);
-        self.note(url, what, &answer);
-        answer
+        self.note(url, what, answer)
     }
 
     fn judge_model(&self, url: &str, has_key: bool, what: &str) -> Result<(), ResearchError> {
@@ -215,7 +272,7 @@ mod tests {
         assert_eq!(code, expected, "{url}");
         let attempts = gate.attempts();
         assert_eq!(attempts.len(), 1);
-        assert_eq!(attempts[0].refused, expected);
+        assert_eq!(attempts[0].refused.as_deref(), expected);
     }
 
     #[test]
@@ -242,6 +299,25 @@ mod tests {
         let gate = NetGate::new(settings(&near).unwrap()).unwrap();
         assert!(!format!("{gate:?}").contains("very"), "{gate:?}");
         assert_eq!(gate.settings().token.as_ref().unwrap().to_string(), "***");
+    }
+
+    #[test]
+    fn every_attempt_is_written_down_before_it_is_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("below/net.jsonl");
+        let log = || NetLog::new(path.clone(), Arc::new(trex_testkit::FixedClock::default()));
+        assert!(NetLog::read(&path).unwrap().is_empty());
+        let open = NetGate::new(settings(&[]).unwrap()).unwrap().with_log(log());
+        open.check("https://huggingface.co/x?token=secret", "a download").unwrap();
+        let shut = NetGate::new(settings(&[("TREX_OFFLINE", "1")]).unwrap()).unwrap().with_log(log());
+        assert!(shut.check("https://huggingface.co/y", "another").is_err());
+        let lines = NetLog::read(&path).unwrap();
+        let seen: Vec<_> = lines.iter().map(|one| (one.url.as_str(), one.refused.as_deref())).collect();
+        assert_eq!(seen, [("https://huggingface.co/x", None), ("https://huggingface.co/y", Some("net.offline"))]);
+        assert!(lines.iter().all(|one| one.at == Some(trex_testkit::START)));
+        let nowhere = NetLog::new(path.join("no/folder"), Arc::new(trex_testkit::FixedClock::default()));
+        let unlogged = NetGate::new(settings(&[]).unwrap()).unwrap().with_log(nowhere);
+        assert!(unlogged.check("https://huggingface.co/x", "a download").is_err(), "what cannot be logged is not done");
     }
 
     #[test]

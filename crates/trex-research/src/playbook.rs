@@ -37,7 +37,7 @@ impl Researcher for Playbook {
         node: &NodeId,
         count: usize,
     ) -> Result<Vec<Variant>, Box<dyn Error + Send + Sync>> {
-        Ok(propose(&request, strategy, node, count, |_| Vec::new())?)
+        Ok(propose_around(&request, strategy, node, count, |_| (Vec::new(), Vec::new()))?)
     }
 
     fn distil(&self, state: &RunState, node: &NodeId, effect: Effect, significant: bool) -> Vec<Insight> {
@@ -52,20 +52,21 @@ pub(crate) struct Parent<'a> {
     pub(crate) config: &'a TrainConfig,
 }
 
-/// The first `count` of what `first` proposes for a parent and of the Playbook's own candidates.
-pub(crate) fn propose(
+/// The first `count` of what `around` proposes for a parent before and after the Playbook's own candidates, and of these.
+pub(crate) fn propose_around(
     request: &StrategyRequest<'_>,
     strategy: &NodeId,
     node: &NodeId,
     count: usize,
-    first: impl FnOnce(&Parent<'_>) -> Vec<Candidate>,
+    around: impl FnOnce(&Parent<'_>) -> (Vec<Candidate>, Vec<Candidate>),
 ) -> Result<Vec<Variant>, ResearchError> {
     let record = request.state.nodes.get(strategy).and_then(|record| record.strategy.as_ref());
     let kind = record.ok_or_else(|| ResearchError::UnknownStrategy { node: strategy.clone() })?.kind;
     let empty = Recipe::default();
     let parent = parent(request, strategy, &empty);
-    let mut all = first(&parent);
+    let (mut all, last) = around(&parent);
     all.extend(candidates(request, kind, &parent, node, count));
+    all.extend(last);
     pick(request, &parent, all, node, count)
 }
 

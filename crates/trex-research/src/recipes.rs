@@ -74,7 +74,11 @@ fn rank(operator: &Operator) -> usize {
     match operator {
         Operator::Normalise | Operator::MapAnswer { .. } | Operator::RedactPii { .. } => 0,
         Operator::CanonicalAnswer => 1,
-        Operator::ValidAnswer => 2,
+        // What is written may repeat an evaluation item, so it stands before the leak check.
+        Operator::ValidAnswer
+        | Operator::AnswerSynthesis { .. }
+        | Operator::Paraphrase { .. }
+        | Operator::RejectedSynthesis { .. } => 2,
         Operator::Decontaminate { .. } | Operator::DecontaminateNear { .. } => 3,
         Operator::LengthFilter { .. } | Operator::TokenFilter { .. } | Operator::LanguageFilter { .. } => 4,
         Operator::QualityFilter { .. } => 5,

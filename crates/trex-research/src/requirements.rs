@@ -27,6 +27,9 @@ pub struct Given {
     pub memory_bytes: u64,
     /// What the person answered: field to value, as `metric` to `macro_f1`.
     pub answers: BTreeMap<String, String>,
+    /// What a language model takes it to be: field to value and the words that say so. Counts where words, data and rules
+    /// say nothing certain, and is asked about all the same.
+    pub suggested: BTreeMap<String, (String, String)>,
 }
 
 /// What the rules look at in data.
@@ -196,6 +199,22 @@ fn answered<T: for<'a> Deserialize<'a>>(given: &Given, field: &str) -> Option<Fi
     Some(Field::said(value, "answered"))
 }
 
+/// What a model suggests for a field, as something inferred.
+fn suggested<T: for<'a> Deserialize<'a>>(given: &Given, field: &str) -> Option<Field<T>> {
+    let (value, quote) = given.suggested.get(field)?;
+    Some(Field::inferred(parsed(value)?, format!("a model takes it from {quote:?}")))
+}
+
+/// Lower case, dashes and quotes as spaces, single spaces: how words are compared.
+pub(crate) fn plain(text: &str) -> String {
+    rules::normalised(text)
+}
+
+/// Whether a metric is one for a kind.
+pub(crate) fn metric_fits(metric: Metric, kind: TaskKind) -> bool {
+    fits(metric, kind)
+}
+
 fn kind(text: &str, given: &Given, rules: &Rules) -> Field<TaskKind> {
     if let Some(field) = answered(given, "kind") {
         return field;
@@ -211,6 +230,9 @@ fn kind(text: &str, given: &Given, rules: &Rules) -> Field<TaskKind> {
     let by_metric = rules.certain("metric", text).first().and_then(|(name, _)| kind_of_metric(parsed(name)?));
     if let Some(value) = by_metric {
         return Field::inferred(value, "the metric is one for it");
+    }
+    if let Some(field) = suggested(given, "kind") {
+        return field;
     }
     match rules.guess("kind", text).and_then(|(name, word)| Some((parsed(&name)?, word))) {
         Some((value, word)) => Field::inferred(value, word),
@@ -251,14 +273,24 @@ fn metric(
         let field = Field::said(value, word.clone());
         return if named.len() == 1 { field } else { Field { origin: Origin::Inferred, ..field } };
     }
-    let suggested = rules.guess("suggested_metric", text).and_then(|(name, word)| Some((parsed(&name)?, word)));
-    match (kind.value, suggested) {
+    if let Some(field) =
+        suggested::<Metric>(given, "metric").filter(|field| fits(field.value, kind.value) && !has_labels(given))
+    {
+        return field;
+    }
+    let usual = rules.guess("suggested_metric", text).and_then(|(name, word)| Some((parsed(&name)?, word)));
+    match (kind.value, usual) {
         (TaskKind::Choice, _) => choice_metric(given),
         (TaskKind::Preference, _) => Field::inferred(Metric::Accuracy, "the one for preference pairs"),
         (TaskKind::Text, _) => Field::inferred(Metric::BitsPerByte, "the one for raw text"),
         (TaskKind::Generate, Some((value, word))) => Field::inferred(value, format!("usual for {word:?}")),
         (TaskKind::Generate, None) => Field::default(Metric::TokenF1, "usual for open answers"),
     }
+}
+
+/// Whether the counts of answers are known, which say more about accuracy than words do.
+fn has_labels(given: &Given) -> bool {
+    given.data.as_ref().is_some_and(|data| !data.labels.is_empty())
 }
 
 fn choice_metric(given: &Given) -> Field<Metric> {
@@ -287,7 +319,13 @@ fn options_field(words: &str, kind: &Field<TaskKind>, given: &Given) -> Field<Ve
     }
     match given.data.as_ref().filter(|data| !data.labels.is_empty()) {
         Some(data) => Field::inferred(data.labels.keys().cloned().collect(), "the answers that occur in the data"),
-        None => Field::default(Vec::new(), "neither words nor data name them"),
+        None => match given.suggested.get("options") {
+            Some((list, quote)) => {
+                let list = list.split(',').map(|option| option.trim().to_owned()).collect();
+                Field::inferred(list, format!("a model takes them from {quote:?}"))
+            }
+            None => Field::default(Vec::new(), "neither words nor data name them"),
+        },
     }
 }
 

@@ -13,11 +13,14 @@ use crate::llm::{Endpoint, PriceTable};
 /// The answerer without a language model.
 pub const PLAYBOOK: &str = "playbook";
 
+/// What the name of a model of this program's own registry begins with.
+pub const LOCAL: &str = "local:";
+
 /// The settings of the Researcher.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ResearcherSettings {
-    /// Who is asked, in this order until one answers: `preset:model`, an address, or `playbook`, which always answers last.
+    /// Who is asked, in this order until one answers: `preset:model`, an address, `local:NAME`, or `playbook`, which always answers last.
     pub order: Vec<String>,
     /// Another order for single stages.
     pub stages: BTreeMap<Stage, Vec<String>>,
@@ -76,7 +79,8 @@ impl ResearcherSettings {
 
     /// Checks that every name can be parsed. `lookup` returns the value of an environment variable.
     pub fn check(&self, lookup: &dyn Fn(&str) -> Option<String>) -> Result<(), crate::llm::ModelError> {
-        self.models().into_iter().try_for_each(|name| Endpoint::parse(name, lookup).map(|_| ()))
+        let elsewhere = self.models().into_iter().filter(|name| !name.starts_with(LOCAL));
+        elsewhere.into_iter().try_for_each(|name| Endpoint::parse(name, lookup).map(|_| ()))
     }
 }
 

@@ -3,9 +3,25 @@
 //! The types are narrow on purpose. None has a field for a command, an address, a file, a budget or a split, and unknown
 //! fields are refused, so nothing that a model reads can ask for one. Numbers that steer the search are not the model's.
 
+mod analyse;
+mod diagnose;
+mod distil;
+mod recipe;
+mod report;
+mod survey;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trex_domain::{SchedulerType, Stage, StrategyKind, TrainConfig, TrainMethod};
+
+pub use analyse::{AnalyseAnswer, Suggested, analyse_requirement};
+pub use diagnose::{Cause, DiagnoseAnswer, diagnose_with};
+pub use distil::DistilAnswer;
+pub(crate) use distil::read_insight;
+pub(crate) use recipe::draft_recipes;
+pub use recipe::{RecipeIdea, RecipeStep, RecipesAnswer};
+pub use report::{ReportAnswer, report_words};
+pub use survey::{ClaimIdea, Survey, SurveyAnswer, Unsupported, support, survey};
 
 use crate::llm::AnswerFault;
 
@@ -122,6 +138,9 @@ pub struct ConfigChange {
     /// Examples of a micro-batch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub per_device_train_batch_size: Option<usize>,
+    /// Micro-batches of an optimiser step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gradient_accumulation_steps: Option<usize>,
     /// Schedule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lr_scheduler_type: Option<SchedulerType>,
@@ -147,6 +166,7 @@ impl ConfigChange {
         set(&mut config.weight_decay, self.weight_decay);
         set(&mut config.label_smoothing_factor, self.label_smoothing_factor);
         set(&mut config.per_device_train_batch_size, self.per_device_train_batch_size);
+        set(&mut config.gradient_accumulation_steps, self.gradient_accumulation_steps);
         set(&mut config.lr_scheduler_type, self.lr_scheduler_type);
         config
             .validate()
@@ -161,6 +181,7 @@ impl ConfigChange {
             ("lora_alpha", self.lora_alpha, MAX_ALPHA),
             ("max_steps", self.max_steps, max_steps),
             ("per_device_train_batch_size", self.per_device_train_batch_size, MAX_BATCH),
+            ("gradient_accumulation_steps", self.gradient_accumulation_steps, MAX_BATCH),
         ];
         for (field, value, limit) in limits {
             let fits = value.is_none_or(|value| value <= limit);
@@ -216,13 +237,52 @@ impl ExperimentsAnswer {
     }
 }
 
-/// The JSON schema of a stage's answer; `None` for a stage that asks no model.
-pub fn stage_schema(stage: Stage) -> Option<schemars::Schema> {
+/// The JSON schema of a stage's answer.
+pub fn stage_schema(stage: Stage) -> schemars::Schema {
     match stage {
-        Stage::ProposeStrategies => Some(schemars::schema_for!(StrategiesAnswer)),
-        Stage::ProposeExperiments => Some(schemars::schema_for!(ExperimentsAnswer)),
-        _ => None,
+        Stage::Analyse => schemars::schema_for!(AnalyseAnswer),
+        Stage::Survey => schemars::schema_for!(SurveyAnswer),
+        Stage::ProposeStrategies => schemars::schema_for!(StrategiesAnswer),
+        Stage::DraftRecipe => schemars::schema_for!(RecipesAnswer),
+        Stage::ProposeExperiments => schemars::schema_for!(ExperimentsAnswer),
+        Stage::Diagnose => schemars::schema_for!(DiagnoseAnswer),
+        Stage::Distil => schemars::schema_for!(DistilAnswer),
+        Stage::Report => schemars::schema_for!(ReportAnswer),
     }
+}
+
+/// Every number in a text, as it is written: digits with at most one point between them.
+fn numbers_in(text: &str) -> Vec<String> {
+    let mut numbers = Vec::new();
+    let mut rest = text;
+    while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
+        let tail = &rest[start..];
+        let end = tail.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(tail.len());
+        let number = tail[..end].trim_end_matches('.');
+        // Digits within a word, as in s1.e1.a or macro_f1, are a name.
+        let in_word = rest[..start].chars().next_back().is_some_and(|c| c.is_alphabetic() || c == '_');
+        if !in_word {
+            numbers.push(number.to_owned());
+        }
+        rest = &tail[end..];
+    }
+    numbers
+}
+
+/// A number of a text that is not among those of another one, however it is rounded; counts up to ten are words as well.
+fn invented_number(text: &str, known: &str) -> Option<String> {
+    const SMALL: f64 = 10.0;
+    let known: Vec<f64> = numbers_in(known).iter().filter_map(|number| number.parse().ok()).collect();
+    numbers_in(text).into_iter().find(|number| {
+        let decimals = number.split_once('.').map_or(0, |(_, decimals)| decimals.len());
+        let Ok(value) = number.parse::<f64>() else { return false };
+        let unit = 10f64.powi(-i32::try_from(decimals).unwrap_or(0));
+        // A percentage may be given for a share.
+        let is_known =
+            known.iter().any(|one| (one - value).abs() <= unit / 2.0 || (one * 100.0 - value).abs() <= unit / 2.0);
+        let is_small_count = decimals == 0 && value <= SMALL;
+        !(is_known || is_small_count)
+    })
 }
 
 fn check_text(field: &'static str, text: &str, max_chars: usize) -> Result<(), AnswerFault> {
@@ -241,7 +301,7 @@ mod tests {
     use crate::prompts::Prompt;
 
     fn example<T: for<'a> Deserialize<'a>>(stage: Stage) -> T {
-        let messages = Prompt::of(stage).unwrap().filled(&std::collections::BTreeMap::new());
+        let messages = Prompt::of(stage).filled(&std::collections::BTreeMap::new());
         serde_json::from_str(&messages[2].content).unwrap()
     }
 
@@ -251,6 +311,40 @@ mod tests {
         strategies.check(4).unwrap();
         let experiments: ExperimentsAnswer = example(Stage::ProposeExperiments);
         experiments.check(&TrainConfig::default(), 240).unwrap();
+        let given = crate::requirements::Given {
+            data: Some(crate::requirements::DataFacts {
+                kind: None,
+                labels: ["billing", "technical", "other"].map(|label| (label.to_owned(), 1)).into(),
+            }),
+            ..Default::default()
+        };
+        let words = "Sort incoming mails into billing, technical and other. Billing is rare but must not be missed.";
+        example::<AnalyseAnswer>(Stage::Analyse).check(words, &given).unwrap();
+        let surveyed: SurveyAnswer = example(Stage::Survey);
+        surveyed.check(2).unwrap();
+        let claim = &surveyed.claims[0];
+        let passage = "In our experiments a rank of 16 was as good as full fine-tuning on all classification tasks.";
+        assert!(support(&claim.statement, &claim.quote, passage).is_ok());
+        assert!(!example::<RecipesAnswer>(Stage::DraftRecipe).recipes.is_empty());
+        let facts = ["gain: -0.020", "commonest: 0.970", "gold: 0.520"].map(str::to_owned);
+        example::<DiagnoseAnswer>(Stage::Diagnose).check(&facts).unwrap();
+        example::<DistilAnswer>(Stage::Distil).check("raised by 0.041").unwrap();
+        let facts = ["0.610", "0.622", "12"].map(str::to_owned);
+        let verdict = Some(trex_domain::Verdict::NoRealGain);
+        example::<ReportAnswer>(Stage::Report).check(&facts, verdict).unwrap();
+    }
+
+    #[test]
+    fn numbers_are_those_that_were_given() {
+        let check = |text: &str, known: &str, expected: Option<&str>| {
+            assert_eq!(invented_number(text, known).as_deref(), expected, "{text}");
+        };
+        check("a gain of 0.041", "raised by 0.0413", None);
+        check("a gain of 4.1 %", "raised by 0.0413", None);
+        check("a gain of 0.05", "raised by 0.0413", Some("0.05"));
+        check("three of 3 seeds, s12.e40.a, macro_f1", "", None);
+        check("400 items", "n=300", Some("400"));
+        check("0.70.", "0.702", None);
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Proposes numeric settings by a Gaussian process over the trials so far, whose mathematics are in `trex-search`.
 //!
-//! Scores of different rungs are made comparable by adding the mean gain that variants had from rung to rung. Recipes
-//! are part of the distance, so trials under another recipe inform less. Trials of similar past tasks are seen as noisier ones.
+//! Scores of different rungs are made comparable by adding the mean gain that variants had from there to the top, and each has
+//! the noise of its items and of that gain; where search and select are known, both count. Recipes are part of the distance, so
+//! trials under another recipe inform less. Trials of similar past tasks are seen as noisier ones.
 
 use rand::{Rng, RngExt as _};
-use trex_domain::{PriorObservation, Recipe, RunState, SchedulerType, TrainConfig, TrainMethod, VariantId};
-use trex_search::{NOISE, Observation, Process};
+use trex_domain::{PriorObservation, Recipe, RunState, SchedulerType, Score, TrainConfig, TrainMethod, VariantId};
+use trex_search::{Measured, NOISE, Observation, Process, carried, gains_to_top};
 
 use crate::moves::{Candidate, rounded};
 
@@ -56,17 +57,34 @@ pub(crate) fn propose(
     out
 }
 
-/// Search scores of all variants, carried up to the top rung.
+/// Scores of all variants, carried up to the top rung.
 fn observations(state: &RunState) -> Vec<Observation> {
     let top = state.task.as_ref().map_or(0, trex_domain::TaskSpec::top_rung);
-    let gains: Vec<f64> = (0..top).map(|rung| mean_gain(state, rung)).collect();
-    let observe = |id: &VariantId| {
-        let (rung, score) = (0..=top).rev().find_map(|rung| Some((rung, search_score(state, id, rung)?)))?;
+    let gains: Vec<Vec<f64>> = (0..=top).map(|rung| gains_to_top(state, rung)).collect();
+    let measure = |id: &VariantId| {
+        let search = |rung: usize| state.trial_score(&(id.clone(), rung, 0), "search");
+        let (rung, search) = (0..=top).rev().find_map(|rung| Some((rung, search(rung)?)))?;
         let variant = &state.variants.get(id)?.variant;
-        let carried = score + gains.iter().skip(rung).sum::<f64>();
-        Some(Observation { features: features(&variant.recipe, &variant.config), score: carried, noise: NOISE })
+        let (score, se) = match state.select_score(Some(id)) {
+            Some(select) => pooled(search, select),
+            None => carried(search.merit(), standard_error(search), gains.get(rung)?),
+        };
+        Some(Measured { features: features(&variant.recipe, &variant.config), score, se })
     };
-    state.variants.keys().filter_map(observe).collect()
+    trex_search::observations(state.variants.keys().filter_map(measure).collect())
+}
+
+/// Two scores of the same weights on different items, weighted by these.
+fn pooled(a: &Score, b: &Score) -> (f64, f64) {
+    let (items, more) = (a.n as f64, b.n as f64);
+    let share = items / (items + more).max(1.0);
+    let score = share * a.merit() + (1.0 - share) * b.merit();
+    (score, (share * standard_error(a)).hypot((1.0 - share) * standard_error(b)))
+}
+
+/// A 95 % interval is four standard errors wide, but for a fiftieth.
+fn standard_error(score: &Score) -> f64 {
+    (score.ci95[1] - score.ci95[0]) / 3.92
 }
 
 /// Trials of similar past tasks: their gain over the base there, from the base here.
@@ -84,17 +102,6 @@ fn observations_elsewhere(state: &RunState) -> Vec<Observation> {
         noise: NOISE + FOREIGN_NOISE * (2.0 - one.similarity),
     };
     warm.observations.iter().map(observe).collect()
-}
-
-fn search_score(state: &RunState, id: &VariantId, rung: usize) -> Option<f64> {
-    Some(state.trial_score(&(id.clone(), rung, 0), "search")?.merit())
-}
-
-/// Mean of what variants gained from a rung to the next; 0 where none was scored at both.
-fn mean_gain(state: &RunState, rung: usize) -> f64 {
-    let gain = |id| Some(search_score(state, id, rung + 1)? - search_score(state, id, rung)?);
-    let gains: Vec<f64> = state.variants.keys().filter_map(gain).collect();
-    if gains.is_empty() { 0.0 } else { gains.iter().sum::<f64>() / gains.len() as f64 }
 }
 
 /// Settings on scales on which a distance of 1 is a moderate change.

@@ -42,6 +42,13 @@ pub fn extrapolate(score: f64, se: f64, gains: &[f64]) -> Option<Extrapolation> 
     (gains.len() >= MIN_GAINS).then(|| Extrapolation { mean: score + gain, sd: (spread * (1.0 + 1.0 / count)).sqrt() })
 }
 
+/// A score at a rung with its standard error, carried to the top by the gains that others had: what is expected there, with its
+/// standard error. Before anybody has shown a gain it is taken as it is.
+pub fn carried(score: f64, se: f64, gains: &[f64]) -> (f64, f64) {
+    let spread = variance(gains).unwrap_or(0.0);
+    (score + mean(gains).unwrap_or(0.0), (se * se + spread).sqrt())
+}
+
 /// The search score of a variant at a rung (training seed 0), turned so that more is better.
 pub(crate) fn search_merit(state: &RunState, id: &VariantId, rung: usize) -> Option<f64> {
     let key: TrialKey = (id.clone(), rung, 0);

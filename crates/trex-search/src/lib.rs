@@ -18,7 +18,7 @@ mod surface;
 mod view;
 
 pub use batch::{BatchStep, kept, next_in_batch, rank};
-pub use curve::{Extrapolation, MIN_GAINS, extrapolate, gains_to_top, reach_of};
+pub use curve::{Extrapolation, MIN_GAINS, carried, extrapolate, gains_to_top, reach_of};
 pub use error::SearchError;
 pub use explain::{explain_step, explain_stop};
 pub use forecast::{forecast_full_cost, forecast_trial_cost};
@@ -26,7 +26,7 @@ pub use policy::{
     Asha, Choice, Greedy, POLICY_NAMES, Policy, Puct, Random, Sequential, Thompson, Tpe, Uct, ValueModel, policy,
     surrogate_priors,
 };
-pub use process::{NOISE, Observation, Process};
+pub use process::{Measured, NOISE, Observation, Process, observations};
 pub use replay::{
     Ask, CHECKPOINTS, CONTENDERS, Contender, ContenderSummary, Estimate, Progress, Record, ReplaySettings, Savings,
     Simulated, Space, compare_contenders, contender, savings, simulate,

@@ -1,11 +1,47 @@
 //! A Gaussian process with a squared-exponential kernel (Rasmussen & Williams, 2006, algorithm 2.1): the surrogate over
 //! variants. Small and exact, because a run has tens of trials. What a point's features mean is the caller's business; a
 //! distance of 1 should be a moderate change.
+//!
+//! Scores are known unequally well: one of the lowest rung rests on a tenth of the items and is carried to the top by the
+//! gains of others. [`observations`] gives each the noise that it has.
 
 use crate::numbers::mean;
 
-/// Noise variance relative to the variance of the scores: small evaluation splits and one seed.
+/// Noise variance relative to the variance of the scores where nothing better is known: small evaluation splits and one seed.
 pub const NOISE: f64 = 0.3;
+
+/// Least and most relative noise variance: another seed would have given another score, however many items there are; and a
+/// score that is all noise still says where something was tried.
+const NOISE_RANGE: [f64; 2] = [0.1, 4.0];
+
+/// A score of a variant, carried to the top.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measured {
+    /// Where.
+    pub features: Vec<f64>,
+    /// What is expected at the top.
+    pub score: f64,
+    /// Its standard error, that of carrying it up included.
+    pub se: f64,
+}
+
+/// Weighs scores against each other: each has the noise variance `se²`, relative to the variance of all scores.
+pub fn observations(measured: Vec<Measured>) -> Vec<Observation> {
+    let scores: Vec<f64> = measured.iter().map(|one| one.score).collect();
+    let spread = spread(&scores);
+    let observe = |one: Measured| {
+        let [least, most] = NOISE_RANGE;
+        let noise = (one.se.powi(2) / spread.max(f64::MIN_POSITIVE)).clamp(least, most);
+        Observation { features: one.features, score: one.score, noise }
+    };
+    measured.into_iter().map(observe).collect()
+}
+
+/// Variance of scores as the process standardises them.
+fn spread(scores: &[f64]) -> f64 {
+    let centre = mean(scores).unwrap_or(0.0);
+    scores.iter().map(|score| (score - centre).powi(2)).sum::<f64>() / scores.len().max(1) as f64
+}
 
 /// A point with what was measured there.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,8 +70,7 @@ impl<'a> Process<'a> {
     pub fn fit(seen: &'a [Observation]) -> Option<Self> {
         let scores: Vec<f64> = seen.iter().map(|one| one.score).collect();
         let mean = mean(&scores)?;
-        let spread = scores.iter().map(|score| (score - mean).powi(2)).sum::<f64>() / scores.len() as f64;
-        let sd = spread.sqrt().max(1e-6);
+        let sd = spread(&scores).sqrt().max(1e-6);
         let factor = cholesky(seen)?;
         let standardised: Vec<f64> = scores.iter().map(|score| (score - mean) / sd).collect();
         let weights = solve_upper(&factor, &solve_lower(&factor, &standardised));
@@ -109,6 +144,18 @@ mod tests {
         let (far, far_sd) = process.predict(&[9.0]);
         assert!(at_best > at_low, "{at_best} {at_low}");
         assert!((far - 0.675).abs() < 1e-6 && far_sd > 2.0 * near_sd, "{far} {far_sd} {near_sd}");
+    }
+
+    #[test]
+    fn scores_that_are_known_better_weigh_more() {
+        let measured = |score, se| Measured { features: vec![0.0], score, se };
+        let seen = observations(vec![measured(0.5, 0.1), measured(0.7, 0.01), measured(0.6, 9.0)]);
+        // The variance of the three scores is 0.02 / 3.
+        assert!((seen[0].noise - 1.5).abs() < 1e-9, "{seen:?}");
+        assert!((seen[1].noise - NOISE_RANGE[0]).abs() < 1e-12 && (seen[2].noise - NOISE_RANGE[1]).abs() < 1e-12);
+        let (at, _) = Process::fit(&seen).unwrap().predict(&[0.0]);
+        assert!(at > 0.65, "{at}");
+        assert!(observations(Vec::new()).is_empty());
     }
 
     #[test]

@@ -5,6 +5,10 @@
 //! Contenders see search scores, and select scores at the top rung, as a run does. What is recommended at any moment is, for
 //! all of them alike, the fully trained point with the most right answers on search and select together. The truth of a
 //! point is its mean on the final split over all recorded seeds, which no contender sees.
+//!
+//! Every search has items of its own: those of search and select are drawn anew from the recorded ones. Otherwise a contender
+//! that draws nothing at random would do the same in all searches, and one lucky item would look like a better way of
+//! searching.
 
 mod contenders;
 mod savings;

@@ -70,14 +70,16 @@ impl StrategyView {
     }
 }
 
-/// Looks at the tree. `exhausted` names strategies for which the Researcher had nothing new to propose.
+/// Looks at the tree. `exhausted` names strategies for which the Researcher had nothing new to propose; those that a person
+/// rejected count as such.
 ///
 /// A strategy that fuses two others counts as exhausted until two others have a score: there is nothing to join before.
 pub fn tree_view(state: &RunState, exhausted: &BTreeSet<NodeId>) -> TreeView {
     let merit = |value: f64| state.task.as_ref().map_or(value, |task| task.metric.merit(value));
     let mut strategies: Vec<_> = state
         .strategies()
-        .map(|(id, _, strategy)| {
+        .map(|(id, node, strategy)| {
+            let unwanted = node.rejected.is_some();
             let experiments: Vec<&NodeRecord> = state.experiments(id).map(|(_, node)| node).collect();
             let finished = experiments.iter().filter(|node| node.finished);
             let outcomes: Vec<Option<f64>> =
@@ -98,7 +100,7 @@ pub fn tree_view(state: &RunState, exhausted: &BTreeSet<NodeId>) -> TreeView {
                 repaired,
                 expected_effect: strategy.expected_effect,
                 values,
-                exhausted: exhausted.contains(id),
+                exhausted: unwanted || exhausted.contains(id),
                 expected_cost: strategy.expected_cost,
             }
         })

@@ -164,6 +164,9 @@ impl Projection {
             let subject = variant.as_ref().map_or_else(|| NodeId::base().to_string(), ToString::to_string);
             self.add_score(subject, 0, NO_RUNG, score);
         }
+        for ((variant, seed), score) in &state.final_repeats {
+            self.add_score(variant.to_string(), seed.cast_signed(), NO_RUNG, score);
+        }
     }
 
     fn add_score(&mut self, subject: String, seed: i64, rung: i64, score: &Score) {

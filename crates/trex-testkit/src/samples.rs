@@ -99,7 +99,8 @@ pub fn cost(secs: f64) -> Cost {
 /// A balanced ledger of one operator that drops `rows_in - rows_out` rows.
 pub fn ledger(rows_in: usize, rows_out: usize) -> RowLedger {
     let dropped = [("duplicate".to_owned(), rows_in - rows_out)].into();
-    let step = OperatorCount { operator: "exact_dedup".to_owned(), rows_in, rows_out, changed: 0, added: 0, dropped };
+    let step =
+        OperatorCount { operator: "exact_dedup".to_owned(), rows_in, rows_out, dropped, ..OperatorCount::default() };
     RowLedger { rows_in, rows_out, steps: vec![step] }
 }
 

@@ -115,7 +115,8 @@ pub(crate) struct Decoder {
 }
 
 impl Decoder {
-    /// Loads the frozen model of a folder.
+    /// The frozen model of a folder.
+    #[cfg(test)]
     pub(crate) fn load(dir: &std::path::Path, config: ModelConfig, device: &Device) -> Result<Self, TrainError> {
         let tensors = crate::weights::load(dir, &config, device)?;
         Self::frozen(config, tensors, device)

@@ -244,6 +244,13 @@ pub enum TrainError {
         /// Why.
         source: rayon::ThreadPoolBuildError,
     },
+    /// A schema that an answer cannot be held to.
+    #[error("no answer can be held to the schema")]
+    Schema {
+        /// Why.
+        #[source]
+        fault: crate::SchemaFault,
+    },
     /// The parent asked to stop or went away.
     #[error("cancelled at step {step}")]
     Cancelled {
@@ -307,6 +314,7 @@ impl Problem for TrainError {
             Self::NoRejected { .. } => "train.no_rejected",
             Self::NoDevRows => "train.no_dev_rows",
             Self::Threads { .. } => "train.threads",
+            Self::Schema { .. } => "answer.schema",
             Self::Cancelled { .. } => "train.cancelled",
         }
     }

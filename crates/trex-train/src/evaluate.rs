@@ -1,8 +1,10 @@
 //! Scores a model on items: by log-likelihood where the answer space is closed, by generation where it is open, by which
-//! of two answers is likelier for pairs, by bits per byte for raw text; or measures how likely it finds the gold answers.
+//! of two answers is likelier for pairs, by bits per byte for raw text; or measures how likely it finds the gold answers,
+//! or has it write texts that nobody scores.
 
 mod losses;
 mod raw_text;
+mod write;
 
 use std::cell::RefCell;
 
@@ -37,6 +39,9 @@ pub fn evaluate(job: &EvalJob, sink: &mut dyn EventSink) -> Result<EvalDone, Tra
     let scores = match job.mode {
         EvalMode::Choice => run.choose(&items, sink)?,
         EvalMode::Generate { max_new_tokens, generation } => run.generate(&items, max_new_tokens, generation, sink)?,
+        EvalMode::Write { max_new_tokens, max_length, generation } => {
+            run.write(&items, &write::Length { max_new_tokens, max_length }, generation, sink)?
+        }
         EvalMode::Preference => run.prefer(&items, sink)?,
         EvalMode::Text => run.read(&items, sink)?,
         EvalMode::Loss { max_length } => run.losses(&items, max_length, sink)?,

@@ -4,6 +4,7 @@
 //! rayon pool; a worker process ([`run_worker`]) makes one of the size that the job says; [`model_facts`] and the
 //! [`ModelRegistry`] are cheap enough for the app itself. Knows no tree, no budget and no database.
 
+mod answer;
 mod autograd;
 mod backend;
 mod batch;
@@ -51,6 +52,7 @@ mod usage;
 mod weights;
 mod worker;
 
+pub use answer::{SchemaFault, answer};
 pub use device::{DeviceBuild, DeviceFault, DevicePlan, PlannedDevice, plan_device};
 pub use embedder::{EmbedderFacts, embed, embedder_facts};
 pub use error::TrainError;

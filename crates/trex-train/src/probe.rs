@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 use trex_chat::ChatModel;
-use trex_domain::Message;
+use trex_domain::{Message, Quantization};
 
 use crate::decoder::Decoder;
 use crate::layout::TokenTree;
 use crate::trained::TrainedFile;
+use crate::weights::load_frozen;
 use crate::{ModelConfig, TrainError, generate};
 
 /// What to ask.
@@ -19,6 +20,8 @@ pub struct Probe {
     pub model_dir: PathBuf,
     /// Blob of an adapter or of all weights, PEFT folder or GGUF adapter.
     pub adapter: Option<PathBuf>,
+    /// Number format in which the base is kept, as an adapter was trained on it; a blob of all weights is read as it is.
+    pub quantization: Quantization,
     /// Questions; each becomes the person's turn of a conversation.
     pub questions: Vec<String>,
     /// Longest continuation in tokens.
@@ -48,11 +51,15 @@ pub fn probe(probe: &Probe) -> Result<Vec<ProbeAnswer>, TrainError> {
     let config = ModelConfig::load(&probe.model_dir.join("config.json"))?;
     let chat = ChatModel::load(&probe.model_dir)?;
     let load = |path: &PathBuf| TrainedFile::load(path, &config);
+    let base = |config: ModelConfig| {
+        let weights = load_frozen(&probe.model_dir, &config, probe.quantization)?;
+        Decoder::frozen(config, weights, &device)
+    };
     let model = match probe.adapter.as_ref().map(load).transpose()? {
-        None => Decoder::load(&probe.model_dir, config, &device)?,
+        None => base(config)?,
         Some(TrainedFile::Weights(weights)) => Decoder::frozen(config, weights, &device)?,
         Some(TrainedFile::Adapter(adapter)) => {
-            let mut model = Decoder::load(&probe.model_dir, config, &device)?;
+            let mut model = base(config)?;
             model.attach(&adapter);
             model
         }

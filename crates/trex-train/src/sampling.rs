@@ -10,6 +10,8 @@ use rand_chacha::rand_core::Rng as _;
 use rayon::prelude::*;
 use trex_domain::{GenerationConfig, seeded_rng};
 
+use crate::answer::Guide;
+
 /// How the next tokens of a batch are chosen.
 #[derive(Debug)]
 pub(crate) enum Choice {
@@ -20,6 +22,12 @@ pub(crate) enum Choice {
 }
 
 impl Choice {
+    /// One sequence within a grammar.
+    pub(crate) fn guided(guide: Guide) -> Self {
+        let chooser = Chooser::new(GenerationConfig::default(), 0, "answer", &[]);
+        Self::Choosers(vec![Chooser { guide: Some(guide), ..chooser }])
+    }
+
     /// For prompts with the ids of their items.
     pub(crate) fn new<'a>(
         config: GenerationConfig,
@@ -38,6 +46,8 @@ impl Choice {
 pub(crate) struct Chooser {
     config: GenerationConfig,
     rng: ChaCha8Rng,
+    /// Holds the answer to a form.
+    guide: Option<Guide>,
     /// Tokens of the prompt and the answer so far, where repetition is penalised.
     seen: BTreeSet<u32>,
 }
@@ -46,11 +56,14 @@ impl Chooser {
     fn new(config: GenerationConfig, seed: u64, id: &str, prompt: &[u32]) -> Self {
         let rng = seeded_rng(seed, &format!("generate/{}/{id}", config.seed));
         let read = if config.has_penalty() { prompt } else { &[] };
-        Self { config, rng, seen: read.iter().copied().collect() }
+        Self { config, rng, guide: None, seen: read.iter().copied().collect() }
     }
 
     /// The token after which the sequence goes on.
     pub(crate) fn pick(&mut self, logits: &[f32]) -> u32 {
+        if let Some(guide) = &mut self.guide {
+            return guide.pick(logits);
+        }
         let mut scores: Vec<f64> = logits.iter().map(|logit| f64::from(*logit)).collect();
         self.penalise(&mut scores);
         let token = if self.config.do_sample { self.draw(&scores) } else { most_likely(&scores) };

@@ -89,6 +89,7 @@ pub fn run_job(job: &Job, sink: &mut (dyn EventSink + Send)) -> Result<WorkerEve
         Job::Train(job) => crate::trainer::train(job, sink).map(WorkerEvent::Trained),
         Job::Eval(job) => crate::evaluate::evaluate(job, sink).map(WorkerEvent::Evaluated),
         Job::Embed(job) => crate::embedder::embed(job, sink).map(WorkerEvent::Embedded),
+        Job::Answer(job) => crate::answer::answer(job, sink).map(WorkerEvent::Answered),
     })
 }
 

@@ -5,6 +5,7 @@
 
 mod pages;
 mod vectors;
+mod whole;
 
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
@@ -20,6 +21,9 @@ use crate::project::Project;
 
 /// The script of the peers.
 const PEERS: &str = include_str!("data_peers.py");
+
+/// Near-duplicate removal alone, of the file that is put in.
+const DEDUP: &str = "name = \"dedup\"\n[[sources]]\npath = \"FILE\"\n[[operators]]\nop = \"near_dedup\"\n";
 
 /// Words that generated texts are made of.
 const NUM_WORDS: u64 = 20_000;
@@ -47,64 +51,89 @@ struct Ran {
     output: String,
 }
 
+/// What was measured so far.
+#[derive(Default)]
+struct Table {
+    rows: Vec<(String, String)>,
+    details: Vec<Value>,
+}
+
+impl Table {
+    fn note(&mut self, what: &str, ran: &Ran, amount: f64, unit: &str) {
+        let (rate, peak) = (amount / ran.seconds, ran.peak_bytes as f64 / 1e6);
+        self.rows.push((what.to_owned(), format!("{:.1} s, {rate:.0} {unit}/s, peak {peak:.0} MB", ran.seconds)));
+        self.details.push(
+            json!({ "what": what, "seconds": ran.seconds, "rate": rate, "unit": unit, "peak_bytes": ran.peak_bytes }),
+        );
+    }
+
+    fn fact(&mut self, what: String, value: String) {
+        self.details.push(json!({ "what": what, "value": value }));
+        self.rows.push((what, value));
+    }
+}
+
 /// Measures all of it into a folder.
 pub(super) fn measure(project: &Project, folder: &Path, plan: &Plan) -> Result<Measurement> {
     let trex = project.target.join("release").join("trex");
     let data = folder.join("data");
     std::fs::create_dir_all(&data).with_context(|| format!("cannot create {}", data.display()))?;
-    let mut rows = Vec::new();
-    let mut details = Vec::new();
-    let mut note = |what: String, ran: &Ran, amount: f64, unit: &str| {
-        let rate = amount / ran.seconds;
-        let peak = ran.peak_bytes as f64 / 1e6;
-        rows.push((what.clone(), format!("{:.1} s, {rate:.0} {unit}/s, peak {peak:.0} MB", ran.seconds)));
-        details.push(
-            json!({ "what": what, "seconds": ran.seconds, "rate": rate, "unit": unit, "peak_bytes": ran.peak_bytes }),
-        );
-    };
-
-    let large = write_rows(&data.join("rows.jsonl"), plan.megabytes * 1_000_000)?;
-    let half = write_rows(&data.join("half.jsonl"), plan.megabytes * 500_000)?;
-    for (path, megabytes) in [(&half, plan.megabytes as f64 / 2.0), (&large, plan.megabytes as f64)] {
-        let ran = run(Command::new(&trex).args(["data", "profile", "--json"]).arg(path))?;
-        note(format!("trex: import and profile of {megabytes:.0} MB"), &ran, megabytes, "MB");
-    }
-    for peer in ["polars-read", "polars-profile", "datasets-load"] {
-        if let Some(ran) = run_peer(&data, &[peer, path_text(&large)])? {
-            note(format!("{peer} of {} MB", plan.megabytes), &ran, plan.megabytes as f64, "MB");
-        }
-    }
-
-    let documents = write_documents(&data.join("documents.jsonl"), plan.documents)?;
-    let recipe = data.join("dedup.toml");
-    write(&recipe, "name = \"dedup\"\n[[sources]]\npath = \"documents.jsonl\"\n[[operators]]\nop = \"near_dedup\"\n")?;
-    let workspace = data.join("workspace");
-    std::fs::remove_dir_all(&workspace).ok();
-    let ran =
-        run(Command::new(&trex).args(["recipe", "run", "--json"]).arg(&recipe).arg("--workspace").arg(&workspace))?;
-    let found = dropped(&ran.output)?;
-    let planted = plan.documents / 10;
-    note(format!("trex: near duplicates among {} documents", plan.documents), &ran, plan.documents as f64, "documents");
-    rows.push(("trex: planted duplicates found".to_owned(), format!("{found} of {planted}")));
-    let fewer = write_documents(&data.join("fewer.jsonl"), plan.peer_documents)?;
-    drop(documents);
-    if let Some(ran) = run_peer(&data, &["datasketch-dedup", path_text(&fewer)])? {
-        let what = format!("datasketch: near duplicates among {} documents", plan.peer_documents);
-        let found = ran.output.lines().last().unwrap_or_default().to_owned();
-        let rate = plan.peer_documents as f64 / ran.seconds;
-        rows.push((what.clone(), format!("{:.1} s, {rate:.0} documents/s", ran.seconds)));
-        rows.push((
-            "datasketch: planted duplicates found".to_owned(),
-            format!("{found} of {}", plan.peer_documents / 10),
-        ));
-        details.push(json!({ "what": what, "seconds": ran.seconds, "rate": rate, "found": found }));
-    }
+    let mut table = Table::default();
+    large_file(&trex, &data, plan, &mut table)?;
+    near_duplicates(&trex, &data, plan, &mut table)?;
     let listed = pages::measure(&trex, &data)?;
     for part in [Some(listed), vectors::measure(&trex, &data)?].into_iter().flatten() {
-        rows.extend(part.rows);
-        details.push(part.details);
+        table.rows.extend(part.rows);
+        table.details.push(part.details);
     }
-    Ok(Measurement { name: "data", rows, details: Value::Array(details) })
+    Ok(Measurement { name: "data", rows: table.rows, details: Value::Array(table.details) })
+}
+
+/// The large file: profiled, imported as a task, run through a recipe, and read by the peers.
+fn large_file(trex: &Path, data: &Path, plan: &Plan, table: &mut Table) -> Result<()> {
+    let large = write_rows(&data.join("rows.jsonl"), plan.megabytes * 1_000_000)?;
+    let half = write_rows(&data.join("half.jsonl"), plan.megabytes * 500_000)?;
+    let whole = plan.megabytes as f64;
+    for (path, megabytes) in [(&half, whole / 2.0), (&large, whole)] {
+        let ran = run(Command::new(trex).args(["data", "profile", "--json"]).arg(path))?;
+        table.note(&format!("trex: import and profile of {megabytes:.0} MB"), &ran, megabytes, "MB");
+    }
+    std::fs::remove_file(&half).with_context(|| format!("cannot remove {}", half.display()))?;
+    let imported = whole::import(trex, data)?;
+    table.note(&format!("trex: import of a task of {whole:.0} MB"), &imported, whole, "MB");
+    let (made, [num_in, num_out]) = whole::recipe(trex, data)?;
+    let steps = "exact_dedup, near_dedup, decontaminate, shuffle";
+    table.note(&format!("trex: recipe of {whole:.0} MB ({steps}), {num_in} rows to {num_out}"), &made, whole, "MB");
+    for peer in ["polars-read", "polars-profile", "datasets-load"] {
+        if let Some(ran) = run_peer(data, &[peer, path_text(&large)])? {
+            table.note(&format!("{peer} of {whole:.0} MB"), &ran, whole, "MB");
+        }
+    }
+    Ok(())
+}
+
+/// Near-duplicates among many documents, and among as few as the peer gets.
+fn near_duplicates(trex: &Path, data: &Path, plan: &Plan, table: &mut Table) -> Result<()> {
+    write_documents(&data.join("documents.jsonl"), plan.documents)?;
+    let fewer = write_documents(&data.join("fewer.jsonl"), plan.peer_documents)?;
+    let workspace = data.join("workspace");
+    std::fs::remove_dir_all(&workspace).ok();
+    for (file, count) in [("documents.jsonl", plan.documents), ("fewer.jsonl", plan.peer_documents)] {
+        let recipe = data.join("dedup.toml");
+        write(&recipe, &DEDUP.replace("FILE", file))?;
+        let arguments = ["recipe", "run", "--json"];
+        let ran = run(Command::new(trex).args(arguments).arg(&recipe).arg("--workspace").arg(&workspace))?;
+        let found = dropped(&ran.output)?;
+        table.note(&format!("trex: near duplicates among {count} documents"), &ran, count as f64, "documents");
+        table.fact(format!("trex: planted duplicates found among {count}"), format!("{found} of {}", count / 10));
+    }
+    let count = plan.peer_documents;
+    if let Some(ran) = run_peer(data, &["datasketch-dedup", path_text(&fewer)])? {
+        let found = ran.output.lines().last().unwrap_or_default();
+        table.note(&format!("datasketch: near duplicates among {count} documents"), &ran, count as f64, "documents");
+        table.fact(format!("datasketch: planted duplicates found among {count}"), format!("{found} of {}", count / 10));
+    }
+    Ok(())
 }
 
 fn path_text(path: &Path) -> &str {
@@ -127,7 +156,7 @@ fn run(command: &mut Command) -> Result<Ran> {
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("cannot start {command:?}"))?;
-    let status_file = PathBuf::from(format!("/proc/{}/status", child.id()));
+    let status_file = status_file(child.id());
     let stdout = child.stdout.take().context("the output is piped")?;
     let reader = std::thread::spawn(move || std::io::read_to_string(stdout));
     let mut peak_bytes = 0;
@@ -145,6 +174,11 @@ fn run(command: &mut Command) -> Result<Ran> {
         bail!("{command:?} failed with {status}: {output}");
     }
     Ok(Ran { seconds, peak_bytes, output })
+}
+
+/// What the system says of a process.
+fn status_file(process: u32) -> PathBuf {
+    PathBuf::from(format!("/proc/{process}/status"))
 }
 
 /// The high-water mark of a process; 0 where it cannot be read.

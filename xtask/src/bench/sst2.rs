@@ -30,9 +30,6 @@ const ASK: &str = "Is the sentiment of this movie review sentence negative or po
 /// Answers by label, as the peer has them.
 const ANSWERS: [&str; 2] = ["negative", "positive"];
 
-/// Items of the dev file that are scored.
-const ITEMS: usize = 300;
-
 /// Examples of a batch.
 const BATCH: usize = 16;
 
@@ -40,6 +37,8 @@ const BATCH: usize = 16;
 pub(super) struct Plan {
     pub(super) rounds: usize,
     pub(super) steps: usize,
+    /// Items of the dev file that are scored.
+    pub(super) items: usize,
     pub(super) python: Option<PathBuf>,
     /// Folder of the script of the plain loop.
     pub(super) peers: PathBuf,
@@ -61,13 +60,13 @@ pub(super) fn measure(project: &Project, folder: &Path, plan: &Plan) -> Result<M
     std::fs::create_dir_all(&work).with_context(|| format!("cannot create {}", work.display()))?;
     let model = add_model(project, folder, &gguf)?;
     write_rows(&plan.data.join("train.tsv"), &work.join("train.jsonl"), usize::MAX)?;
-    write_rows(&plan.data.join("dev.tsv"), &work.join("dev.jsonl"), ITEMS)?;
+    write_rows(&plan.data.join("dev.tsv"), &work.join("dev.jsonl"), plan.items)?;
     let peers = peers(project, &work, plan)?;
     let mut all: BTreeMap<String, Outcome> = BTreeMap::new();
     for round in 1..=plan.rounds {
         for precision in ["f32", "bf16"] {
             let name = format!("ours {precision}");
-            let found = ours(project, &work, &model, precision, plan.steps, round)?;
+            let found = ours(project, &work, &model, precision, plan, round)?;
             note(all.entry(name.clone()).or_default(), found, round, &name);
         }
         for (label, script) in &peers {
@@ -129,7 +128,8 @@ fn write_rows(source: &Path, target: &Path, take: usize) -> Result<()> {
     Ok(())
 }
 
-fn ours(project: &Project, work: &Path, model: &Path, precision: &str, steps: usize, round: usize) -> Result<Found> {
+fn ours(project: &Project, work: &Path, model: &Path, precision: &str, plan: &Plan, round: usize) -> Result<Found> {
+    let (steps, items) = (plan.steps, plan.items);
     let blobs = work.join("blobs");
     let scratch = work.join(format!("scratch-{precision}-{round}"));
     for folder in [&blobs, &scratch] {
@@ -137,7 +137,7 @@ fn ours(project: &Project, work: &Path, model: &Path, precision: &str, steps: us
     }
     let eval = |adapter: Option<PathBuf>| {
         let job = json!({
-            "job": "eval", "model_dir": model, "adapter": adapter, "items": work.join("dev.jsonl"), "take": ITEMS,
+            "job": "eval", "model_dir": model, "adapter": adapter, "items": work.join("dev.jsonl"), "take": items,
             "metric": "accuracy", "mode": "choice", "seed": 0, "blobs_dir": blobs, "threads": 2, "precision": precision,
         });
         let events = worker(project, &job)?;
@@ -200,6 +200,7 @@ fn peer(project: &Project, python: &Path, script: &Path, gguf: &Path, plan: &Pla
     let mut run = command(python, &project.root);
     run.arg(script).arg("--model").arg(gguf).arg("--data").arg(&plan.data);
     run.args(["--steps", &plan.steps.to_string(), "--dtype", dtype, "--threads", "2"]);
+    run.args(["--eval", &plan.items.to_string()]);
     run.env_remove("OPENBLAS_CORETYPE").env_remove("OPENBLAS_L2_SIZE");
     let text = answer(&mut run).with_context(|| format!("{} failed", script.display()))?;
     let value: Value = serde_json::from_str(text.lines().last().unwrap_or_default())?;
@@ -217,17 +218,17 @@ fn measurement(plan: &Plan, all: &BTreeMap<String, Outcome>) -> Measurement {
             .filter(|stock| *stock > 0.0)
             .map_or_else(String::new, |stock| format!(" ({:.2}× the stock f32 loop)", rate / stock));
         let (before, after) = (median(&outcome.before), median(&outcome.after));
-        let half = 1.96 * (after * (1.0 - after) / ITEMS as f64).sqrt();
+        let half = 1.96 * (after * (1.0 - after) / plan.items as f64).sqrt();
         rows.push((
             name.clone(),
-            format!("{rate:.1} examples/s{beside}, accuracy {before:.3} → {after:.3} ± {half:.3} (n = {ITEMS})"),
+            format!("{rate:.1} examples/s{beside}, accuracy {before:.3} → {after:.3} ± {half:.3} (n = {})", plan.items),
         ));
         details.push(json!({
             "name": name, "examples_per_s": outcome.examples_per_s, "before": outcome.before, "after": outcome.after,
         }));
     }
     let details = json!({
-        "rounds": plan.rounds, "steps": plan.steps, "batch": BATCH, "items": ITEMS, "threads": 2, "contenders": details,
+        "rounds": plan.rounds, "steps": plan.steps, "batch": BATCH, "items": plan.items, "threads": 2, "contenders": details,
     });
     Measurement { name: "sst2", rows, details }
 }
@@ -241,7 +242,7 @@ mod tests {
         let outcome = |rate: f64| Outcome { examples_per_s: vec![rate], before: vec![0.5], after: vec![0.9] };
         let all =
             BTreeMap::from([("PyTorch + PEFT f32".to_owned(), outcome(4.0)), ("ours f32".to_owned(), outcome(20.0))]);
-        let plan = Plan { rounds: 1, steps: 1, python: None, peers: PathBuf::new(), data: PathBuf::new() };
+        let plan = Plan { rounds: 1, steps: 1, items: 300, python: None, peers: PathBuf::new(), data: PathBuf::new() };
         let measured = measurement(&plan, &all);
         let expected = "20.0 examples/s (5.00× the stock f32 loop), accuracy 0.500 → 0.900 ± 0.034 (n = 300)";
         assert_eq!(measured.rows[1].1, expected);

@@ -23,7 +23,7 @@ def arguments():
     parser.add_argument("--data", required=True)
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--items", type=int, default=300)
+    parser.add_argument("--eval", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--dtype", choices=["f32", "bf16"], default="f32")
@@ -82,11 +82,14 @@ def main():
     dtype = torch.float32 if args.dtype == "f32" else torch.bfloat16
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf)
     model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=gguf, dtype=dtype)
+    # The weights are floats by now; the trainer only looks at where they came from.
+    model.is_quantized = False
+    model.hf_quantizer = None
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     lora = LoraConfig(r=8, lora_alpha=16, lora_dropout=0.0, target_modules=TARGETS, task_type="CAUSAL_LM")
     model = get_peft_model(model, lora)
-    dev = list(rows(os.path.join(args.data, "dev.tsv")))[: args.items]
+    dev = list(rows(os.path.join(args.data, "dev.tsv")))[: args.eval]
     before = accuracy(model, tokenizer, dev)
     train = [
         {"prompt": question(sentence), "completion": [{"role": "assistant", "content": ANSWERS[label]}]}

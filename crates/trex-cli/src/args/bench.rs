@@ -28,6 +28,12 @@ trex-full (the search of a run without rungs) and trex (the search of a run with
     Search(ReplayArgs),
     /// Simulate searches whose candidates are equal, or better by a known gain, and count wrong verdicts.
     Honesty(HonestyArgs),
+    /// How many proposals that were broken on purpose the verifier catches, and how many sound ones it stops.
+    Verifier {
+        /// Seed of the proposals.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
     /// How much of written requirements is read as it was meant.
     Requirements {
         /// List what was read wrong.

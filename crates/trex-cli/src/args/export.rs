@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use trex_domain::{DeviceChoice, TrainerFormat};
+use trex_domain::{DeviceChoice, Quantization, TrainerFormat};
 
 use crate::args::WorkspaceArgs;
 
@@ -175,6 +175,9 @@ pub(crate) struct ProbeArgs {
     /// Adapter blob, PEFT folder or GGUF adapter.
     #[arg(long)]
     pub(crate) adapter: Option<PathBuf>,
+    /// Number format of the base below the adapter: none, as_stored, q8_0, q6_k, q5_k, q4_k or q4_0.
+    #[arg(long, default_value = "none")]
+    pub(crate) quantization: Quantization,
     /// A JSON list of questions.
     #[arg(long)]
     pub(crate) questions: PathBuf,

@@ -6,8 +6,9 @@ use crate::args::WorkspaceArgs;
 
 pub(crate) const RESEARCHER_HELP: &str = "\
 The built-in Playbook researches without a language model and always answers last. A model that is named with `use`, or with
---researcher of `trex run`, is asked before it: NAME is preset:MODEL (`trex researcher presets`), or an address with the
-model behind a hash, such as http://127.0.0.1:8080#qwen3. Models on this machine are asked offline, too; TREX_OFFLINE=1 keeps from all
+--researcher of `trex run`, is asked before it: NAME is preset:MODEL (`trex researcher presets`), an address with the
+model behind a hash, such as http://127.0.0.1:8080#qwen3, or local:NAME for a model of `trex model list`, which this program
+runs itself and holds to the schema of every answer. Models on this machine are asked offline, too; TREX_OFFLINE=1 keeps from all
 others. Keys come from the variable of the preset, TREX_RESEARCHER_KEY, or the file of `trex researcher key set`.
 Settings lie in researcher.toml below TREX_CONFIG, else XDG_CONFIG_HOME/trex, else ~/.config/trex; a run keeps a copy.";
 
@@ -28,7 +29,8 @@ pub(crate) enum ResearcherCommand {
         /// preset:MODEL, an address, or playbook.
         #[arg(required = true)]
         names: Vec<String>,
-        /// Set it for one stage only: `propose_strategies` or `propose_experiments`.
+        /// Set it for one stage only: analyse, survey, propose_strategies, draft_recipe, propose_experiments, diagnose, distil
+        /// or report.
         #[arg(long)]
         stage: Option<String>,
     },

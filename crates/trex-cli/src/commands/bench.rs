@@ -1,10 +1,12 @@
-//! `trex bench`: how well the search decides, on recorded trainings, and how well requirements are read.
+//! `trex bench`: how well the search decides, on recorded trainings, how well requirements are read, and how often the
+//! verifier is right.
 
 mod honesty;
 mod record;
 mod requirements;
 mod search;
 mod surfaces;
+mod verifier;
 
 use std::path::PathBuf;
 
@@ -19,6 +21,7 @@ pub(crate) fn run(args: &BenchArgs, output: &mut Output) -> Result<(), CliError>
         BenchCommand::Record(args) => record::run(args, output),
         BenchCommand::Search(args) => search::run(args, output),
         BenchCommand::Honesty(args) => honesty::run(args, output),
+        BenchCommand::Verifier { seed } => verifier::run(*seed, output),
         BenchCommand::Requirements { wrong } => requirements::run(*wrong, output),
     }
 }

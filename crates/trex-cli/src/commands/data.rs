@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use trex_chat::ChatModel;
 use trex_data::{
-    DataError, ExampleReader, ExportFormat, HfFolder, ProfileOptions, SchemaKind, TableFacts, axolotl_block,
-    dataset_info_entry, profile_examples, profile_html, profile_source, quarantine_csv, write_export, write_hf_folder,
+    DataError, ExampleReader, ExportFormat, HfFolder, ProfileOptions, SchemaKind, SourceRows, axolotl_block,
+    dataset_info_entry, profile_html, profile_source, quarantine_csv, write_export, write_hf_folder,
 };
 use trex_domain::{
     DataProfile, Example, FieldMap, PromptSpec, QuarantinedRow, RowCounts, RowForm, TrainObjective, nearest,
@@ -192,22 +192,20 @@ pub(crate) fn row_text(row: &Example) -> String {
 }
 
 fn export(args: &DataExportArgs, output: &mut Output) -> Result<(), CliError> {
-    let mut reader = ExampleReader::guessed(&args.source.file, &fields(&args.source))?;
-    let (mut rows, mut counts) = (Vec::new(), RowCounts::default());
-    while let Some(chunk) = reader.next_chunk()? {
-        counts.input += chunk.input;
-        counts.quarantined += chunk.quarantined.len();
-        rows.extend(chunk.examples);
-    }
-    counts.kept = rows.len();
-    let facts = TableFacts::of_reader(&reader, counts, Vec::new());
-    let name = reader.name().to_owned();
-    let profile = profile_examples(&name, &facts, &rows, None)?;
+    system::catch_stop_signals();
+    let fields = fields(&args.source);
+    let mut progress = |rows: RowCounts| told(&format!("{} rows looked at", rows.input));
+    let options = ProfileOptions { fields: fields.clone(), progress: Some(&mut progress), num_tokens: None };
+    let profile = profile_source(&args.source.file, options)?;
+    told_all();
+    let counts = profile.rows;
+    let rows = SourceRows { path: args.source.file.clone(), fields, len: counts.kept };
+    let none: &[Example] = &[];
     let folder = HfFolder {
-        name: &name,
+        name: &profile.name,
         train: &rows,
-        dev: &[],
-        test: &[],
+        dev: &none,
+        test: &none,
         profile: &profile,
         outcome: None,
         recipe: None,

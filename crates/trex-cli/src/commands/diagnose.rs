@@ -1,21 +1,31 @@
 //! `trex diagnose NODE`: what is wrong with a trial, by the rules of the Playbook, and what to try next.
 
-use trex_domain::{ItemScore, RunState, VariantId};
+use serde_json::json;
+use trex_domain::{ItemScore, RunState, Stage, VariantId};
 use trex_fs::BlobStore;
-use trex_research::{Diagnosis, DiagnosisRules, diagnose};
+use trex_research::{Answered, DiagnoseAnswer, Diagnosis, DiagnosisRules, Limits, diagnose, diagnose_with};
 
-use crate::args::NodeArgs;
+use crate::args::DiagnoseArgs;
 use crate::commands::report::latest;
 use crate::error::{CliError, CommandError};
 use crate::output::Output;
+use crate::researcher;
 
-pub(crate) fn run(args: &NodeArgs, output: &mut Output) -> Result<(), CliError> {
+pub(crate) fn run(args: &DiagnoseArgs, output: &mut Output) -> Result<(), CliError> {
+    let mut settings = researcher::settings_for_run(args.researcher.as_deref())?;
+    // Wrong answers are shown to a model elsewhere only where it is named for this.
+    settings.stages.extend(args.researcher.clone().map(|name| (Stage::Diagnose, vec![name])));
+    let args = &args.node;
     let state = latest(&args.workspace)?.state;
     let unknown = || CommandError::UnknownNode { name: args.node.clone() };
     let id = variant_of(&state, &args.node).ok_or_else(unknown)?;
     let items = search_items(&state, &id, &BlobStore::new(args.workspace.workspace.join("blobs")))?;
     let diagnosis = diagnose(&state, &id, &items, &DiagnosisRules::built_in()?).ok_or_else(unknown)?;
-    output.result(&diagnosis, || text(&diagnosis))
+    let asker = researcher::asker(Some(&args.workspace.workspace), settings)?;
+    let cause = diagnose_with(&asker, Limits::of(&state), &state, &diagnosis);
+    let mut value = json!(diagnosis);
+    value["cause"] = json!({"by": cause.by, "answer": cause.answer});
+    output.result(&value, || format!("{}{}", text(&diagnosis), cause_text(&cause)))
 }
 
 /// A variant by its name, or the winner of an experiment.
@@ -32,6 +42,14 @@ fn search_items(state: &RunState, id: &VariantId, blobs: &BlobStore) -> Result<V
         Some(score) => Ok(blobs.get_lines(&score.items)?),
         None => Ok(Vec::new()),
     }
+}
+
+/// What a model says; the Playbook's word is in the list of findings already.
+fn cause_text(cause: &Answered<Option<DiagnoseAnswer>>) -> String {
+    let said = cause.answer.as_ref().filter(|_| cause.by != trex_research::PLAYBOOK);
+    said.map_or_else(String::new, |answer| {
+        format!("\n  {} takes it for {:?}: {}\n    try: {}", cause.by, answer.cause, answer.explanation, answer.next)
+    })
 }
 
 fn text(diagnosis: &Diagnosis) -> String {

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use trex_domain::ModelFacts;
-use trex_research::{NetGate, NetSettings, download_gguf, download_model};
+use trex_research::{download_gguf, download_model};
 
 use crate::args::{ModelArgs, ModelCommand};
 use crate::error::{CliError, CommandError};
 use crate::output::Output;
-use crate::{measures, wiring};
+use crate::{measures, researcher, wiring};
 
 pub(crate) fn run(args: &ModelArgs, output: &mut Output) -> Result<(), CliError> {
     match &args.command {
@@ -50,8 +50,7 @@ fn added_text(facts: &ModelFacts, in_place: bool) -> String {
 
 /// `OWNER/NAME` fetches a Hugging Face folder, `OWNER/NAME/FILE.gguf` one file.
 fn fetch(id: &str) -> Result<PathBuf, CliError> {
-    let settings = NetSettings::from_lookup(|name| std::env::var(name).ok())?;
-    let gate = NetGate::new(settings)?;
+    let gate = researcher::net_gate()?;
     let parts: Vec<&str> = id.splitn(3, '/').collect();
     if let [owner, name, file] = parts.as_slice() {
         return Ok(download_gguf(&gate, &format!("{owner}/{name}"), None, file)?);

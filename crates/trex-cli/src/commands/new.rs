@@ -9,6 +9,7 @@ use serde_json::json;
 use trex_data::{ProfileOptions, profile_source};
 use trex_domain::TaskKind;
 use trex_engine::parse_task_file;
+use trex_research::analyse_requirement;
 use trex_research::requirements::{
     DataFacts, Field, Given, OpenQuestion, Origin, RequirementProblem, Rules, TaskDraft, analyse,
 };
@@ -16,7 +17,7 @@ use trex_research::requirements::{
 use crate::args::NewArgs;
 use crate::error::{CliError, CommandError};
 use crate::output::Output;
-use crate::system;
+use crate::{researcher, system};
 
 pub(crate) fn run(args: &NewArgs, output: &mut Output) -> Result<(), CliError> {
     let rules = Rules::built_in()?;
@@ -24,7 +25,12 @@ pub(crate) fn run(args: &NewArgs, output: &mut Output) -> Result<(), CliError> {
         data: args.data.first().map(|path| facts_of(path)).transpose()?,
         memory_bytes: system::machine_bytes(),
         answers: answers(&args.answer)?,
+        suggested: BTreeMap::new(),
     };
+    let asker = researcher::asker(None, researcher::settings_for_run(args.researcher.as_deref())?)?;
+    if let Some(suggested) = analyse_requirement(&asker, &args.words, &given) {
+        given.suggested = suggested.answer;
+    }
     let mut draft = analyse(&args.words, &given, &rules);
     if output.is_terminal() && std::io::stdin().is_terminal() {
         draft = ask_person(draft, &args.words, &mut given, &rules)?;

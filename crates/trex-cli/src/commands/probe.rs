@@ -14,7 +14,13 @@ use crate::wiring;
 pub(crate) fn run(args: &ProbeArgs, output: &mut Output) -> Result<(), CliError> {
     let questions = serde_json::from_slice(&trex_fs::read(&args.questions)?).map_err(CommandError::NotJson)?;
     let model_dir = model_dir(&args.model, args.scratch.as_deref())?;
-    let request = Probe { model_dir, adapter: args.adapter.clone(), questions, max_new_tokens: args.max_new_tokens };
+    let request = Probe {
+        model_dir,
+        adapter: args.adapter.clone(),
+        quantization: args.quantization,
+        questions,
+        max_new_tokens: args.max_new_tokens,
+    };
     let answers = probe(&request)?;
     let text = serde_json::to_string(&answers).map_err(CommandError::NotJson)?;
     output.line(&text)

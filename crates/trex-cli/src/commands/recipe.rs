@@ -7,8 +7,8 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::json;
 use trex_data::{
-    Aids, DataService, HfFolder, NearDedupCurve, RecipeChange, RecipeFile, RecipeOutcome, RecipeProgress,
-    RecipeRequest, RecipeVersion, TableFacts, diff_recipes, near_dedup_curve, operator_docs, profile_examples,
+    Aids, BlobRows, DataService, HfFolder, NearDedupCurve, RecipeChange, RecipeFile, RecipeOutcome, RecipeProgress,
+    RecipeRequest, RecipeVersion, Rows as _, TableFacts, diff_recipes, near_dedup_curve, operator_docs, profile_rows,
     recipe_history, recipe_schema, record_recipe_run, run_recipe_file,
 };
 use trex_domain::{Clock as _, ContentHash, Embedder, Example, LossMeter, Operator};
@@ -152,10 +152,13 @@ fn run_file(args: &RecipeRunArgs, output: &mut Output) -> Result<(), CliError> {
         Some(name) => Some(measures::loss_meter(&wiring::find_model(name)?, workspace)?),
         None => None,
     };
+    let writer = args.writer.as_ref().or(args.model.as_ref()).filter(|_| asks(Operator::needs_writer));
+    let writer = writer.map(|name| measures::writer(name, workspace)).transpose()?;
     let aids = Aids {
         losses: losses.as_ref(),
         loss_meter: meter.as_ref().map(|meter| -> &dyn LossMeter { meter }),
         embedder: embedder.as_ref().map(|embedder| -> &dyn Embedder { embedder }),
+        writer: writer.as_deref(),
         num_tokens: count.as_ref().map(|count| -> &(dyn Fn(&Example) -> usize + Sync) { count }),
     };
     let aids_name = aids_name(args)?;
@@ -200,9 +203,10 @@ fn write(
     outcome: &RecipeOutcome,
 ) -> Result<serde_json::Value, CliError> {
     let service = DataService::new(&args.workspace.workspace);
-    let rows = |blob: &ContentHash| service.blobs().get_lines::<Example>(blob);
-    let (train, dev, test) = (rows(&outcome.train)?, rows(&outcome.dev)?, rows(&outcome.test)?);
-    let profile = profile_examples(&recipe.name, &TableFacts::of_generated(train.len()), &train, None)?;
+    let [num_train, num_dev, num_test] = outcome.rows;
+    let rows = |name: ContentHash, len: usize| BlobRows { blobs: service.blobs().clone(), name, len };
+    let (train, dev, test) = (rows(outcome.train, num_train), rows(outcome.dev, num_dev), rows(outcome.test, num_test));
+    let profile = profile_rows(&recipe.name, &TableFacts::of_generated(num_train), &train)?;
     let canonical = recipe.to_toml()?;
     let folder = HfFolder {
         name: &recipe.name,
@@ -257,6 +261,14 @@ fn outcome_text(outcome: &RecipeOutcome, is_cached: bool) -> String {
         }
         for (reason, count) in &step.dropped {
             writeln!(text, "       {count} dropped: {reason}").expect("writing to a string cannot fail");
+        }
+        if step.written > 0 {
+            let num_taken = step.written - step.rejected.values().sum::<usize>();
+            writeln!(text, "       {} texts written, {num_taken} taken", step.written)
+                .expect("writing to a string cannot fail");
+        }
+        for (reason, count) in &step.rejected {
+            writeln!(text, "       {count} not taken: {reason}").expect("writing to a string cannot fail");
         }
     }
     for trace in &outcome.traces {

@@ -5,20 +5,42 @@ use std::path::Path;
 
 use trex_domain::{Clock as _, Report, ReportScore, RunId, RunState, TrainMethod, Verdict};
 use trex_engine::{build_report, mark_interrupted, report_html, report_markdown};
+use trex_research::report_words;
 use trex_store::Workspace;
 
 use crate::args::{ReportArgs, WorkspaceArgs};
 use crate::error::{CliError, CommandError};
 use crate::output::Output;
+use crate::researcher;
 use crate::system::SystemClock;
 
 pub(crate) fn run(args: &ReportArgs, output: &mut Output) -> Result<(), CliError> {
     let latest = latest(&args.workspace)?;
+    if args.words {
+        return words(args, &latest, output);
+    }
     let report = latest.report(files(&args.workspace.workspace, latest.run, &latest.state));
     if args.html && !output.is_json() {
         return output.line(&report_html(&report));
     }
     output.result(&report, || report_markdown(&report))
+}
+
+/// A summary in words by the stage that reports.
+fn words(args: &ReportArgs, latest: &Latest, output: &mut Output) -> Result<(), CliError> {
+    let settings = researcher::settings_for_run(args.researcher.as_deref())?;
+    let asker = researcher::asker(Some(&args.workspace.workspace), settings)?;
+    let said = report_words(&asker, &latest.state);
+    let value = serde_json::json!({"by": said.by, "report": said.answer});
+    output.result(&value, || {
+        let answer = &said.answer;
+        let line = |what: &str, text: &String| format!("{what}: {text}");
+        let mut lines = vec![answer.summary.clone()];
+        lines.extend(answer.limits.iter().map(|text| line("limit", text)));
+        lines.extend(answer.next.iter().map(|text| line("next", text)));
+        lines.push(format!("by {}", said.by));
+        lines.join("\n")
+    })
 }
 
 /// The latest run of a workspace.

@@ -1,13 +1,14 @@
 //! `trex researcher`: who answers beside the Playbook, its keys and prices, and what it was asked.
 
 use std::io::Read as _;
+use std::time::Instant;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
-use trex_domain::{AnswerForm, LanguageModel as _, Message, ModelRequest, Stage, ToTheEnd};
+use trex_domain::{AnswerForm, Message, ModelRequest, Stage, ToTheEnd};
 use trex_research::llm::{Endpoint, PRESETS, Price, Question, StoredCall, ask_structured};
-use trex_research::{PLAYBOOK, ResearchError, ResearcherSettings, Secret, stage_schema};
+use trex_research::{LOCAL, PLAYBOOK, ResearchError, ResearcherSettings, Secret, stage_schema};
 
 use crate::args::researcher::{KeyCommand, ResearcherArgs, ResearcherCommand};
 use crate::error::{CliError, CommandError};
@@ -49,10 +50,11 @@ fn show(output: &mut Output) -> Result<(), CliError> {
         let names = settings.models_for(stage).into_iter().chain([PLAYBOOK]);
         names.collect::<Vec<_>>().join(", then ")
     };
-    let asked = || Stage::ALL.into_iter().filter(|stage| stage_schema(*stage).is_some());
-    let stages: serde_json::Map<_, _> = asked().map(|stage| (stage.as_str().to_owned(), json!(order(stage)))).collect();
+    let stages: serde_json::Map<_, _> =
+        Stage::ALL.into_iter().map(|stage| (stage.as_str().to_owned(), json!(order(stage)))).collect();
     output.result(&json!({"stages": stages, "prices": settings.prices, "keys": keys}), || {
-        let mut lines: Vec<String> = asked().map(|stage| format!("{}: {}", stage.as_str(), order(stage))).collect();
+        let mut lines: Vec<String> =
+            Stage::ALL.into_iter().map(|stage| format!("{}: {}", stage.as_str(), order(stage))).collect();
         lines.extend(settings.prices.0.iter().map(|(name, price)| {
             format!("price of {name}: {} USD in, {} USD out, for a million tokens", price.input, price.output)
         }));
@@ -74,9 +76,8 @@ fn set_order(names: &[String], stage: Option<&str>, output: &mut Output) -> Resu
 }
 
 fn stage_named(name: &str) -> Result<Stage, CliError> {
-    let asked = Stage::ALL.into_iter().filter(|stage| stage_schema(*stage).is_some());
-    let found = asked.clone().find(|stage| stage.as_str() == name);
-    let known = asked.map(Stage::as_str).collect::<Vec<_>>();
+    let found = Stage::ALL.into_iter().find(|stage| stage.as_str() == name);
+    let known = Stage::ALL.map(Stage::as_str);
     found.ok_or_else(|| CommandError::UnknownStage { name: name.to_owned(), known: known.join(", ") }.into())
 }
 
@@ -89,7 +90,8 @@ struct Probe {
 }
 
 fn test(name: &str, output: &mut Output) -> Result<(), CliError> {
-    let (model, is_local) = researcher::remote_model(name)?;
+    let (model, is_local) = researcher::model_behind(name)?;
+    let began = Instant::now();
     let text = ModelRequest {
         messages: vec![Message::user("Say hello in one word.")],
         form: AnswerForm::Text,
@@ -100,17 +102,20 @@ fn test(name: &str, output: &mut Output) -> Result<(), CliError> {
     let said = model.ask(&text, &mut ToTheEnd).map_err(CliError::from_problem)?;
     let messages = vec![Message::user("Name a colour. Answer with a JSON object whose only field is \"colour\".")];
     let question = Question { name: "probe", messages, max_tokens: 60, seed: 1 };
-    let asked = ask_structured::<Probe>(&model, &question, &|_| Ok(()), &mut ToTheEnd);
+    let asked = ask_structured::<Probe>(&*model, &question, &|_| Ok(()), &mut ToTheEnd);
     let repairs = asked.repairs;
     let probe = asked.answer.map_err(CliError::from_problem)?;
     let tokens = said.usage.total() + asked.usage.total();
+    let written = said.usage.completion_tokens + asked.usage.completion_tokens;
+    let rate = written as f64 / began.elapsed().as_secs_f64().max(1e-9);
     let value = json!({
         "name": name, "local": is_local, "text": said.text, "colour": probe.colour, "repairs": repairs, "tokens": tokens,
+        "tokens_per_s": rate,
     });
     output.result(&value, || {
         let place = if is_local { "on this machine" } else { "elsewhere" };
         format!(
-            "{name} answers, {place}\ntext: {}\nschema: {{\"colour\": {:?}}}, sent back {repairs} times\n{tokens} tokens",
+            "{name} answers, {place}\ntext: {}\nschema: {{\"colour\": {:?}}}, sent back {repairs} times\n{tokens} tokens, {rate:.1} written per second with loading",
             said.text.trim(),
             probe.colour
         )
@@ -151,7 +156,9 @@ fn key(command: &KeyCommand, output: &mut Output) -> Result<(), CliError> {
 }
 
 fn price(name: &str, price: Price, output: &mut Output) -> Result<(), CliError> {
-    Endpoint::parse(name, variable)?;
+    if !name.starts_with(LOCAL) {
+        Endpoint::parse(name, variable)?;
+    }
     if !price.is_valid() {
         return Err(ResearchError::BadPrice { model: name.to_owned() }.into());
     }
@@ -187,7 +194,7 @@ fn calls(workspace: &std::path::Path, full: bool, output: &mut Output) -> Result
 }
 
 fn schema(stage: &str, output: &mut Output) -> Result<(), CliError> {
-    let schema = stage_schema(stage_named(stage)?).unwrap_or_default();
+    let schema = stage_schema(stage_named(stage)?);
     output.result(&schema, || trex_engine::schema_text(schema.clone()))
 }
 
@@ -198,7 +205,7 @@ mod tests {
     #[test]
     fn the_committed_stage_schema_is_the_generated_one() {
         for stage in Stage::ALL {
-            let Some(schema) = stage_schema(stage) else { continue };
+            let schema = stage_schema(stage);
             let name = format!("stage-{}.schema.json", stage.as_str().replace('_', "-"));
             let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/schemas").join(&name);
             let generated = trex_engine::schema_text(schema);

@@ -38,9 +38,10 @@ pub(crate) fn run(args: &RunArgs, output: &mut Output) -> Result<(), CliError> {
     }
     settings.final_openings_before = final_openings(&writer, &task, None)?;
     researcher::keep_settings(dir, &answerers)?;
-    let researcher = researcher::researcher(dir, answerers)?;
     settings.memory = memory(output)?;
+    let researcher = researcher::researcher(dir, answerers, settings.memory.clone())?;
     settings.warm_start = !args.no_warm_start;
+    settings.gates = args.gates.policy();
     let start = NewRun { id: system::new_run_id(), task, seed: args.seed };
     let id = start.id;
     let (data, mut observer) = (DataPorts::new(dir, &settings.model)?, LiveObserver::new(output));
@@ -64,7 +65,7 @@ pub(crate) fn resume(args: &ResumeArgs, output: &mut Output) -> Result<(), CliEr
     settings.final_openings_before = final_openings(&writer, recorded.task()?, Some(run.id))?;
     settings.memory = memory(output)?;
     let workers = wiring::workers(&settings, recorded.task()?)?;
-    let researcher = researcher::researcher(dir, researcher::kept_settings(dir)?)?;
+    let researcher = researcher::researcher(dir, researcher::kept_settings(dir)?, settings.memory.clone())?;
     let (data, mut observer) = (DataPorts::new(dir, &settings.model)?, LiveObserver::new(output));
     let ports =
         Ports { log: &mut writer, data: &data, executor: &workers, researcher: &researcher, exporter: &PeftExporter };

@@ -37,6 +37,7 @@ pub(crate) fn status(args: &WorkspaceArgs, output: &mut Output) -> Result<(), Cl
         "cost": state.cost,
         "events": state.seq,
         "resumed": state.resumed,
+        "waits_for": state.pending_reviews().map(|review| review.request.id).collect::<Vec<_>>(),
         "error": state.failure,
     });
     output.result(&value, || status_text(state, status, phase))
@@ -48,6 +49,7 @@ fn status_text(state: &RunState, status: &str, phase: &str) -> String {
     let incumbent = state.incumbent.as_ref().map_or("the untouched base", |id| id.as_str());
     let next = match (status, &state.failure) {
         ("finished", _) => "see `trex report`".to_owned(),
+        ("running", _) if state.pending_reviews().next().is_some() => waiting_text(state),
         ("running", _) => "`trex watch` follows it".to_owned(),
         (_, Some(failure)) => failure_text(failure, state.data.is_some()),
         _ => "nobody works on it, `trex resume` goes on".to_owned(),
@@ -57,6 +59,12 @@ fn status_text(state: &RunState, status: &str, phase: &str) -> String {
         state.trials.len(),
         state.cost.wall_s
     )
+}
+
+/// What the run waits for.
+fn waiting_text(state: &RunState) -> String {
+    let ids: Vec<String> = state.pending_reviews().map(|review| review.request.id.to_string()).collect();
+    format!("it waits for a person's decision on {}; see `trex review list`", ids.join(", "))
 }
 
 /// What ended the run and what to do. Without data nothing is lost by beginning anew, which takes a changed task file.

@@ -26,6 +26,8 @@ mod life;
 mod meaning;
 mod objectives;
 #[cfg(test)]
+mod offline;
+#[cfg(test)]
 mod outcome;
 #[cfg(test)]
 mod program;
@@ -35,5 +37,7 @@ mod repeat;
 mod requirements;
 #[cfg(test)]
 mod researcher;
+#[cfg(test)]
+mod review;
 #[cfg(test)]
 mod schema;

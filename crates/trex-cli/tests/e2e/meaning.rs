@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
+use trex_testkit::{ModelServer, Reaction};
 
 use crate::program::Program;
 
@@ -102,6 +103,34 @@ fn losses_are_measured_by_the_model_that_is_named() {
     program.write("losses.jsonl", lines);
     let given = run(&program, "hard.toml", &["--losses", "losses.jsonl"]);
     assert_eq!((&given["cached"], &given["outcome"]["train"]), (&false.into(), &made["outcome"]["train"]));
+}
+
+#[test]
+fn texts_are_written_by_the_model_that_is_named() {
+    let program = program();
+    let recipe = DEDUP.replace("semantic_dedup", "rejected_synthesis") + "samples = 2\nmax_new_tokens = 12\n";
+    program.write("pairs.toml", &recipe);
+    program.refused(&["recipe", "run", "pairs.toml", "--workspace", "w"], 3, "data.no_writer");
+    let made = run(&program, "pairs.toml", &["--writer", "bundled", "--out", "pairs"]);
+    let step = &made["outcome"]["ledger"]["steps"][0];
+    let count = |key: &str| step[key].as_u64().unwrap_or(0);
+    let num_rejected: u64 = step["rejected"].as_object().into_iter().flatten().filter_map(|(_, n)| n.as_u64()).sum();
+    assert!(count("changed") > 0 && count("written") == count("changed") + num_rejected, "{step}");
+    let models = made["outcome"]["models"][0].as_str().unwrap();
+    assert!(models.starts_with("writer/"), "{models}");
+    assert_eq!(run(&program, "pairs.toml", &["--writer", "bundled"])["cached"], true);
+    let args = ["recipe", "run", "pairs.toml", "--workspace", "other", "--model", "bundled"];
+    let text = program.succeed(&args).stdout;
+    assert!(text.contains(&format!("{} texts written, {} taken", count("written"), count("changed"))), "{text}");
+    let rows = fs::read_to_string(program.path("pairs/train.jsonl")).unwrap();
+    assert_eq!(rows.lines().count(), ROWS.len(), "{rows}");
+    let server = ModelServer::start(vec![Reaction::Says("quite another thing".to_owned())]);
+    let asked = run(&program, "pairs.toml", &["--writer", server.address()]);
+    let step = &asked["outcome"]["ledger"]["steps"][0];
+    assert_eq!((&step["changed"], &step["written"]), (&5.into(), &5.into()), "{step}");
+    assert_eq!(server.heard().len(), 5);
+    let elsewhere = ["recipe", "run", "pairs.toml", "--workspace", "w", "--writer", "openai:gpt"];
+    program.refused(&elsewhere, 3, "net.offline");
 }
 
 #[test]

@@ -88,7 +88,7 @@ pub(crate) fn check_log(events: &[Value]) {
         format!("{} {} {} {}", event["variant"], event["rung"], event["seed"], event["score"]["split"])
     });
     check_once(events, "base_scored", |event| format!("{} {}", event["score"]["split"], event["seed"]));
-    check_once(events, "final_scored", |event| event["variant"].to_string());
+    check_once(events, "final_scored", |event| format!("{} {}", event["variant"], event["seed"]));
     check_once(events, "experiment_finished", |event| event["node"].to_string());
 }
 

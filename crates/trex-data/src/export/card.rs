@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
-use trex_domain::{DataProfile, Example};
+use trex_domain::DataProfile;
 
+use super::Rows;
 use crate::RecipeOutcome;
 
 /// What a dataset folder is made of.
@@ -12,11 +13,11 @@ pub struct HfFolder<'a> {
     /// Name of the dataset.
     pub name: &'a str,
     /// Training rows.
-    pub train: &'a [Example],
+    pub train: &'a dyn Rows,
     /// Dev rows.
-    pub dev: &'a [Example],
+    pub dev: &'a dyn Rows,
     /// Test rows.
-    pub test: &'a [Example],
+    pub test: &'a dyn Rows,
     /// Profile of the training rows.
     pub profile: &'a DataProfile,
     /// How they were made.
@@ -29,7 +30,7 @@ pub struct HfFolder<'a> {
 
 impl<'a> HfFolder<'a> {
     /// The splits under their names on the Hub.
-    pub(super) fn splits(&self) -> [(&'static str, &'a [Example]); 3] {
+    pub(super) fn splits(&self) -> [(&'static str, &'a dyn Rows); 3] {
         [("train", self.train), ("validation", self.dev), ("test", self.test)]
     }
 }
@@ -127,6 +128,19 @@ fn ledger(folder: &HfFolder<'_>, text: &mut String) {
             step.operator, step.rows_in, step.rows_out, step.changed, step.added
         )
         .ok();
+    }
+    let writes = |step: &&trex_domain::OperatorCount| step.written > 0;
+    for step in outcome.ledger.steps.iter().filter(writes) {
+        let num_taken = step.written - step.rejected.values().sum::<usize>();
+        writeln!(
+            text,
+            "\nOf {} texts that a language model wrote in the step {}, {num_taken} were taken.",
+            step.written, step.operator
+        )
+        .ok();
+    }
+    for model in &outcome.models {
+        writeln!(text, "\nA model was asked: `{}` (what for, and the hash of its content).", one_line(model)).ok();
     }
     let checked = if outcome.is_decontaminated { "was" } else { "was **not**" };
     writeln!(

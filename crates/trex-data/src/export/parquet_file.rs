@@ -1,6 +1,7 @@
 //! Rows as a Parquet file: id, messages as a list of role and content, and the source. Beside the readers the only place
 //! that names Arrow.
 
+use std::io::Write;
 use std::sync::Arc;
 
 use arrow_array::builder::{ListBuilder, StringBuilder, StructBuilder};
@@ -11,25 +12,30 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use trex_domain::Example;
 
-use super::conversation;
+use super::{Rows, conversation};
 use crate::DataError;
 
-/// Rows of a batch.
-const BATCH_ROWS: usize = 10_000;
+/// Bytes of a group of rows, which is what Parquet holds in memory; readers in parallel take a group each.
+const GROUP_BYTES: usize = 64 << 20;
 
-/// The whole file.
-pub(super) fn parquet_bytes(rows: &[Example]) -> Result<Vec<u8>, DataError> {
+/// Writes the whole file.
+pub(super) fn write_parquet(file: &mut (impl Write + Send), rows: &dyn Rows) -> Result<(), DataError> {
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| DataError::ParquetNotWritten { source };
     let schema = Arc::new(schema());
     let level = ZstdLevel::try_new(3).map_err(|err| failed(Box::new(err)))?;
     let properties = WriterProperties::builder().set_compression(Compression::ZSTD(level)).build();
-    let writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties));
+    let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties));
     let mut writer = writer.map_err(|err| failed(Box::new(err)))?;
-    for chunk in rows.chunks(BATCH_ROWS) {
-        let batch = RecordBatch::try_new(schema.clone(), columns(chunk)).map_err(|err| failed(Box::new(err)))?;
+    rows.for_each_portion(&mut |rows| {
+        let batch = RecordBatch::try_new(schema.clone(), columns(rows)).map_err(|err| failed(Box::new(err)))?;
         writer.write(&batch).map_err(|err| failed(Box::new(err)))?;
-    }
-    writer.into_inner().map_err(|err| failed(Box::new(err)))
+        // A group of rows is held until it is written; they are closed long before a million rows are held.
+        if writer.in_progress_size() > GROUP_BYTES {
+            writer.flush().map_err(|err| failed(Box::new(err)))?;
+        }
+        Ok(())
+    })?;
+    writer.close().map(|_| ()).map_err(|err| failed(Box::new(err)))
 }
 
 fn turn_fields() -> Fields {

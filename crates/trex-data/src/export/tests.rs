@@ -16,7 +16,7 @@ fn rows() -> Vec<Example> {
 fn read_back(format: ExportFormat, rows: &[Example]) -> Vec<Example> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(format!("rows.{}", format.extension()));
-    write_export(&path, rows, format).unwrap();
+    write_export(&path, &rows, format).unwrap();
     let mut reader = ExampleReader::guessed(&path, &trex_domain::FieldMap::default()).unwrap();
     let mut examples = Vec::new();
     while let Some(chunk) = reader.next_chunk().unwrap() {
@@ -40,14 +40,34 @@ fn conversations_are_read_back_as_they_were() {
 }
 
 #[test]
+fn rows_of_a_blob_and_of_a_source_are_written_like_those_at_hand() {
+    let dir = tempfile::tempdir().unwrap();
+    let many: Vec<Example> = (0..9000).map(|row| open_row(row, &format!("question {row}"), "a")).collect();
+    let blobs = trex_fs::BlobStore::new(dir.path().join("blobs"));
+    let blob = BlobRows { name: blobs.put_lines(&many).unwrap(), blobs, len: many.len() };
+    for (name, format) in ExportFormat::ALL.into_iter().filter(|(name, _)| *name != "preference") {
+        let (left, right) = (dir.path().join(name), dir.path().join(format!("{name}-again")));
+        write_export(&left, &many.as_slice(), format).unwrap();
+        write_export(&right, &blob, format).unwrap();
+        assert_eq!(std::fs::read(&left).unwrap(), std::fs::read(&right).unwrap(), "{name}");
+    }
+    let path = dir.path().join("messages");
+    let source = SourceRows { path, fields: trex_domain::FieldMap::default(), len: many.len() };
+    let copy = dir.path().join("copy");
+    write_export(&copy, &source, ExportFormat::Messages).unwrap();
+    assert_eq!(std::fs::read(&copy).unwrap(), std::fs::read(&source.path).unwrap());
+}
+
+#[test]
 fn pairs_are_read_back_and_rows_without_one_are_named() {
     let mut pair = choice_row(0, "q", "yes");
     pair.options.truncate(2);
     let read = read_back(ExportFormat::Preference, std::slice::from_ref(&pair));
     assert_eq!((&read[0].prompt, &read[0].options), (&pair.prompt, &pair.options));
     let dir = tempfile::tempdir().unwrap();
-    let err = write_export(&dir.path().join("x"), &rows(), ExportFormat::Preference).unwrap_err();
+    let err = write_export(&dir.path().join("x"), &rows().as_slice(), ExportFormat::Preference).unwrap_err();
     assert!(matches!(err, DataError::NoPair { row } if row == "t/0"));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left of it");
 }
 
 #[test]
@@ -57,9 +77,9 @@ fn a_dataset_folder_names_its_splits_and_says_what_is_personal() {
     let dir = tempfile::tempdir().unwrap();
     let folder = HfFolder {
         name: "my \"set\"",
-        train: &rows,
-        dev: &rows[..1],
-        test: &[],
+        train: &rows.as_slice(),
+        dev: &&rows[..1],
+        test: &&rows[..0],
         profile: &profile,
         outcome: None,
         recipe: None,
@@ -91,7 +111,7 @@ fn entries_for_other_tools_are_of_their_form() {
 proptest! {
     #[test]
     fn no_field_of_a_csv_file_is_a_formula(text in "[=+@\\-\t\r\n \"',a＝]{0,12}") {
-        let csv = csv_text(&[open_row(0, &text, &text)]);
+        let csv = CSV_HEAD.to_owned() + &csv_text(&[open_row(0, &text, &text)]);
         let mut reader = csv::Reader::from_reader(csv.as_bytes());
         for record in reader.records() {
             let record = record.unwrap();

@@ -57,7 +57,7 @@ fn folded(answer: &str) -> String {
 }
 
 /// Takes one pair of quotes off, where it encloses the whole text.
-fn without_quotes(text: &str) -> &str {
+pub(super) fn without_quotes(text: &str) -> &str {
     let inner_of = |(open, close): &(char, char)| text.strip_prefix(*open).and_then(|rest| rest.strip_suffix(*close));
     let is_one_pair = |inner: &&str, pair: &(char, char)| !inner.contains([pair.0, pair.1]);
     QUOTES.iter().find_map(|pair| inner_of(pair).filter(|inner| is_one_pair(inner, pair))).unwrap_or(text)

@@ -10,6 +10,12 @@ use crate::pii::PiiKind;
 const SHARE: &str = "above 0 and at most 1";
 const AT_LEAST_ONE: &str = "of at least 1";
 
+/// Texts for a row at most: what 64 tries do not solve is beyond the model, and each try costs.
+const MAX_SAMPLES: usize = 64;
+
+/// Above it, draws are nearly noise.
+const MAX_TEMPERATURE: f64 = 2.0;
+
 /// Checks the parameters of one operator.
 pub(super) fn check(operator: &Operator) -> Result<(), DataError> {
     let require = |field, value: String, allowed, holds: bool| {
@@ -79,6 +85,9 @@ pub(super) fn check(operator: &Operator) -> Result<(), DataError> {
             positive("rows", *rows)
         }
         Operator::FewShotPack { shots } => positive("shots", *shots),
+        Operator::AnswerSynthesis { .. } | Operator::Paraphrase { .. } | Operator::RejectedSynthesis { .. } => {
+            writing(operator)
+        }
         Operator::Normalise
         | Operator::ValidAnswer
         | Operator::CanonicalAnswer
@@ -89,6 +98,44 @@ pub(super) fn check(operator: &Operator) -> Result<(), DataError> {
         | Operator::ShuffleOptions
         | Operator::Shuffle => Ok(()),
     }
+}
+
+/// The parameters of the steps that have texts written.
+fn writing(operator: &Operator) -> Result<(), DataError> {
+    let bad = |field, value, allowed| Err(DataError::BadParameter { operator: operator.name(), field, value, allowed });
+    let (wanted, min_agreement, common) = match *operator {
+        Operator::AnswerSynthesis { keep, min_agreement, samples, temperature, max_new_tokens, .. } => {
+            if min_agreement <= 0.0 {
+                return bad("min_agreement", min_agreement.to_string(), SHARE);
+            }
+            (("keep", keep), min_agreement, (samples, temperature, max_new_tokens))
+        }
+        Operator::Paraphrase { copies, min_agreement, samples, temperature, max_new_tokens } => {
+            (("copies", copies), min_agreement, (samples, temperature, max_new_tokens))
+        }
+        Operator::RejectedSynthesis { samples, temperature, max_new_tokens } => {
+            (("samples", samples), 1.0, (samples, temperature, max_new_tokens))
+        }
+        // They have none of these.
+        _ => return Ok(()),
+    };
+    let (samples, temperature, max_new_tokens) = common;
+    if !(0.0..=1.0).contains(&min_agreement) {
+        return bad("min_agreement", min_agreement.to_string(), "from 0 to 1");
+    }
+    if samples == 0 || samples > MAX_SAMPLES {
+        return bad("samples", samples.to_string(), "from 1 to 64");
+    }
+    if wanted.1 == 0 || wanted.1 > samples {
+        return bad(wanted.0, wanted.1.to_string(), "of at least 1 and at most samples");
+    }
+    if !(temperature > 0.0 && temperature <= MAX_TEMPERATURE) {
+        return bad("temperature", temperature.to_string(), "above 0 and at most 2");
+    }
+    if max_new_tokens == 0 {
+        return bad("max_new_tokens", max_new_tokens.to_string(), AT_LEAST_ONE);
+    }
+    Ok(())
 }
 
 /// The parameters of `semantic_filter`.
@@ -138,6 +185,16 @@ mod tests {
             "label_balance.max_ratio is 0.9, allowed is of at least 1",
         );
         check_bad(&Operator::Cap { rows: 0 }, "cap.rows is 0, allowed is of at least 1");
+        let paraphrase = |copies, samples, temperature| Operator::Paraphrase {
+            copies,
+            samples,
+            min_agreement: 1.0,
+            temperature,
+            max_new_tokens: 9,
+        };
+        check_bad(&paraphrase(3, 2, 0.7), "paraphrase.copies is 3, allowed is of at least 1 and at most samples");
+        check_bad(&paraphrase(1, 65, 0.7), "paraphrase.samples is 65, allowed is from 1 to 64");
+        check_bad(&paraphrase(1, 2, 0.0), "paraphrase.temperature is 0, allowed is above 0 and at most 2");
         check_bad(
             &Operator::SemanticFilter { like: Vec::new(), min_similarity: 0.2, drop: false },
             "semantic_filter.like is empty, allowed is of at least one text",

@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use trex_domain::{BalanceMode, Message, Origin, Problem as _};
+use trex_domain::{
+    AnswerStyle, BalanceMode, ContentHash, MeasureError, Message, Origin, Problem as _, WritingRequest,
+    WritingSettings, WrittenText,
+};
 
 use super::*;
 use crate::meaning::tests::WordCounts;
@@ -32,6 +35,35 @@ pub(super) fn ids(rows: &[Example]) -> Vec<&str> {
 pub(super) fn context(operator: &'static str) -> Context<'static> {
     static NO_ITEMS: Pool = Pool::Memory(Vec::new());
     Context { operator, occurrence: 0, evaluation: &NO_ITEMS, seed: 1, aids: Aids::default() }
+}
+
+/// Writes one of a few texts for each request, by its id: of any step some that are taken and some that are not.
+#[derive(Debug)]
+pub(super) struct Scribbler;
+
+impl TextWriter for Scribbler {
+    fn name(&self) -> ContentHash {
+        ContentHash::of_bytes(b"scribbler")
+    }
+
+    fn write(&self, requests: &[WritingRequest], _: &WritingSettings) -> Result<Vec<WrittenText>, MeasureError> {
+        let written = |request: &WritingRequest| {
+            let question = request.messages.last().map_or("", |turn| turn.content.as_str());
+            let question = question.rsplit_once("Text: ").map_or(question, |(_, text)| text);
+            let words: Vec<&str> = question.split_whitespace().rev().collect();
+            let number =
+                ContentHash::of_bytes(request.id.as_bytes()).to_string().bytes().map(usize::from).sum::<usize>();
+            let text = match number % 7 {
+                0 => "red is no blue\nAnswer: river".to_owned(),
+                1 => "that must be so\nAnswer: yes".to_owned(),
+                2 => "ABC".to_owned(),
+                3 => String::new(),
+                _ => words.join(" "),
+            };
+            WrittenText { text, is_whole: number % 11 > 0 }
+        };
+        Ok(requests.iter().map(written).collect())
+    }
 }
 
 /// What an operator made, with its rows at hand.
@@ -88,6 +120,26 @@ fn every_operator() -> Vec<Operator> {
             drop: false,
         },
         Operator::DiverseSample { rows: 6 },
+        Operator::AnswerSynthesis {
+            style: AnswerStyle::Rationale,
+            samples: 3,
+            keep: 2,
+            min_agreement: 1.0,
+            drop_unsolved: true,
+            temperature: 0.7,
+            max_new_tokens: 9,
+        },
+        Operator::AnswerSynthesis {
+            style: AnswerStyle::Direct,
+            samples: 2,
+            keep: 1,
+            min_agreement: 0.5,
+            drop_unsolved: false,
+            temperature: 0.7,
+            max_new_tokens: 9,
+        },
+        Operator::Paraphrase { copies: 2, samples: 3, min_agreement: 1.0, temperature: 0.7, max_new_tokens: 9 },
+        Operator::RejectedSynthesis { samples: 2, temperature: 1.0, max_new_tokens: 9 },
     ]
 }
 
@@ -118,8 +170,13 @@ fn pools() -> impl Strategy<Value = Vec<Example>> {
 fn run(operator: &Operator, pool: &[Example], evaluation: &[Example]) -> (Vec<Example>, OperatorCount) {
     let losses = pool.iter().map(|row| (row.id.clone(), row.answer.len() as f64)).collect();
     let num_tokens = |row: &Example| row.prompt_text().split_whitespace().count();
-    let aids =
-        Aids { losses: Some(&losses), num_tokens: Some(&num_tokens), embedder: Some(&WordCounts), ..Aids::default() };
+    let aids = Aids {
+        losses: Some(&losses),
+        num_tokens: Some(&num_tokens),
+        embedder: Some(&WordCounts),
+        writer: Some(&Scribbler),
+        ..Aids::default()
+    };
     let mut run = StepRun::new(3, aids);
     let (operators, items) = (std::slice::from_ref(operator), Pool::from(evaluation.to_vec()));
     let rows = run.apply_all(operators, pool.to_vec().into(), &items, &mut |_| true).unwrap().into_rows().unwrap();
@@ -154,6 +211,13 @@ fn check_trace(trace: &StepTrace, count: &OperatorCount) {
     }
     assert_eq!(num_shown("changed") > 0, count.changed > 0, "{}", count.operator);
     assert_eq!(num_shown("made") > 0, count.added > 0, "{}", count.operator);
+    for (reason, rejected) in &count.rejected {
+        assert!(
+            (1..=*rejected).contains(&num_shown(&format!("not taken: {reason}"))),
+            "{reason} of {}",
+            count.operator
+        );
+    }
 }
 
 fn counts(rows: &[Example]) -> BTreeMap<&str, usize> {
@@ -168,7 +232,10 @@ fn counts(rows: &[Example]) -> BTreeMap<&str, usize> {
 fn may_change(operator: &Operator) -> (bool, bool) {
     match operator {
         Operator::FewShotPack { .. } | Operator::TemplateRender { .. } => (true, false),
-        Operator::CanonicalAnswer | Operator::MapAnswer { .. } | Operator::PreferencePairs => (false, true),
+        Operator::CanonicalAnswer
+        | Operator::MapAnswer { .. }
+        | Operator::PreferencePairs
+        | Operator::AnswerSynthesis { .. } => (false, true),
         Operator::Normalise | Operator::RedactPii { .. } => (true, true),
         _ => (false, false),
     }
@@ -190,8 +257,10 @@ fn check_kept(operator: &Operator, before: &[Example], after: &[Example], count:
             may_change_answer || (&row.answer, &row.options) == (&original.answer, &original.options),
             "{operator:?}"
         );
-        let is_changed =
-            (&row.prompt, &row.answer, &row.options) != (&original.prompt, &original.answer, &original.options);
+        let writes_worse = matches!(operator, Operator::RejectedSynthesis { .. });
+        assert!(writes_worse || row.rejected == original.rejected, "{operator:?} changed a worse answer");
+        let is_changed = (&row.prompt, &row.answer, &row.options, &row.rejected)
+            != (&original.prompt, &original.answer, &original.options, &original.rejected);
         let expected: &[&str] = if is_changed { &[operator.name()] } else { &[] };
         assert_eq!(row.origin.changed_by, expected);
         changed += usize::from(is_changed);
@@ -223,14 +292,15 @@ proptest! {
     }
 
     #[test]
-    fn whole_recipes_balance(pool in pools(), picks in proptest::collection::vec(0..30_usize, 0..6)) {
+    fn whole_recipes_balance(pool in pools(), picks in proptest::collection::vec(0..34_usize, 0..6)) {
         let mut all = every_operator();
         // These two need what a plain run does not have.
         all.retain(|operator| !matches!(operator, Operator::DifficultyFilter { .. } | Operator::TokenFilter { .. }));
         let recipe = Recipe { operators: picks.into_iter().map(|pick| all[pick].clone()).collect() };
         let evaluation = [open_row(0, "red house", "x")];
         let num_rows = pool.len();
-        let (rows, ledger) = run_recipe(&recipe, pool, &evaluation, 5, Aids { embedder: Some(&WordCounts), ..Aids::default() }).unwrap();
+        let aids = Aids { embedder: Some(&WordCounts), writer: Some(&Scribbler), ..Aids::default() };
+        let (rows, ledger) = run_recipe(&recipe, pool, &evaluation, 5, aids).unwrap();
         prop_assert!(ledger.balances());
         prop_assert_eq!((ledger.rows_in, ledger.rows_out, ledger.steps.len()), (num_rows, rows.len(), recipe.operators.len()));
     }
@@ -358,6 +428,16 @@ fn a_step_without_its_embedding_model_fails_or_says_that_it_did_nothing() {
         assert_eq!(rows.into_rows().unwrap(), pool);
         assert!(run.traces[0].skipped.as_deref().is_some_and(|line| line.contains("no embedding model")));
         assert!(run.counts[0].balances() && run.counts[0].dropped.is_empty());
+    }
+}
+
+#[test]
+fn a_step_without_its_writer_fails() {
+    for operator in every_operator().into_iter().filter(Operator::needs_writer) {
+        let recipe = Recipe { operators: vec![operator] };
+        let err = run_recipe(&recipe, vec![open_row(0, "a", "x")], &[], 0, Aids::default()).unwrap_err();
+        assert_eq!(err.code(), "data.no_writer");
+        assert!(err.hint().is_some_and(|hint| hint.contains("--writer")));
     }
 }
 

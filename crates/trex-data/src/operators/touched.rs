@@ -16,12 +16,12 @@ const LOOKED_AT: usize = 64;
 /// Characters of a text that are shown.
 const SHOWN_CHARS: usize = 160;
 
-/// A row that a step dropped, changed or made.
+/// A row that a step dropped, changed or made, or for which a text was written in vain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TouchedRow {
     /// Its id.
     pub id: String,
-    /// Why it was dropped, or `changed` or `made`.
+    /// Why it was dropped, or `changed` or `made`, or why a text was not taken.
     pub what: String,
     /// Prompt and answer before; absent for rows that were made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -46,6 +46,16 @@ pub struct StepTrace {
 impl TouchedRow {
     pub(super) fn dropped(row: &Example, reason: &str) -> Self {
         Self { id: row.id.clone(), what: reason.to_owned(), before: Some(text_of(row)), after: None }
+    }
+
+    /// A text that was written for a row and not taken.
+    pub(super) fn not_taken(row: &Example, text: &str, reason: &str) -> Self {
+        Self {
+            id: row.id.clone(),
+            what: format!("not taken: {reason}"),
+            before: Some(text_of(row)),
+            after: Some(shortened(text, SHOWN_CHARS)),
+        }
     }
 
     pub(super) fn changed(before: &Example, after: &Example) -> Self {
@@ -88,5 +98,9 @@ impl StepTrace {
 }
 
 fn text_of(row: &Example) -> String {
-    format!("{} → {}", shortened(&row.prompt_text(), SHOWN_CHARS), shortened(&row.answer, SHOWN_CHARS / 2))
+    let text = format!("{} → {}", shortened(&row.prompt_text(), SHOWN_CHARS), shortened(&row.answer, SHOWN_CHARS / 2));
+    match &row.rejected {
+        Some(rejected) => format!("{text} (rejected: {})", shortened(rejected, SHOWN_CHARS / 2)),
+        None => text,
+    }
 }

@@ -116,7 +116,7 @@ fn differences_are_named_setting_by_setting() {
 #[test]
 fn every_operator_and_parameter_is_documented() {
     let docs = operator_docs();
-    assert_eq!(docs.len(), 31);
+    assert_eq!(docs.len(), 34);
     for operator in &docs {
         assert!(operator.doc.len() > 15, "{operator:?}");
         assert!(operator.parameters.iter().all(|parameter| parameter.doc.len() > 8), "{operator:?}");

@@ -110,6 +110,7 @@ fn ledger() -> RowLedger {
         changed,
         added: 0,
         dropped: reason.into_iter().map(|(reason, count)| (reason.to_owned(), count)).collect(),
+        ..OperatorCount::default()
     };
     RowLedger {
         rows_in: 2000,
@@ -329,7 +330,7 @@ fn second_experiment() -> Vec<Event> {
 fn ending() -> Vec<Event> {
     let sealed = |variant: Option<VariantId>, value, ci95| {
         let score = Score { ci95, ..score("final", value, 0.04, 500) };
-        Event::FinalScored { variant, score, cost: cost(8.0) }
+        Event::FinalScored { variant, seed: 0, score, cost: cost(8.0) }
     };
     vec![
         Event::SearchStopped { reason: StopReason::Exhausted },

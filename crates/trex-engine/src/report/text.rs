@@ -153,7 +153,8 @@ pub(super) fn state_word(report: &Report, state: NodeState) -> &'static str {
 
 /// Why the best model is not the variant with the highest select score, in a sentence; `None` where it is.
 ///
-/// A candidate replaces the best model only by a significant paired difference, so a higher score alone is not enough.
+/// While a search goes on, a candidate replaces the best model only by a significant paired difference; at its end the best on
+/// search and select together is judged.
 pub fn why_best(report: &Report) -> Option<String> {
     let best = best_variant(report).and_then(|variant| variant.select.as_ref());
     let (name, score) = match (&report.best, best) {
@@ -167,23 +168,31 @@ pub fn why_best(report: &Report) -> Option<String> {
     let (node, highest, value) = scored.max_by(|a, b| report.merit(a.2).total_cmp(&report.merit(b.2)))?;
     let effect = node.comparison.as_ref().filter(|_| report.merit(value) > report.merit(score));
     let effect = effect_text(&effect?.effect);
-    Some(format!(
-        "{highest} has the best score on the select split ({value:.3}, {name} has {score:.3}), but it did not become \
-         the best: only a paired difference whose widened 95 % interval lies above zero counts, and that of {} to the \
-         best of its time was {effect}.",
-        node.id
-    ))
+    let first = format!("{highest} has the best score on the select split ({value:.3}, {name} has {score:.3}), but");
+    match (&report.judgement, &report.best) {
+        (Some(_), Some(_)) => Some(format!(
+            "{first} {name} is the best on search and select together, and that is what is taken to the sealed split."
+        )),
+        (Some(_), None) => Some(format!("{first} the select split and the sealed one together show no gain.")),
+        (None, _) => Some(format!(
+            "{first} it did not become the best: only a paired difference whose widened 95 % interval lies above zero counts, \
+             and that of {} to the best of its time was {effect}.",
+            node.id
+        )),
+    }
 }
 
-/// What the verdict rests on, in two sentences.
+/// What the verdict rests on, in a few sentences.
 pub(super) fn judgement_text(judgement: &Judgement) -> String {
-    let Judgement { z_select, z_final, compared, p, gain, .. } = judgement;
+    let Judgement { z_select, z_final, compared, trainings, seed_sd, p, gain, .. } = judgement;
     let chance = if *p < 0.001 { "p < 0.001".to_owned() } else { format!("p = {p:.3}") };
     let word = if *gain { "a gain" } else { "no real gain" };
     format!(
         "Both splits together say {word} ({chance}, one-sided; a gain needs 0.05 and a difference above zero on the sealed \
          split). The sealed split is {z_final:+.2} standard errors from no difference, the select split {z_select:+.2} after \
-         paying for the choice among {compared}."
+         paying for the choice among {compared}; what was compared is the mean of {trainings} training{} on different seeds, \
+         whose spread beyond that of the items is reckoned as {seed_sd:.4}.",
+        if *trainings == 1 { "" } else { "s" }
     )
 }
 
@@ -207,9 +216,14 @@ pub(super) fn verdict_sentence(report: &Report) -> String {
         }
         (Verdict::NoRealGain, Some(difference)) if report.best.is_some() => format!(
             "No real gain: the best candidate {}, against {} for the untouched base. The paired difference is \
-             {difference}; widened by the spread over seeds it does not lie above zero, so it may be luck.",
+             {difference}; select and sealed split together do not rule out that it is luck.",
             answers(tuned),
             score_interval(base)
+        ),
+        (Verdict::NoRealGain, Some(difference)) => format!(
+            "No real gain: the untouched base {}, and the best that was tried differs from it by {difference} on the same \
+             items, which may be luck. Keep using the base model.",
+            answers(base)
         ),
         (Verdict::NoRealGain, _) if report.trials == 0 => format!(
             "No real gain: nothing was tried, so this run says nothing about what could be gained. The untouched base {}.",
@@ -400,6 +414,8 @@ mod tests {
         assert!(verdict_sentence(&report).starts_with("No real gain: the best candidate answers 0.810"));
         report.best = None;
         report.final_.clone_from(&report.base);
+        assert!(verdict_sentence(&report).contains("the best that was tried differs from it by +0.290"));
+        report.gain = None;
         assert!(verdict_sentence(&report).contains("nothing that was tried beat the untouched base"));
         report.verdict = None;
         assert!(verdict_sentence(&report).contains("has not ended"));

@@ -209,7 +209,9 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
                 Event::TrialInterrupted { variant, rung, seed, class, message }
             }
             JobOutcome::Failed { class, message, .. } => Event::TrialFailed { variant, rung, seed, class, message },
-            JobOutcome::Evaluated(_) | JobOutcome::Embedded(_) => return Err(job_error(&what, outcome)),
+            JobOutcome::Evaluated(_) | JobOutcome::Embedded(_) | JobOutcome::Answered(_) => {
+                return Err(job_error(&what, outcome));
+            }
         };
         let over = !matches!(event, Event::TrialInterrupted { .. });
         self.record(vec![event])?;
@@ -306,13 +308,15 @@ pub(crate) fn job_error(what: &str, outcome: JobOutcome) -> EngineError {
     let what = what.to_owned();
     match outcome {
         JobOutcome::Failed { class, code, message, hint } => EngineError::Job { what, class, code, message, hint },
-        JobOutcome::Trained(_) | JobOutcome::Evaluated(_) | JobOutcome::Embedded(_) => EngineError::Job {
-            what,
-            class: FailureClass::Config,
-            code: "worker.wrong_answer".to_owned(),
-            message: "the worker answered another kind of job".to_owned(),
-            hint: None,
-        },
+        JobOutcome::Trained(_) | JobOutcome::Evaluated(_) | JobOutcome::Embedded(_) | JobOutcome::Answered(_) => {
+            EngineError::Job {
+                what,
+                class: FailureClass::Config,
+                code: "worker.wrong_answer".to_owned(),
+                message: "the worker answered another kind of job".to_owned(),
+                hint: None,
+            }
+        }
     }
 }
 

@@ -58,7 +58,9 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
         let parent = self.state.nodes.get(&choice.node).map(|record| record.title.clone()).unwrap_or_default();
         let title = format!("{parent}, batch of {}", variants.len());
         let decided = Event::Decided { node: node.clone(), because: choice.because, candidates: choice.candidates };
+        let questions = self.gate_variants(&choice.node, &variants);
         events.extend([Event::ExperimentProposed { node, title, variants }, decided]);
+        events.extend(questions);
         self.record(events)
     }
 
@@ -149,7 +151,7 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
         let reject =
             |code: &str, reason: String| Event::VariantRejected { variant: id.clone(), code: code.to_owned(), reason };
         if let Err(no) = check_recipe(&variant) {
-            return self.record(vec![reject(no.code, no.reason)]);
+            return self.record(vec![reject(no.code, no.reason())]);
         }
         let Some(data) = self.state.data.as_ref() else { return self.record(Vec::new()) };
         let [pool, evaluation @ ..] = data.blobs;
@@ -173,9 +175,10 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
             forecast: forecast_full_cost(&self.state, &variant.config),
             spent: self.state.cost,
             machine_bytes: self.settings.machine_bytes,
+            disk_bytes: self.settings.disk_bytes,
         };
         let event = match verify(&proposal) {
-            Err(no) => reject(no.code, no.reason),
+            Err(no) => reject(no.code, no.reason()),
             Ok(passed) => {
                 let content = (self.settings.model.hash, prepared.data, &variant.config);
                 let key = trex_domain::ContentHash::of_value("trex.trial.v1", &content)?;
@@ -225,7 +228,8 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
         after.apply(&finished)?;
         let insights = self.ports.researcher.distil(&after, node, comparison.effect, comparison.significant);
         let insights = insights.into_iter().map(|insight| Event::InsightDistilled { insight });
-        self.record([finished, compared].into_iter().chain(insights).collect())
+        let events: Vec<Event> = [finished, compared].into_iter().chain(insights).collect();
+        self.record(self.model_calls().into_iter().chain(events).collect())
     }
 
     /// Compares select scores item by item; `None` where one is missing.

@@ -255,7 +255,7 @@ impl Executor for FakeExecutor {
         match job {
             Job::Train(job) => self.train(job, control),
             Job::Eval(job) => self.score(job, control),
-            Job::Embed(_) => panic!("a run makes no vectors by itself"),
+            Job::Embed(_) | Job::Answer(_) => panic!("a run makes no vectors and asks no model by itself"),
         }
     }
 }

@@ -1,7 +1,8 @@
 use std::collections::BTreeSet;
 
 use trex_domain::{
-    ErrorClass, EvalJob, Event, Job, NodeState, Phase, Problem as _, RunState, StopReason, StrategyKind, Verdict,
+    ErrorClass, EvalJob, Event, Job, NodeState, Phase, Problem as _, RunState, StopReason, StrategyKind, VariantId,
+    Verdict,
 };
 use trex_engine::EngineError;
 use trex_testkit::{hash, run_id, variant_id};
@@ -64,13 +65,14 @@ fn the_sealed_split_is_opened_once_and_after_the_search() {
     assert_eq!(state.final_opened, 1);
     let trains_after = |event: &Event| matches!(event, Event::TrialStarted { .. });
     assert!(!events[opened..].iter().any(trains_after), "nothing is trained once the sealed split is open");
-    // The last jobs but the check of what is delivered, and only they, read the sealed split: base and incumbent.
+    // The last jobs but the check of what is delivered, and only they, read the sealed split: base and both trainings of the
+    // finalist.
     let sealed = world.settings.workspace.join("blobs");
     let sealed = state.data.as_ref().unwrap().blobs[3].path_in(&sealed);
     let reads = |job: &Job| matches!(job, Job::Eval(EvalJob { items, .. }) if *items == sealed);
     let jobs = world.executor.jobs.borrow();
-    assert_eq!(jobs.iter().filter(|job| reads(job)).count(), 2);
-    assert!(jobs[jobs.len() - 3..jobs.len() - 1].iter().all(reads));
+    assert_eq!(jobs.iter().filter(|job| reads(job)).count(), 3);
+    assert!(jobs[jobs.len() - 4..jobs.len() - 1].iter().all(reads));
 }
 
 #[test]
@@ -116,9 +118,46 @@ fn the_incumbent_changes_only_where_the_difference_is_significant() {
                 incumbent = Some(candidate);
             }
         }
-        assert_eq!(state.incumbent, incumbent);
+        let has_best = incumbent.is_some() || state.judgement.is_some_and(|judgement| judgement.gain);
+        assert_eq!(state.incumbent, state.finalist.filter(|_| has_best), "the finalist is the last word");
         assert_eq!(state.insights.len(), state.nodes.values().filter(|node| node.comparison.is_some()).count());
     }
+}
+
+/// Whether it stands out or not, the best estimate is judged; without a gain it is delivered only where the tree had found one.
+#[test]
+fn the_best_of_search_and_select_together_is_taken_to_the_sealed_split() {
+    let (mut without_incumbent, mut found_nevertheless) = (0, 0);
+    for (size, seed) in [0.0, 0.05, 0.1, 0.15, 0.2].into_iter().flat_map(|size| (1..=6).map(move |seed| (size, seed))) {
+        let mut world = World::new(Surface::Effect(size));
+        world.seed = seed;
+        let state = world.start().unwrap();
+        let events = world.events();
+        let chosen = only(&events, |event| matches!(event, Event::FinalistChosen { .. }));
+        assert!(chosen < only(&events, |event| matches!(event, Event::FinalOpened { .. })));
+        let pooled = |variant: &VariantId| {
+            let search = state.trial_score(&(variant.clone(), 1, 0), "search").unwrap();
+            let select = state.select_score(Some(variant)).unwrap();
+            (search.value * search.n as f64 + select.value * select.n as f64) / (search.n + select.n) as f64
+        };
+        let winners: Vec<&VariantId> = state.nodes.values().filter_map(|node| node.winner.as_ref()).collect();
+        let finalist = state.finalist.clone().unwrap();
+        assert!(winners.iter().all(|winner| pooled(winner) <= pooled(&finalist)), "size {size}, seed {seed}");
+        let judgement = state.judgement.unwrap();
+        assert_eq!((judgement.compared, judgement.trainings), (winners.len(), 2));
+        assert_eq!((state.final_scores.len(), state.final_repeats.len()), (2, 1));
+
+        let replaced = events.iter().any(|event| matches!(event, Event::IncumbentCompared { replaced: true, .. }));
+        let is_delivered = replaced || judgement.gain;
+        assert_eq!(state.incumbent.is_some(), is_delivered);
+        assert_eq!(world.exporter.exported.borrow().len(), usize::from(is_delivered));
+        without_incumbent += usize::from(!replaced);
+        found_nevertheless += usize::from(!replaced && judgement.gain);
+    }
+    assert!(
+        found_nevertheless > 0 && found_nevertheless < without_incumbent,
+        "{found_nevertheless} of {without_incumbent}"
+    );
 }
 
 /// A run never starts more trials than its budget has, and keeps enough to repeat its incumbent.

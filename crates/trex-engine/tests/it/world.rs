@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use trex_domain::{
     Cost, Event, EventLog, Millis, ModelFacts, RunState, SearchSettings, SplitSizes, TaskSpec, TrialStatus,
 };
-use trex_engine::{EngineError, NewRun, Ports, RunSettings, resume_run, start_run};
+use trex_engine::{EngineError, NewRun, Observer, Ports, RunSettings, resume_run, start_run};
 use trex_testkit::{FailingLog, SteppingClock, TempWorkspace, hash, run_id};
 
 use crate::fakes::{FakeData, FakeExecutor, FakeExporter, Recorder, Surface};
@@ -35,10 +35,13 @@ impl World {
             threads: 1,
             device: None,
             machine_bytes: 1 << 34,
+            disk_bytes: 0,
             checkpoint_every: 5,
             final_openings_before: 0,
             memory: None,
             warm_start: true,
+            gates: None,
+            desk: None,
         };
         Self {
             log: FailingLog::new(),
@@ -73,6 +76,18 @@ impl World {
             exporter: &self.exporter,
         };
         start_run(ports, &self.settings, start, &self.clock, &mut self.observer)
+    }
+
+    pub(crate) fn start_watched_by(&mut self, observer: &mut dyn Observer) -> Result<RunState, EngineError> {
+        let start = NewRun { id: run_id(1), task: self.task.clone(), seed: self.seed };
+        let ports = Ports {
+            log: &mut self.log,
+            data: &self.data,
+            executor: &self.executor,
+            researcher: &self.researcher,
+            exporter: &self.exporter,
+        };
+        start_run(ports, &self.settings, start, &self.clock, observer)
     }
 
     pub(crate) fn resume(&mut self) -> Result<RunState, EngineError> {

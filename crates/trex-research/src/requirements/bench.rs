@@ -85,7 +85,12 @@ impl RequirementCase {
             },
             labels: data.labels.clone(),
         };
-        Given { data: self.data.as_ref().map(facts), memory_bytes: self.memory_gb << 30, answers: BTreeMap::new() }
+        Given {
+            data: self.data.as_ref().map(facts),
+            memory_bytes: self.memory_gb << 30,
+            answers: BTreeMap::new(),
+            suggested: BTreeMap::new(),
+        }
     }
 
     /// What of the case a draft has right: field to whether it is.

@@ -177,7 +177,7 @@ fn offline_nothing_is_sent() {
         assert_eq!(err.code(), "net.offline");
         assert!(err.hint().unwrap().contains("TREX_OFFLINE"));
         assert_eq!(gate.attempts().len(), 1);
-        assert_eq!(gate.attempts()[0].refused, Some("net.offline"));
+        assert_eq!(gate.attempts()[0].refused.as_deref(), Some("net.offline"));
         assert_eq!(download_gguf(&gate, "owner/name", None, "tiny.gguf").unwrap_err().code(), "net.offline");
     }
     assert_eq!(hub.connections(), 0);

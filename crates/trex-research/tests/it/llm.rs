@@ -264,7 +264,7 @@ fn offline_only_this_machine_is_asked() {
     let model = RemoteModel::new(far, None, limits(&[]), world.clone());
     assert_eq!(model.ask(&request(AnswerForm::Text), &mut ToTheEnd).unwrap_err().code(), "net.offline");
     assert_eq!(world.gate.attempts().len(), 1);
-    assert_eq!(world.gate.attempts()[0].refused, Some("net.offline"));
+    assert_eq!(world.gate.attempts()[0].refused.as_deref(), Some("net.offline"));
     let server = ModelServer::start(vec![says("here")]);
     let near = Endpoint::parse(server.address(), |_| None).unwrap();
     let model = RemoteModel::new(near, None, limits(&[]), surroundings(true));

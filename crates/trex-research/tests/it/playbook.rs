@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use trex_domain::{
-    ContentHash, DataProfile, Effect, Researcher as _, StrategyKind, StrategyRequest, TaskKind, TaskSpec, TrainMethod,
-    TrainObjective, VariantId, variant_diff,
+    ContentHash, DataProfile, Effect, MeasuresAtHand, Researcher as _, StrategyKind, StrategyRequest, TaskKind,
+    TaskSpec, TrainMethod, TrainObjective, VariantId, variant_diff,
 };
 use trex_research::{Playbook, distil};
 
@@ -41,6 +41,27 @@ fn every_task_gets_strategies_of_several_kinds_with_evidence() {
         }
         assert_eq!(list, tree.strategies());
     }
+}
+
+#[test]
+fn steps_that_ask_a_model_are_proposed_where_it_is_at_hand_and_rows_are_few() {
+    let measured = ["semantic_dedup", "semantic_filter", "diverse_sample", "difficulty_filter"];
+    let check = |embeddings: bool, losses: bool, rows: usize, expected: &[&str]| {
+        let mut profile = dirty();
+        profile.at_hand = MeasuresAtHand { embeddings, losses };
+        profile.rows.kept = rows;
+        let mut tree = Tree::new(task(TaskKind::Choice), profile, 0);
+        let strategies = tree.propose_strategies();
+        let variants: Vec<_> = strategies.iter().flat_map(|strategy| tree.variants(strategy, 60)).collect();
+        let is_proposed = |name: &&str| variants.iter().any(|variant| variant.recipe.has(name));
+        let found: Vec<&str> = measured.into_iter().filter(is_proposed).collect();
+        assert_eq!(found, expected, "{embeddings} {losses} {rows}");
+    };
+    check(false, false, 900, &[]);
+    check(true, false, 900, &measured[..3]);
+    check(false, true, 900, &measured[3..]);
+    check(true, true, 900, &measured);
+    check(true, true, 1_000_000, &[]);
 }
 
 #[test]

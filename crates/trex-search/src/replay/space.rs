@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use rand::RngExt as _;
+use trex_domain::seeded_rng;
+
 use super::{Ask, Record};
-use crate::{SearchError, Surface};
+use crate::{Outcomes, SearchError, Surface};
 
 /// Items of the search split that a rung is scored on at least, as in a run.
 const MIN_ITEMS: usize = 30;
@@ -30,6 +33,7 @@ pub struct Space<'a> {
     shares: Vec<f64>,
     /// Items of search and of select.
     items: [f64; 2],
+    base_select: f64,
 }
 
 impl<'a> Space<'a> {
@@ -45,22 +49,34 @@ impl<'a> Space<'a> {
         let eta = header.eta as f64;
         let power = |rung: usize| i32::try_from(header.rungs - 1 - rung).unwrap_or(i32::MAX);
         let shares: Vec<f64> = (0..header.rungs).map(|rung| eta.powi(-power(rung))).collect();
-        let items = header.base[0].len();
-        let shown = surface.trials.iter().filter(|((_, seed), _)| *seed < seeds).map(|(key, trial)| {
-            let rungs = trial.rungs.iter().zip(&shares);
-            let search = rungs.map(|(rung, share)| rung.search.mean_of_first(items_at(items, *share))).collect();
-            (*key, Shown { search, select: trial.select.mean() })
-        });
+        let lengths = [header.base[0].len(), header.base[1].len()];
+        let every = lengths.map(|length| (0..length).collect::<Vec<usize>>());
         Ok(Self {
             surface,
             seeds,
             index: places.iter().cloned().zip(0..).collect(),
-            shown: shown.collect(),
+            shown: shown_on(surface, seeds, &shares, &every),
             truths: (0..places.len()).map(|point| surface.truth(point)).collect(),
             places,
             shares,
-            items: [items as f64, header.base[1].len() as f64],
+            items: lengths.map(|length| length as f64),
+            base_select: header.base[1].mean(),
         })
+    }
+
+    /// The same space as a search sees it whose search and select items were drawn anew, with replacement and as many (a
+    /// bootstrap sample): all contenders of a number see the same ones. The truth stays that of the sealed split.
+    #[must_use]
+    pub fn redrawn(&self, number: u64) -> Self {
+        let mut rng = seeded_rng(number, "replay/items");
+        let base = &self.surface.header.base;
+        let picks = [base[0].len(), base[1].len()]
+            .map(|length| (0..length).map(|_| rng.random_range(0..length)).collect::<Vec<usize>>());
+        Self {
+            shown: shown_on(self.surface, self.seeds, &self.shares, &picks),
+            base_select: share_right(&base[1], &picks[1]),
+            ..self.clone()
+        }
     }
 
     /// Recorded seeds.
@@ -116,7 +132,7 @@ impl<'a> Space<'a> {
 
     /// The untouched base on the select split.
     pub fn base_select(&self) -> f64 {
-        self.surface.header.base[1].mean()
+        self.base_select
     }
 
     /// The untouched base on the final split.
@@ -143,16 +159,48 @@ impl<'a> Space<'a> {
         }
     }
 
+    /// A score on search and select together, with its standard error.
+    pub(super) fn pooled(&self, search: f64, select: f64) -> (f64, f64) {
+        let [items, more] = self.items;
+        let score = (items * search + more * select) / (items + more).max(1.0);
+        (score, (score * (1.0 - score) / (items + more).max(1.0)).sqrt())
+    }
+
     /// The fully trained point with the most right answers on search and select together; of equal ones the first.
     pub fn recommended(&self, record: &Record) -> Option<usize> {
         let value = |point: &usize, select: f64| {
             let search = record.highest(*point).map_or(0.0, |(_, score)| score);
-            self.items[0] * search + self.items[1] * select
+            self.pooled(search, select).0
         };
         let all = record.select.iter().map(|(point, select)| (*point, value(point, *select)));
         // `min_by` keeps the first of equal ones.
         all.min_by(|a, b| b.1.total_cmp(&a.1)).map(|(point, _)| point)
     }
+}
+
+/// What trainings show on these items of search and select.
+fn shown_on(
+    surface: &Surface,
+    seeds: u64,
+    shares: &[f64],
+    [search, select]: &[Vec<usize>; 2],
+) -> BTreeMap<(usize, u64), Shown> {
+    let recorded = surface.trials.iter().filter(|((_, seed), _)| *seed < seeds);
+    let shown = recorded.map(|(key, trial)| {
+        let rungs = trial.rungs.iter().zip(shares);
+        let on_rung = |(rung, share): (&crate::RecordedRung, &f64)| {
+            share_right(&rung.search, &search[..items_at(search.len(), *share)])
+        };
+        (*key, Shown { search: rungs.map(on_rung).collect(), select: share_right(&trial.select, select) })
+    });
+    shown.collect()
+}
+
+/// Share of these items that is right; 0 of a training that failed.
+fn share_right(outcomes: &Outcomes, items: &[usize]) -> f64 {
+    let right = outcomes.as_slice();
+    let count = items.iter().filter(|item| right.get(**item).copied().unwrap_or(false)).count();
+    count as f64 / items.len().max(1) as f64
 }
 
 fn items_at(items: usize, share: f64) -> usize {

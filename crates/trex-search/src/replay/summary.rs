@@ -88,7 +88,7 @@ pub fn compare_contenders(
 }
 
 pub(super) fn searches(space: &Space<'_>, name: &str, settings: ReplaySettings) -> Result<Vec<Simulated>, SearchError> {
-    let one = |number| Ok(simulate(contender(name)?.as_mut(), space, settings.budget, number));
+    let one = |number| Ok(simulate(contender(name)?.as_mut(), &space.redrawn(number), settings.budget, number));
     (0..settings.searches).map(one).collect()
 }
 

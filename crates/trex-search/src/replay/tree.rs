@@ -12,9 +12,11 @@ use trex_domain::{NodeId, SearchSettings, StrategyKind};
 
 use super::{Ask, Contender, Record, Space};
 use crate::numbers::mean;
-use crate::process::NOISE;
 use crate::surface::START;
-use crate::{Extrapolation, Observation, Policy, Process, StrategyView, TreeView, extrapolate, kept, policy};
+use crate::{
+    Extrapolation, Measured, NOISE, Observation, Policy, Process, StrategyView, TreeView, carried, extrapolate, kept,
+    policy,
+};
 
 /// Scored points before the surrogate is asked, as in the built-in Researcher.
 const MIN_SCORED: usize = 4;
@@ -309,14 +311,18 @@ fn by_surrogate(space: &Space<'_>, record: &Record, open: &[usize], count: usize
     chosen
 }
 
-/// Search scores of all points, carried up to the top by the mean gains.
+/// Scores of all points, carried up to the top: on search and select together where both are known.
 fn observations(space: &Space<'_>, record: &Record) -> Vec<Observation> {
-    let gains: Vec<f64> = (0..=space.top()).map(|rung| mean(&gains(space, record, rung)).unwrap_or(0.0)).collect();
-    let observe = |point: usize| {
+    let gains: Vec<Vec<f64>> = (0..=space.top()).map(|rung| gains(space, record, rung)).collect();
+    let measure = |point: usize| {
         let (rung, score) = record.highest(point)?;
-        Some(Observation { features: features(space, point), score: score + gains[rung], noise: NOISE })
+        let (score, se) = match record.select.get(&point) {
+            Some(select) => space.pooled(score, *select),
+            None => carried(score, space.se(score, rung), &gains[rung]),
+        };
+        Some(Measured { features: features(space, point), score, se })
     };
-    record.scores.keys().filter_map(|point| observe(*point)).collect()
+    crate::observations(record.scores.keys().filter_map(|point| measure(*point)).collect())
 }
 
 /// Settings on scales on which a distance of 1 is a moderate change: a step of a dimension, and recipes by name.

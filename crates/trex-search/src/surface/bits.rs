@@ -28,12 +28,6 @@ impl Outcomes {
         self.0.is_empty()
     }
 
-    /// Share of the first `take` items that is right; 0 for no items.
-    pub fn mean_of_first(&self, take: usize) -> f64 {
-        let taken = &self.0[..take.min(self.0.len())];
-        taken.iter().filter(|right| **right).count() as f64 / taken.len().max(1) as f64
-    }
-
     /// Share that is right; 0 for no items.
     pub fn mean(&self) -> f64 {
         self.0.iter().filter(|right| **right).count() as f64 / self.0.len().max(1) as f64

@@ -52,7 +52,7 @@ proptest! {
 fn an_illegal_event_writes_nothing_of_its_batch() {
     let folder = TempWorkspace::empty();
     let mut writer = new_writer(&folder);
-    let stray = Event::FinalScored { variant: None, score: score("final", 0.5), cost: cost(1.0) };
+    let stray = Event::FinalScored { variant: None, seed: 0, score: score("final", 0.5), cost: cost(1.0) };
     let err = writer.append(run_id(1), START, vec![started(1), stray.clone()]).unwrap_err();
     assert_eq!((err.code(), err.class()), ("store.illegal_event", ErrorClass::Bug));
     assert_eq!(writer.runs().unwrap(), []);

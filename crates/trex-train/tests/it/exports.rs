@@ -54,7 +54,7 @@ impl Trained {
     }
 
     fn expected(&self) -> Vec<ProbeAnswer> {
-        answers(&self.fixture.model_dir(), Some(&self.adapter))
+        answers_on(&self.fixture.model_dir(), Some(&self.adapter), self.quantization)
     }
 
     /// Log-likelihoods of the gold answers under a model with an adapter or without.
@@ -88,9 +88,18 @@ impl Trained {
 }
 
 fn answers(model_dir: &Path, adapter: Option<&Path>) -> Vec<ProbeAnswer> {
+    answers_on(model_dir, adapter, Quantization::None)
+}
+
+fn answers_on(model_dir: &Path, adapter: Option<&Path>, quantization: Quantization) -> Vec<ProbeAnswer> {
     let questions = ["how large is the whale?", "the ant, 12 Ünits"].map(str::to_owned).to_vec();
-    let request =
-        Probe { model_dir: model_dir.to_owned(), adapter: adapter.map(Path::to_owned), questions, max_new_tokens: 4 };
+    let request = Probe {
+        model_dir: model_dir.to_owned(),
+        adapter: adapter.map(Path::to_owned),
+        quantization,
+        questions,
+        max_new_tokens: 4,
+    };
     probe(&request).unwrap()
 }
 
@@ -184,6 +193,7 @@ fn what_was_trained_on_a_quantised_base_is_merged_into_that_base() {
     let merged = trained.export(MERGED_F32, "merged").weights;
     let off = worst(&trained.likelihoods(&merged, None, Quantization::None));
     assert!(off < 1e-4, "the merged model is off by {off}");
+    check_close(&answers(&merged, None), &trained.expected(), 1e-4);
     let gguf = trained.export(ExportForm::Gguf(GgufEncoding::F32), "gguf").weights;
     let off = worst(&trained.likelihoods(&trained.unpacked(&gguf, "unpacked"), None, Quantization::None));
     assert!(off < 1e-4, "the GGUF file is off by {off}");
@@ -195,6 +205,17 @@ fn what_was_trained_on_a_quantised_base_is_merged_into_that_base() {
     assert!(peft.warnings.iter().any(|warning| warning.contains("q4_0")), "{:?}", peft.warnings);
     let card = trex_fs::read_to_string(&peft.weights.join("README.md")).unwrap();
     assert!(card.contains("quantised base") && card.contains("q4_0"), "{card}");
+}
+
+#[test]
+fn a_quantised_file_keeps_an_adapter_that_is_smaller_than_the_steps_of_its_base() {
+    // Around the base as it was kept in training, every weight would round to what it was, and the merge be refused.
+    let trained = Trained::new(|job| {
+        job.config.quantization = Quantization::Q8_0;
+        job.config.learning_rate = 1e-6;
+    });
+    let file = trained.export(ExportForm::Gguf(GgufEncoding::Q8_0), "gguf").weights;
+    check_close(&answers(&trained.unpacked(&file, "unpacked"), None), &trained.expected(), 0.3);
 }
 
 #[test]
@@ -294,6 +315,11 @@ fn training_goes_on_from_a_peft_folder() {
     assert!(err.to_string().contains("r 8") && err.to_string().contains("r 4"), "{err}");
 }
 
+fn one_question(model_dir: PathBuf, adapter: PathBuf) -> Probe {
+    let questions = vec!["x".to_owned()];
+    Probe { model_dir, adapter: Some(adapter), quantization: Quantization::None, questions, max_new_tokens: 1 }
+}
+
 /// Rewrites `adapter_config.json`.
 fn edit(folder: &Path, change: impl FnOnce(&mut Value)) {
     let path = folder.join("adapter_config.json");
@@ -308,8 +334,7 @@ fn check_refused(change: impl FnOnce(&mut Value), code: &str, part: &str) {
     let folder = trained.export(ExportForm::Peft, "peft").weights;
     edit(&folder, change);
     let model_dir = trained.fixture.model_dir();
-    let request = Probe { model_dir, adapter: Some(folder), questions: vec!["x".to_owned()], max_new_tokens: 1 };
-    let err = probe(&request).unwrap_err();
+    let err = probe(&one_question(model_dir, folder)).unwrap_err();
     assert_eq!(err.code(), code, "{err}");
     assert!(err.to_string().contains(part), "{err}");
 }
@@ -337,8 +362,7 @@ fn adapters_of_another_shape_are_refused_with_names_and_shapes() {
         trex_fs::read_to_string(&config).unwrap().replace("\"intermediate_size\": 48", "\"intermediate_size\": 64");
     trex_fs::write_atomic(&config, text.as_bytes()).unwrap();
     let model_dir = other.model_dir();
-    let request = Probe { model_dir, adapter: Some(folder), questions: vec!["x".to_owned()], max_new_tokens: 1 };
-    let err = probe(&request).unwrap_err();
+    let err = probe(&one_question(model_dir, folder)).unwrap_err();
     assert_eq!(err.code(), "train.mismatch");
     assert!(err.to_string().contains("gate_proj") && err.to_string().contains("64"), "{err}");
 }

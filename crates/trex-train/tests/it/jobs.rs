@@ -86,6 +86,36 @@ fn drawn_answers_repeat_with_the_seed_and_change_with_it() {
 }
 
 #[test]
+fn texts_are_written_in_any_company_and_a_long_prompt_ends_no_job() {
+    let fixture = Fixture::pretrained();
+    // The model is sure of its answers; this hot, draws differ.
+    let generation = trex_domain::GenerationConfig { do_sample: true, temperature: 3.0, ..Default::default() };
+    let mode = |max_new_tokens, max_length| EvalMode::Write { max_new_tokens, max_length, generation };
+    let mut rows = animals();
+    // A prompt is taken as it is: no options are put in.
+    rows[1].prompt[0].content = "is {options} large? ".repeat(9);
+    let items = fixture.blobs().put_lines(&rows).unwrap();
+    let job = EvalJob { items: fixture.blobs().path(&items), ..eval_job(&fixture, None, mode(12, 60)) };
+    let written = scores(&fixture, &job);
+    assert_eq!(written.len(), rows.len());
+    assert_eq!((written[1].predicted.as_str(), written[1].score), ("", 0.0), "there is no room behind it");
+    assert!(written.iter().filter(|text| !text.predicted.is_empty()).count() > rows.len() / 2);
+    assert_eq!(scores(&fixture, &EvalJob { threads: 1, ..job.clone() }), written);
+    assert_eq!(scores(&fixture, &EvalJob { take: 1, ..job.clone() })[0], written[0]);
+    assert_ne!(scores(&fixture, &EvalJob { seed: 1, ..job.clone() }), written);
+    // The likeliest texts of a model that was taught short answers end by themselves; of one token none can.
+    let greedy = |max_new_tokens| {
+        let generation = trex_domain::GenerationConfig::default();
+        EvalMode::Write { max_new_tokens, max_length: 99, generation }
+    };
+    let whole = |max_new_tokens| {
+        let texts = scores(&fixture, &EvalJob { mode: greedy(max_new_tokens), ..job.clone() });
+        texts.iter().filter(|text| text.score > 0.5).count()
+    };
+    assert!(whole(12) > 0 && whole(1) == 0, "{} and {}", whole(12), whole(1));
+}
+
+#[test]
 fn a_pair_is_right_where_the_better_answer_is_likelier_per_token() {
     let fixture = Fixture::pretrained();
     let job = eval_job(&fixture, None, EvalMode::Preference);

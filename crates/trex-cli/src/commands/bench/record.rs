@@ -171,7 +171,9 @@ impl<'a> Recorder<'a> {
                     trial.failed = Some(message);
                     break;
                 }
-                JobOutcome::Evaluated(_) | JobOutcome::Embedded(_) => return Err(wrong_answer().into()),
+                JobOutcome::Evaluated(_) | JobOutcome::Embedded(_) | JobOutcome::Answered(_) => {
+                    return Err(wrong_answer().into());
+                }
             };
             let (search, cpu_s) = self.score(Some(done.adapter), self.data.search, usize::MAX)?;
             trial.cpu_s += done.cost.cpu_s + cpu_s;
@@ -222,7 +224,9 @@ impl<'a> Recorder<'a> {
         let done = match self.workers.run(&job, &mut Watch) {
             JobOutcome::Evaluated(done) => done,
             JobOutcome::Failed { message, .. } => return Err(BenchError::Worker { message }.into()),
-            JobOutcome::Trained(_) | JobOutcome::Embedded(_) => return Err(wrong_answer().into()),
+            JobOutcome::Trained(_) | JobOutcome::Embedded(_) | JobOutcome::Answered(_) => {
+                return Err(wrong_answer().into());
+            }
         };
         let items: Vec<ItemScore> = self.blobs.get_lines(&done.items)?;
         if let Some(item) = items.iter().find(|item| item.score > 0.0 && item.score < 1.0) {

@@ -1,0 +1,77 @@
+//! `trex net`: what left this machine or wanted to, and what public sources have for some words.
+
+use trex_domain::Clock as _;
+use trex_research::{FoundPaper, FoundRepo, HubKind, NetAttempt, NetLog, find_papers, find_repos};
+
+use crate::args::net::{FindArgs, NetArgs, NetCommand};
+use crate::error::{CliError, CommandError};
+use crate::output::Output;
+use crate::system::SystemClock;
+use crate::{researcher, wiring};
+
+pub(crate) fn run(args: &NetArgs, output: &mut Output) -> Result<(), CliError> {
+    match &args.command {
+        NetCommand::Log { last } => log(*last, output),
+        NetCommand::Papers(find) => papers(find, output),
+        NetCommand::Datasets(find) => repos(find, HubKind::Dataset, output),
+        NetCommand::Models(find) => repos(find, HubKind::Model, output),
+    }
+}
+
+fn log(last: Option<usize>, output: &mut Output) -> Result<(), CliError> {
+    let mut attempts = NetLog::read(&researcher::net_log_path()?)?;
+    let skip = last.map_or(0, |last| attempts.len().saturating_sub(last));
+    attempts.drain(..skip);
+    output.result(&attempts, || {
+        let line = |one: &NetAttempt| {
+            let at = one.at.map(trex_domain::Millis::to_utc_text).unwrap_or_default();
+            let what =
+                one.refused.as_ref().map_or_else(|| "let through".to_owned(), |code| format!("refused [{code}]"));
+            format!("{at}  {what:<28}{}  {}", one.url, one.what)
+        };
+        let lines: Vec<String> = attempts.iter().map(line).collect();
+        if lines.is_empty() { "nothing has tried to leave this machine".to_owned() } else { lines.join("\n") }
+    })
+}
+
+fn papers(find: &FindArgs, output: &mut Output) -> Result<(), CliError> {
+    let found = find_papers(&researcher::net_gate()?, &find.words.join(" "), find.limit)?;
+    let added = if find.add { add_papers(&found)? } else { 0 };
+    output.result(&serde_json::json!({"papers": found, "added": added}), || {
+        let line = |one: &FoundPaper| {
+            let licence = one.licence.as_deref().unwrap_or("licence not told");
+            format!("{}  {}  {}\n    {}", one.id, one.published, licence, one.title)
+        };
+        let mut lines: Vec<String> = found.iter().map(line).collect();
+        if find.add {
+            lines.push(format!("{added} abstracts added to the library"));
+        }
+        if lines.is_empty() { "nothing was found".to_owned() } else { lines.join("\n") }
+    })
+}
+
+/// Abstracts become documents of the library, so they are cited like everything else.
+fn add_papers(found: &[FoundPaper]) -> Result<usize, CliError> {
+    let Some(base) = wiring::knowledge()? else { return Err(CommandError::KnowledgeOff.into()) };
+    let mut added = 0;
+    for paper in found {
+        let (document, passages) = paper.document()?;
+        let what = base.add_document(&document, &passages, SystemClock.now())?;
+        added += usize::from(what == trex_store::AddedDocument::Added);
+    }
+    Ok(added)
+}
+
+fn repos(find: &FindArgs, kind: HubKind, output: &mut Output) -> Result<(), CliError> {
+    let found = find_repos(&researcher::net_gate()?, kind, &find.words.join(" "), find.limit)?;
+    output.result(&found, || {
+        let line = |one: &FoundRepo| {
+            let licence = one.licence.as_deref().unwrap_or("licence not told");
+            let gated = if one.gated { "  gated: its terms have to be accepted" } else { "" };
+            let size = one.size.as_ref().map(|size| format!("  {size}")).unwrap_or_default();
+            format!("{}  {licence}{size}  {} downloads{gated}", one.id, one.downloads)
+        };
+        let lines: Vec<String> = found.iter().map(line).collect();
+        if lines.is_empty() { "nothing was found".to_owned() } else { lines.join("\n") }
+    })
+}
