@@ -95,15 +95,7 @@ impl Stage {
 
     /// Drags files over the window with the mouse, has a look, and drops them in its middle.
     pub(super) fn drag(&self, files: &[&Path], meanwhile: impl FnOnce() -> Result<()>) -> Result<()> {
-        let mut source = self.command(PYTHON);
-        source.arg(self.root.join("scripts/drag-source.py")).args(SOURCE.map(|at| at.to_string())).args(files);
-        source.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = source.spawn().context("the source of the drag cannot be started")?;
-        let mut line = String::new();
-        let said = child.stdout.take().map(|out| BufReader::new(out).read_line(&mut line));
-        if said.is_none_or(|said| said.is_err()) || line.trim() != "ready" {
-            bail!("the source of the drag does not come up");
-        }
+        let mut child = self.start_source(files)?;
         pause(400);
         let [x, y] = SOURCE;
         self.mouse(&["mousemove", &(x + 20).to_string(), &(y + 15).to_string(), "mousedown", "1"])?;
@@ -119,6 +111,25 @@ impl Stage {
         drop(child.stdin.take());
         child.wait().context("the source of the drag does not end")?;
         looked
+    }
+
+    /// A small window to drag from. On a busy machine it may fail to come up the first time.
+    fn start_source(&self, files: &[&Path]) -> Result<Child> {
+        const ATTEMPTS: usize = 3;
+        for _ in 0..ATTEMPTS {
+            let mut source = self.command(PYTHON);
+            source.arg(self.root.join("scripts/drag-source.py")).args(SOURCE.map(|at| at.to_string())).args(files);
+            let mut child =
+                source.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("cannot start python3")?;
+            let mut line = String::new();
+            let said = child.stdout.take().map(|out| BufReader::new(out).read_line(&mut line));
+            if said.is_some_and(|said| said.is_ok()) && line.trim() == "ready" {
+                return Ok(child);
+            }
+            child.wait().context("the source of the drag does not end")?;
+            pause(500);
+        }
+        bail!("the source of the drag does not come up")
     }
 
     /// A program on this screen.
