@@ -146,8 +146,9 @@ impl Follower {
     /// What happened since the last look.
     fn look(&mut self) -> Result<Vec<Update>, ShellError> {
         let mut updates = Vec::new();
-        self.log.read(&mut updates);
-        if !Workspace::at(&self.folder).database().is_file() {
+        let has_database = Workspace::at(&self.folder).database().is_file();
+        self.log.read(has_database, &mut updates);
+        if !has_database {
             updates.extend(self.no_run());
             return Ok(updates);
         }
@@ -198,10 +199,12 @@ impl LogTail {
     }
 
     /// The newest progress and errors since the last look. Of many progress lines only the last one matters.
-    fn read(&mut self, updates: &mut Vec<Update>) {
+    ///
+    /// What a program said before the first look is over, and its run knows its error; but a program that ended before there
+    /// was a run has told its error nowhere else.
+    fn read(&mut self, has_database: bool, updates: &mut Vec<Update>) {
         let Some(newest) = newest_log(&self.folder) else { return };
-        // What an earlier program said is over; only its error is still worth telling, and the run knows that itself.
-        let is_first = self.file.is_none();
+        let is_first = self.file.is_none() && has_database;
         if self.file.as_ref().is_none_or(|(path, _)| *path != newest) {
             self.file = Some((newest.clone(), 0));
         }
@@ -284,4 +287,31 @@ fn log_line(seq: u64, at: Millis, event: &Event) -> LogLine {
     let node = ["variant", "candidate", "node"].iter().find_map(|key| value[key].as_str().map(str::to_owned));
     let body = serde_json::to_string(&value).unwrap_or_default();
     LogLine { seq, at_ms: at.0, kind: event.kind().to_owned(), node, body }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Errors that a follower tells of a log that was there before it.
+    fn told(with_database: bool) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let logs = Workspace::at(folder.path()).logs();
+        std::fs::create_dir_all(&logs).unwrap();
+        let line = r#"{"type":"error","code":"budget.too_few_trials","message":"too few","causes":[],"hint":null}"#;
+        std::fs::write(logs.join("1-run.jsonl"), format!("{line}\n")).unwrap();
+        let mut updates = Vec::new();
+        LogTail::new(logs).read(with_database, &mut updates);
+        let code = |update| match update {
+            Update::Problem { error } => Some(error.code),
+            _ => None,
+        };
+        updates.into_iter().filter_map(code).collect()
+    }
+
+    #[test]
+    fn the_error_of_a_start_that_led_to_no_run_is_told() {
+        assert_eq!(told(false), ["budget.too_few_trials"]);
+        assert!(told(true).is_empty(), "that of an earlier run is over");
+    }
 }

@@ -201,6 +201,14 @@ pub(crate) fn story(project: &Project, steps: &mut Steps) -> Result<()> {
     story::play(project, steps, &app)
 }
 
+/// The same with what was built before.
+pub(crate) fn story_as_built(project: &Project, steps: &mut Steps) -> Result<()> {
+    if let Some(why) = stage::missing(project) {
+        bail!("the story cannot be played here: {why}");
+    }
+    story::play(project, steps, &project.target.join("app/debug/trex-app"))
+}
+
 /// Shows the window on a workspace and returns when it is closed.
 pub(crate) fn open(project: &Project, steps: &mut Steps, workspace: Option<&Path>) -> Result<()> {
     let app = build(project, steps, false)?;

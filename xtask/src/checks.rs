@@ -18,6 +18,8 @@ pub(crate) fn checks(project: &Project, steps: &mut Steps) -> Result<()> {
     app::checks(project, steps)?;
     let mut cargo_step = |name: &str, arguments: &[&str]| steps.step(name, || run(&mut cargo(root, arguments)));
     cargo_step("documentation tests", &["test", "--doc", "--workspace"])?;
+    app::story(project, steps)?;
+    let mut cargo_step = |name: &str, arguments: &[&str]| steps.step(name, || run(&mut cargo(root, arguments)));
     // Last of the runners, so that its summary closes the output.
     cargo_step("tests", &["nextest", "run", "--workspace"])?;
     steps.step("documentation", || {

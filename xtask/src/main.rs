@@ -53,7 +53,11 @@ enum Task {
         workspace: Option<PathBuf>,
     },
     /// Plays what a person does with the window, in the real one on a screen that nobody sees
-    Story,
+    Story {
+        /// Takes window and `trex` as they were built before
+        #[arg(long)]
+        built: bool,
+    },
     /// Makes the packages for installing the window, with the `trex` program in it
     Bundle,
     /// Sets up and runs every check and test there is
@@ -107,7 +111,8 @@ fn dispatch(task: Task) -> anyhow::Result<()> {
             demo::build(&project, steps)?;
             app::open(&project, steps, workspace.as_deref())
         }),
-        Task::Story => steps::run("story", |steps| app::story(&project, steps)),
+        Task::Story { built: true } => steps::run("story", |steps| app::story_as_built(&project, steps)),
+        Task::Story { built: false } => steps::run("story", |steps| app::story(&project, steps)),
         Task::Bundle => steps::run("bundle", |steps| {
             setup::setup(&project, steps)?;
             app::bundle(&project, steps)

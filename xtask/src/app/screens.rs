@@ -11,7 +11,7 @@ use super::webdriver::Session;
 
 /// The names by which the page knows its screens.
 const SCREENS: &[&str] =
-    &["home", "new", "explore", "recipes", "runs", "knowledge", "models", "benchmarks", "settings"];
+    &["home", "new", "explore", "recipes", "runs", "knowledge", "review", "models", "benchmarks", "settings"];
 
 /// Theme and language of the pictures.
 const APPEARANCES: &[(&str, &str)] = &[("light", "en"), ("dark", "en"), ("contrast", "en"), ("light", "zh")];

@@ -19,6 +19,9 @@ pub(super) const PACKAGES: &str = "webkit2gtk-driver xvfb openbox xdotool python
 
 const PROGRAMS: &[&str] = &["Xvfb", "WebKitWebDriver", "openbox", "xdotool"];
 
+/// The system's own Python, for which Debian packs GTK.
+const PYTHON: &str = "/usr/bin/python3";
+
 /// Size of the screen; the window is a little smaller, so that there is room to drag from.
 const SCREEN: &str = "1600x1000x24";
 const WINDOW: [&str; 2] = ["1400", "880"];
@@ -28,7 +31,11 @@ const SOURCE: [i32; 2] = [1480, 930];
 /// Why there can be no stage on this machine.
 pub(super) fn missing(project: &Project) -> Option<String> {
     let absent = |name: &&&str| answer(command("which", &project.root).arg(name)).is_none();
-    let absent: Vec<&str> = PROGRAMS.iter().filter(absent).copied().collect();
+    let mut absent: Vec<&str> = PROGRAMS.iter().filter(absent).copied().collect();
+    let gtk = "import gi; gi.require_version('Gtk', '3.0'); from gi.repository import Gtk";
+    if answer(command(PYTHON, &project.root).args(["-c", gtk])).is_none() {
+        absent.push("GTK 3 for Python");
+    }
     (!absent.is_empty()).then(|| format!("{} missing (on Debian: apt-get install {PACKAGES})", absent.join(", ")))
 }
 
@@ -86,18 +93,9 @@ impl Stage {
         Ok(session)
     }
 
-    /// Drags files over the window with the mouse and drops them in its middle. False where no files can be dragged here.
-    pub(super) fn drag(&self, files: &[&Path], meanwhile: impl FnOnce() -> Result<()>) -> Result<bool> {
-        let mut source = self.command("/usr/bin/python3");
-        source.arg(self.root.join("scripts/drag-source.py")).args(SOURCE.map(|at| at.to_string())).args(files);
-        let child = source.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
-        let Ok(mut child) = child else { return Ok(false) };
-        let mut line = String::new();
-        let said = child.stdout.take().map(|out| BufReader::new(out).read_line(&mut line));
-        if said.is_none_or(|said| said.is_err()) || line.trim() != "ready" {
-            child.wait().context("the source of the drag does not end")?;
-            return Ok(false);
-        }
+    /// Drags files over the window with the mouse, has a look, and drops them in its middle.
+    pub(super) fn drag(&self, files: &[&Path], meanwhile: impl FnOnce() -> Result<()>) -> Result<()> {
+        let mut child = self.start_source(files)?;
         pause(400);
         let [x, y] = SOURCE;
         self.mouse(&["mousemove", &(x + 20).to_string(), &(y + 15).to_string(), "mousedown", "1"])?;
@@ -112,7 +110,26 @@ impl Stage {
         pause(300);
         drop(child.stdin.take());
         child.wait().context("the source of the drag does not end")?;
-        looked.map(|()| true)
+        looked
+    }
+
+    /// A small window to drag from. On a busy machine it may fail to come up the first time.
+    fn start_source(&self, files: &[&Path]) -> Result<Child> {
+        const ATTEMPTS: usize = 3;
+        for _ in 0..ATTEMPTS {
+            let mut source = self.command(PYTHON);
+            source.arg(self.root.join("scripts/drag-source.py")).args(SOURCE.map(|at| at.to_string())).args(files);
+            let mut child =
+                source.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("cannot start python3")?;
+            let mut line = String::new();
+            let said = child.stdout.take().map(|out| BufReader::new(out).read_line(&mut line));
+            if said.is_some_and(|said| said.is_ok()) && line.trim() == "ready" {
+                return Ok(child);
+            }
+            child.wait().context("the source of the drag does not end")?;
+            pause(500);
+        }
+        bail!("the source of the drag does not come up")
     }
 
     /// A program on this screen.
