@@ -180,6 +180,10 @@ pub fn dataset_info_entry(name: &str, file: &str, format: ExportFormat) -> Strin
             "file_name": file,
             "columns": { "prompt": "prompt", "response": "completion" },
         }),
+        ExportFormat::Csv => json!({
+            "file_name": file,
+            "columns": { "prompt": "prompt", "response": "answer" },
+        }),
         ExportFormat::Preference => json!({
             "file_name": file,
             "ranking": true,
@@ -206,14 +210,20 @@ pub fn axolotl_block(file: &str, format: ExportFormat) -> String {
             "    field_messages: conversations\n    message_property_mappings:\n      role: from\n      content: value\n",
         ),
         ExportFormat::Preference => ("chat_template.default", "    field_messages: prompt\n"),
-        ExportFormat::PromptCompletion => {
-            ("input_output", "    # prompt and completion; see the page on custom prompt strategies\n")
-        }
+        ExportFormat::PromptCompletion => return axolotl_columns(&path, "json", "completion"),
+        ExportFormat::Csv => return axolotl_columns(&path, "csv", "answer"),
         _ => ("chat_template", "    field_messages: messages\n"),
     };
     let ds_type = if format == ExportFormat::Parquet { "parquet" } else { "json" };
     format!(
         "datasets:\n  - path: {path}\n    ds_type: {ds_type}\n    type: {kind}\n{rest}    roles_to_train: [\"assistant\"]\n    train_on_eos: turn\n"
+    )
+}
+
+/// The block for a file with a column of prompts and one of answers, which Axolotl joins by a format of its own.
+fn axolotl_columns(path: &serde_json::Value, ds_type: &str, answer: &str) -> String {
+    format!(
+        "datasets:\n  - path: {path}\n    ds_type: {ds_type}\n    type:\n      field_instruction: prompt\n      field_output: {answer}\n      format: \"{{instruction}}\"\n      no_input_format: \"{{instruction}}\"\n"
     )
 }
 

@@ -40,6 +40,9 @@ pub(super) fn file_of(split: &str) -> String {
     format!("data/{split}-00000-of-00001.parquet")
 }
 
+/// A language is named that at least one in so many rows have; fewer are mostly mistaken ones.
+const FEWEST_OF: usize = 25;
+
 /// The whole card.
 pub(super) fn card(folder: &HfFolder<'_>) -> String {
     let mut text = yaml(folder);
@@ -58,7 +61,10 @@ fn yaml(folder: &HfFolder<'_>) -> String {
         quoted(folder.name),
         quoted(folder.license.unwrap_or("unknown"))
     );
-    let languages: Vec<&String> = folder.profile.languages.keys().filter(|code| *code != "und").collect();
+    let told = || folder.profile.languages.iter().filter(|(code, _)| *code != "und");
+    let num_told: usize = told().map(|(_, rows)| rows).sum();
+    let languages: Vec<&String> =
+        told().filter(|(_, rows)| **rows * FEWEST_OF >= num_told).map(|(code, _)| code).collect();
     if !languages.is_empty() {
         text.push_str("language:\n");
         for code in languages {

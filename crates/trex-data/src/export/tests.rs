@@ -73,7 +73,10 @@ fn pairs_are_read_back_and_rows_without_one_are_named() {
 #[test]
 fn a_dataset_folder_names_its_splits_and_says_what_is_personal() {
     let rows = [rows(), vec![open_row(2, "write to ada@example.org", "done")]].concat();
-    let profile = profile_examples("n", &TableFacts::of_generated(3), &rows, None).unwrap();
+    let mut profile = profile_examples("n", &TableFacts::of_generated(3), &rows, None).unwrap();
+    // A few of a hundred rows are taken for another language than they have.
+    profile.languages =
+        [("eng".to_owned(), 95), ("deu".to_owned(), 5), ("afr".to_owned(), 2), ("und".to_owned(), 40)].into();
     let dir = tempfile::tempdir().unwrap();
     let folder = HfFolder {
         name: "my \"set\"",
@@ -90,6 +93,7 @@ fn a_dataset_folder_names_its_splits_and_says_what_is_personal() {
     let card = std::fs::read_to_string(dir.path().join("README.md")).unwrap();
     assert!(card.starts_with("---\npretty_name: \"my \\\"set\\\"\"\nlicense: \"unknown\"\n"), "{card}");
     assert!(card.contains("  - split: validation\n    path: data/validation-00000-of-00001.parquet"), "{card}");
+    assert!(card.contains("language:\n- deu\n- eng\ntask"), "{card}");
     assert!(!card.contains("split: test") && card.contains("- email: 1 rows"), "{card}");
     let mut reader = ExampleReader::guessed(dir.path(), &trex_domain::FieldMap::default()).unwrap();
     let mut num_rows = 0;
@@ -106,6 +110,17 @@ fn entries_for_other_tools_are_of_their_form() {
     assert_eq!(entry["mine"]["tags"]["role_tag"], "role");
     let block = axolotl_block("train.jsonl", ExportFormat::Messages);
     assert!(block.contains("  - path: \"train.jsonl\"\n    ds_type: json\n    type: chat_template\n"), "{block}");
+    for (format, kind, answer) in
+        [(ExportFormat::Csv, "csv", "answer"), (ExportFormat::PromptCompletion, "json", "completion")]
+    {
+        let entry: serde_json::Value = serde_json::from_str(&dataset_info_entry("mine", "train", format)).unwrap();
+        assert_eq!((&entry["mine"]["columns"]["response"], &entry["mine"]["formatting"]), (&answer.into(), &().into()));
+        let block = axolotl_block("train", format);
+        assert!(
+            block.contains(&format!("ds_type: {kind}")) && block.contains(&format!("field_output: {answer}")),
+            "{block}"
+        );
+    }
 }
 
 proptest! {

@@ -21,8 +21,8 @@ const QUESTION: &[&str] = &["question", "query", "problem"];
 const ANSWER: &[&str] =
     &["answer", "answers", "response", "output", "solution", "gold", "target", "correctanswer", "correct"];
 const OUTPUT: &[&str] = &["output", "response", "completion", "answer", "target"];
-const SOURCE: &[&str] = &["input", "source", "src", "document", "article", "dialogue", "dialog", "passage"];
-const TARGET: &[&str] = &["output", "target", "tgt", "summary", "note", "highlights", "translation"];
+const SOURCE: &[&str] = &["input", "source", "src", "document", "article", "dialogue", "dialog", "passage", "smiles"];
+const TARGET: &[&str] = &["output", "target", "tgt", "summary", "note", "highlights", "translation", "description"];
 
 /// The schema of a table as its columns suggest it and the task overrides it.
 pub(super) fn schema_of(table: &RawTable, fields: &FieldMap) -> SchemaGuess {

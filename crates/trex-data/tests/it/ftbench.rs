@@ -96,7 +96,7 @@ fn profiles_guess_the_schema() {
         ("lawbench/3-3.json", "instruction (instruction, question, answer): "),
         ("cs-bench/en-valid.jsonl", "multiple choice (Question, A, B, C, D, Answer): "),
         ("omebench/oMe_Gold.json", "unknown: "),
-        ("tomg-bench/chebi20-test.txt", "unknown: "),
+        ("tomg-bench/chebi20-test.txt", "input/output (SMILES, description): "),
     ];
     for (path, schema) in expected {
         let profile = profile_file(&folder.join(path)).unwrap();
