@@ -146,6 +146,15 @@ pub(crate) fn describe(event: &Event) -> Option<String> {
             format!("{node} {} ({}): {}", strategy.title, strategy.kind.as_str(), strategy.hypothesis)
         }
         Event::Decided { node, because, .. } => format!("next {node}: {because}"),
+        Event::DryRun { variant, done, .. } => format!(
+            "{variant} dry run: {} rows with {} of {} tokens trained; a micro-batch of {} took {:.2} s, {} MiB at most",
+            done.rows,
+            done.row_supervised,
+            done.row_tokens,
+            done.micro_batch_rows,
+            done.micro_batch.wall_s,
+            done.peak_rss_bytes >> 20
+        ),
         Event::VariantRejected { variant, code, reason } => format!("{variant} rejected [{code}]: {reason}"),
         Event::DuplicateAvoided { variant, of } => format!("{variant} equals {of}: not run"),
         Event::TrialInterrupted { variant, rung, message, .. } => {

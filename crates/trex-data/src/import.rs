@@ -272,7 +272,7 @@ struct Sources {
 impl Sources {
     fn read(task: &TaskSpec, file: &Arc<ScratchFile>) -> Result<Self, DataError> {
         let (train, dev, test, fields) = match &task.data {
-            DataSource::Files { train, dev, test, fields } => (train, dev, test, fields),
+            DataSource::Files { train, dev, test, fields, .. } => (train, dev, test, fields),
             DataSource::Builtin { name } => return Err(DataError::NotFiles { name: name.clone() }),
         };
         let paths = [Some(train), path_of(dev), path_of(test)];

@@ -34,6 +34,9 @@ pub struct RecipeSource {
     /// Keeps only rows whose prompt matches this regular expression.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
+    /// Licence of its rows, as the Hugging Face Hub names it, such as `cc-by-4.0`; unknown where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub license: Option<String>,
     /// Which columns hold what, where the guess is wrong.
     #[serde(default)]
     pub fields: FieldMap,
@@ -207,6 +210,14 @@ pub struct ParameterDoc {
     pub doc: String,
     /// The default as JSON; none where the recipe must give it.
     pub default: Option<serde_json::Value>,
+}
+
+impl RecipeFile {
+    /// The licence that all sources have; none where one has none or they differ.
+    pub fn license(&self) -> Option<&str> {
+        let first = self.sources.first()?.license.as_deref()?;
+        self.sources.iter().all(|source| source.license.as_deref() == Some(first)).then_some(first)
+    }
 }
 
 /// All operators, in the order of the registry.

@@ -57,6 +57,9 @@ pub struct RecipeProgress {
 pub struct SourceCounts {
     /// Its name in ids.
     pub name: String,
+    /// Licence of its rows, where the recipe names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub license: Option<String>,
     /// Hash of its content.
     pub content: Option<ContentHash>,
     /// What it was taken for.
@@ -133,6 +136,7 @@ struct NamedSource {
     name: String,
     path: PathBuf,
     content: ContentHash,
+    license: Option<String>,
 }
 
 fn named_sources(request: &RecipeRequest<'_>) -> Result<Vec<NamedSource>, DataError> {
@@ -145,7 +149,7 @@ fn named_sources(request: &RecipeRequest<'_>) -> Result<Vec<NamedSource>, DataEr
         *count += 1;
         let name = if *count > 1 { format!("{plain}-{count}") } else { plain };
         let content = chunks::content_hash(&path)?;
-        sources.push(NamedSource { index, name, path, content });
+        sources.push(NamedSource { index, name, path, content, license: source.license.clone() });
     }
     Ok(sources)
 }
@@ -225,8 +229,12 @@ impl Run<'_, '_> {
         leading: &[Operator],
     ) -> Result<(SourceCounts, chunks::Rows), DataError> {
         let mut reader = self.open(source)?;
-        let mut counts =
-            SourceCounts { name: source.name.clone(), content: Some(source.content), ..SourceCounts::default() };
+        let mut counts = SourceCounts {
+            name: source.name.clone(),
+            content: Some(source.content),
+            license: source.license.clone(),
+            ..SourceCounts::default()
+        };
         let mut rows = chunks::Rows::in_file(self.chunks.file());
         let mut number = 0;
         while let Some(chunk) = reader.next_chunk()? {

@@ -91,6 +91,11 @@ impl TargetModules {
     /// Projections that stand for several of those in some families (Phi-3).
     pub const FUSED: [&'static str; 2] = ["qkv_proj", "gate_up_proj"];
 
+    /// Every projection of a layer.
+    pub fn all() -> Self {
+        Self::Keyword("all-linear".to_owned())
+    }
+
     /// Resolves the keyword, for a Llama-family layer, and checks every name.
     pub fn names(&self) -> Result<Vec<&'static str>, DomainError> {
         let unknown = |name: &str| DomainError::UnknownTargetModule { name: name.to_owned() };

@@ -25,6 +25,23 @@ pub struct Cost {
     pub person_min: f64,
 }
 
+impl Cost {
+    /// So many times the time of it. What is counted in whole tokens, in money or by people is not scaled.
+    pub fn times(&self, factor: f64) -> Self {
+        Self { wall_s: self.wall_s * factor, cpu_s: self.cpu_s * factor, gpu_s: self.gpu_s * factor, ..Self::default() }
+    }
+
+    /// Its time without that of a part of it, at least 0.
+    pub fn without(&self, part: &Self) -> Self {
+        Self {
+            wall_s: (self.wall_s - part.wall_s).max(0.0),
+            cpu_s: (self.cpu_s - part.cpu_s).max(0.0),
+            gpu_s: (self.gpu_s - part.gpu_s).max(0.0),
+            ..Self::default()
+        }
+    }
+}
+
 impl AddAssign for Cost {
     fn add_assign(&mut self, other: Self) {
         self.wall_s += other.wall_s;

@@ -7,9 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BudgetLimit, Claim, ContentHash, Cost, DataProfile, Effect, FailureClass, GatePolicy, Insight, Millis, ModelCall,
-    NodeId, ReviewDecision, ReviewRequest, RowLedger, RunId, Score, Strategy, TaskSpec, TrainDone, Variant, VariantId,
-    WarmStart,
+    BudgetLimit, Claim, ContentHash, Cost, DataProfile, DryRunDone, Effect, FailureClass, GatePolicy, Insight, Millis,
+    ModelCall, NodeId, ReviewDecision, ReviewRequest, RowLedger, RunId, Score, Strategy, TaskSpec, TrainDone, Variant,
+    VariantId, WarmStart,
 };
 
 /// The parts of a run, in order.
@@ -349,6 +349,15 @@ pub enum Event {
         /// The batch.
         variants: Vec<Variant>,
     },
+    /// A dry run was made before a trial, which stands for all variants of the same shape.
+    DryRun {
+        /// The variant that it was made for.
+        variant: VariantId,
+        /// What it stands for ([`crate::dry_run_shape`]).
+        shape: ContentHash,
+        /// What it measured.
+        done: DryRunDone,
+    },
     /// The verifier let a variant pass.
     VariantVerified {
         /// Which.
@@ -580,6 +589,7 @@ impl Event {
             Self::Decided { .. } => "decided",
             Self::ActionChosen(_) => "action_chosen",
             Self::ExperimentProposed { .. } => "experiment_proposed",
+            Self::DryRun { .. } => "dry_run",
             Self::VariantVerified { .. } => "variant_verified",
             Self::VariantRejected { .. } => "variant_rejected",
             Self::DuplicateAvoided { .. } => "duplicate_avoided",

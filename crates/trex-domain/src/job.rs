@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ContentHash, Cost, DeviceChoice, EmbedDone, EmbedJob, GenerationConfig, Metric, ModelRequest, Precision,
-    Quantization, TrainConfig,
+    ContentHash, Cost, DeviceChoice, DryRunDone, EmbedDone, EmbedJob, GenerationConfig, Metric, ModelRequest,
+    Precision, Quantization, TrainConfig,
 };
 
 /// What a worker process is asked to do; written to its standard input as one line.
@@ -17,6 +17,8 @@ use crate::{
 pub enum Job {
     /// Train one configuration for some steps.
     Train(TrainJob),
+    /// Try what a training would do: rows through the template, then micro-batches. Nothing is left behind.
+    DryRun(TrainJob),
     /// Score a model on some items.
     Eval(EvalJob),
     /// Make vectors of texts.
@@ -287,7 +289,7 @@ impl Job {
     /// Threads that it shall use; 0 leaves it to the machine.
     pub fn threads(&self) -> usize {
         match self {
-            Self::Train(job) => job.threads,
+            Self::Train(job) | Self::DryRun(job) => job.threads,
             Self::Eval(job) => job.threads,
             Self::Embed(job) => job.threads,
             Self::Answer(job) => job.threads,
@@ -345,6 +347,8 @@ pub enum WorkerEvent {
     },
     /// Training finished; the last line.
     Trained(TrainDone),
+    /// A dry run finished; the last line.
+    Tried(DryRunDone),
     /// Evaluation finished; the last line.
     Evaluated(EvalDone),
     /// Vectors are made; the last line.
@@ -369,6 +373,8 @@ pub enum WorkerEvent {
 pub enum JobOutcome {
     /// Training finished.
     Trained(TrainDone),
+    /// A dry run finished.
+    Tried(DryRunDone),
     /// Evaluation finished.
     Evaluated(EvalDone),
     /// Vectors are made.

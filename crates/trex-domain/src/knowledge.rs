@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use evidence::{Evidence, InsightKey, InsightStatus, KnownInsight, Pooled, change_words, pool};
 pub use features::{DatasetFacts, SimilarTask, TaskFeatures, similarity};
-pub use lesson::{Lesson, PastExperiment};
+pub use lesson::{Lesson, PastExperiment, PastRejection};
 pub use warm_start::{FirstVariant, PriorObservation, PriorShift, TakenTask, WarmStart, transplanted};
 
 use crate::{ContentHash, DomainError, Problem};

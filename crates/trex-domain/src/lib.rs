@@ -8,6 +8,7 @@ mod config;
 mod cost;
 mod device;
 mod diff;
+mod dry_run;
 mod error;
 mod event;
 mod example;
@@ -19,6 +20,7 @@ mod interop;
 mod job;
 mod knowledge;
 mod language_model;
+mod licence;
 mod markup;
 mod measure;
 mod memory;
@@ -43,6 +45,7 @@ pub use config::{LoraConfig, Precision, TargetModules, TrainConfig, TrainMethod,
 pub use cost::{Budget, BudgetLimit, Cost};
 pub use device::DeviceChoice;
 pub use diff::variant_diff;
+pub use dry_run::{DryRunDone, dry_run_shape};
 pub use error::{DomainError, ErrorClass, Problem};
 pub use event::{
     ActionCandidate, ActionRecord, CandidateNumbers, Comparison, Event, Judgement, Phase, PruneReason, RunFailure,
@@ -60,12 +63,14 @@ pub use job::{
 };
 pub use knowledge::{
     DatasetFacts, Document, DocumentKind, Evidence, FirstVariant, FoundPassage, InsightKey, InsightStatus, Knowledge,
-    KnowledgeError, KnownInsight, Lesson, Memory, Passage, PassageId, PastExperiment, Place, Pooled, PriorObservation,
-    PriorShift, SimilarTask, TakenTask, TaskFeatures, WarmStart, change_words, pool, similarity, transplanted,
+    KnowledgeError, KnownInsight, Lesson, Memory, Passage, PassageId, PastExperiment, PastRejection, Place, Pooled,
+    PriorObservation, PriorShift, SimilarTask, TakenTask, TaskFeatures, WarmStart, change_words, pool, similarity,
+    transplanted,
 };
 pub use language_model::{
     AnswerForm, LanguageModel, ModelCall, ModelReply, ModelRequest, ReplyControl, Stage, ToTheEnd, TokenUsage,
 };
+pub use licence::{DataTerms, LicenceTerms, UNKNOWN_LICENCE};
 pub use markup::escape_html;
 pub use measure::{EmbedDone, EmbedJob, Embedder, LossMeter, MeasureError, Vectors};
 pub use memory::{MemoryBackend, MemoryEstimate, MicroBatch, estimate_memory};

@@ -218,6 +218,7 @@ mod tests {
             vocab_size: 49_152,
             max_position: 8192,
             license: None,
+            projections: Vec::new(),
         }
     }
 

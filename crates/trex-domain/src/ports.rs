@@ -133,6 +133,8 @@ pub struct ModelFacts {
     pub max_position: usize,
     /// Licence, where known.
     pub license: Option<String>,
+    /// Names of the projections of a layer, such as `q_proj`, in its order; empty where they are not known.
+    pub projections: Vec<String>,
 }
 
 /// Passes a job's events on and may ask it to stop.

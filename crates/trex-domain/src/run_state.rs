@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    ActionRecord, BudgetLimit, CandidateNumbers, Claim, Comparison, ContentHash, Cost, DataProfile, DomainError, Event,
-    GatePolicy, Insight, Judgement, ModelCall, NodeId, NodeState, Phase, PruneReason, Recipe, ReviewDecision, ReviewId,
-    ReviewRecord, ReviewRequest, ReviewSubject, ReviewVerdict, RowLedger, RunFailure, Score, StopReason, StoredEvent,
-    Strategy, TaskSpec, TrainDone, Variant, VariantId, Verdict, WarmStart, check_transition, edited, variant_diff,
+    ActionRecord, BudgetLimit, CandidateNumbers, Claim, Comparison, ContentHash, Cost, DataProfile, DomainError,
+    DryRunDone, Event, GatePolicy, Insight, Judgement, ModelCall, NodeId, NodeState, Phase, PruneReason, Recipe,
+    ReviewDecision, ReviewId, ReviewRecord, ReviewRequest, ReviewSubject, ReviewVerdict, RowLedger, RunFailure, Score,
+    StopReason, StoredEvent, Strategy, TaskSpec, TrainDone, Variant, VariantId, Verdict, WarmStart, check_transition,
+    edited, variant_diff,
 };
 
 /// Names a trial: variant, rung, training seed number.
@@ -139,6 +140,8 @@ pub struct RunState {
     pub nodes: BTreeMap<NodeId, NodeRecord>,
     /// Variants.
     pub variants: BTreeMap<VariantId, VariantRecord>,
+    /// What dry runs measured, by what they stand for.
+    pub dry_runs: BTreeMap<ContentHash, DryRunDone>,
     /// Trials.
     pub trials: BTreeMap<TrialKey, TrialRecord>,
     /// Trials in the order they were started.
@@ -341,6 +344,10 @@ impl RunState {
             | Event::ExperimentProposed { .. }
             | Event::ExperimentFinished { .. }
             | Event::IncumbentCompared { .. } => self.apply_node(event)?,
+            Event::DryRun { shape, done, .. } => {
+                self.dry_runs.insert(*shape, done.clone());
+                self.cost += Cost { wall_s: 0.0, ..done.cost };
+            }
             Event::VariantVerified { .. }
             | Event::VariantRejected { .. }
             | Event::DuplicateAvoided { .. }

@@ -7,7 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Budget, ContentHash, DeviceChoice, DomainError, EvalMode, GenerationConfig, Metric, TrainConfig, TrainMethod,
+    Budget, ContentHash, DataTerms, DeviceChoice, DomainError, EvalMode, GenerationConfig, Metric, TrainConfig,
+    TrainMethod,
 };
 
 /// What a row holds.
@@ -104,7 +105,20 @@ pub enum DataSource {
         test: SplitSource,
         /// Columns.
         fields: FieldMap,
+        /// Licence of the rows, and what is to be done with the result.
+        #[serde(default, skip_serializing_if = "DataTerms::is_silent")]
+        terms: DataTerms,
     },
+}
+
+impl DataSource {
+    /// Under which terms the rows are trained on. Those of a generated task are this project's own.
+    pub fn terms(&self) -> DataTerms {
+        match self {
+            Self::Builtin { .. } => DataTerms { license: Some("MIT OR Apache-2.0".to_owned()), commercial_use: false },
+            Self::Files { terms, .. } => terms.clone(),
+        }
+    }
 }
 
 /// Upper limits on the evaluation splits; 0 means all rows there are.

@@ -178,6 +178,7 @@ mod tests {
             vocab_size: 100,
             max_position: 4096,
             license: None,
+            projections: Vec::new(),
         }
     }
 

@@ -316,7 +316,7 @@ mod tests {
                     let items = BlobStore::new(&job.blobs_dir).put_lines(&scores).unwrap();
                     JobOutcome::Evaluated(EvalDone { items, n: scores.len(), cost: Cost::default() })
                 }
-                Job::Train(_) | Job::Answer(_) => panic!("nothing is trained or answered"),
+                Job::Train(_) | Job::DryRun(_) | Job::Answer(_) => panic!("nothing is trained or answered"),
             }
         }
     }

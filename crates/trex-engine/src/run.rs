@@ -6,6 +6,7 @@
 mod finish;
 mod gates;
 mod jobs;
+mod ladder;
 mod memory;
 mod search;
 

@@ -12,8 +12,8 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use trex_domain::{
-    Budget, DataSource, DeviceChoice, DomainError, FieldMap, GenerationConfig, LoraConfig, Metric, ModelRef, Problem,
-    PromptSpec, SearchSettings, SplitSizes, SplitSource, TaskKind, TaskSpec, TrainConfig, nearest,
+    Budget, DataSource, DataTerms, DeviceChoice, DomainError, FieldMap, GenerationConfig, LoraConfig, Metric, ModelRef,
+    Problem, PromptSpec, SearchSettings, SplitSizes, SplitSource, TaskKind, TaskSpec, TrainConfig, nearest,
 };
 use trex_fs::FsError;
 use trex_search::POLICY_NAMES;
@@ -332,6 +332,12 @@ struct RawData {
     /// Columns.
     #[serde(default)]
     fields: FieldMap,
+    /// Licence of the rows, as the Hugging Face Hub names it, such as `cc-by-4.0`; unknown where absent.
+    #[serde(default)]
+    license: Option<String>,
+    /// Whether what comes of the run is meant for commercial use.
+    #[serde(default)]
+    commercial_use: bool,
 }
 
 fn bundled() -> ModelRef {
@@ -534,6 +540,7 @@ fn resolve_data(raw: RawData, folder: &Path, place: &dyn Fn(&str) -> FilePlace) 
             dev: split(raw.dev),
             test: split(raw.test),
             fields: raw.fields,
+            terms: DataTerms { license: raw.license, commercial_use: raw.commercial_use },
         }),
     }
 }

@@ -2,6 +2,7 @@
 //! looked at, and what would help. How often it is right is measured by [`bench`].
 
 pub(crate) mod bench;
+mod ladder;
 mod rules;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,8 @@ use trex_domain::{
     Cost, MemoryBackend, Metric, MicroBatch, ModelFacts, PreparedData, TaskSpec, TrainConfig, TrainMethod,
     TrainObjective, Variant, estimate_memory,
 };
+
+pub(crate) use ladder::{FailedDryRun, check_dry_run, failed_dry_run};
 
 /// A variant that may be run.
 #[derive(Clone, Debug, PartialEq)]
@@ -182,6 +185,7 @@ mod tests {
             vocab_size: 1000,
             max_position: 128,
             license: None,
+            projections: Vec::new(),
         }
     }
 

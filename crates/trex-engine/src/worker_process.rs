@@ -137,6 +137,7 @@ fn follow(
         }
         match event {
             WorkerEvent::Trained(done) => return Some(JobOutcome::Trained(done)),
+            WorkerEvent::Tried(done) => return Some(JobOutcome::Tried(done)),
             WorkerEvent::Evaluated(done) => return Some(JobOutcome::Evaluated(done)),
             WorkerEvent::Embedded(done) => return Some(JobOutcome::Embedded(done)),
             WorkerEvent::Answered(done) => return Some(JobOutcome::Answered(done)),

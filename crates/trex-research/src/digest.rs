@@ -73,7 +73,9 @@ fn rejected(state: &RunState) -> Vec<String> {
     let line = |(request, reason): (&trex_domain::ReviewRequest, &str)| {
         format!("a person rejected this: {} because {}", quoted(&request.question, 140), quoted(reason, 140))
     };
-    state.rejections().map(line).collect()
+    let before = state.warm_start.iter().flat_map(|warm| &warm.rejections);
+    let before = before.map(|text| format!("a person rejected this in a similar task: {}", quoted(text, 280)));
+    state.rejections().map(line).chain(before).collect()
 }
 
 fn failures(state: &RunState) -> Vec<String> {
@@ -126,4 +128,58 @@ pub(crate) fn tried(state: &RunState) -> Vec<String> {
         lines.push(format!("{id} at rung {rung}, {}: {:.3}{better}", quoted(&changes.join(", "), 200), score.value));
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use trex_domain::{
+        DecidedBy, Event, GateStage, ReviewDecision, ReviewId, ReviewRequest, ReviewSubject, ReviewVerdict,
+    };
+    use trex_testkit::finished_run;
+
+    use super::*;
+
+    /// A searched run whose third review a person rejected; the sealed split is not opened yet.
+    fn state() -> RunState {
+        let mut state = RunState::default();
+        for event in finished_run().into_iter().take_while(|event| !matches!(event, Event::FinalOpened { .. })) {
+            state.apply(&event).unwrap();
+        }
+        let id = ReviewId::new(1);
+        let request = ReviewRequest {
+            id,
+            stage: GateStage::Training,
+            subject: ReviewSubject::Final,
+            question: "may it train?".to_owned(),
+            risk: trex_domain::Risk::default(),
+            score: 0.5,
+        };
+        state.apply(&Event::ReviewAsked(request)).unwrap();
+        let reason = Some("we tried that in May".to_owned());
+        let verdict = ReviewVerdict::Reject;
+        let decision = ReviewDecision { id, verdict, reason, by: DecidedBy::Person, person_min: 1.0 };
+        state.apply(&Event::ReviewDecided(decision)).unwrap();
+        state
+    }
+
+    #[test]
+    fn what_worked_failed_was_learned_and_was_not_wanted_is_remembered() {
+        let text = memory(&state(), &NodeId::strategy(1), None);
+        for part in
+            ["best so far: s1.e1.a", "did not work: s1.e1.c", "learned: a higher", "because we tried that in May"]
+        {
+            assert!(text.contains(part), "{part:?} is not in {text}");
+        }
+        // Scores of the search split alone: those of other splits are 0.67 and 0.56.
+        assert!(text.contains("0.680") && !text.contains("0.670") && !text.contains("0.560"), "{text}");
+        assert_eq!(siblings(&state(), &trex_testkit::variant_id("s1.e1.a")).len(), 2);
+    }
+
+    #[test]
+    fn a_memory_has_its_limit() {
+        let lines: Vec<String> = (0..500).map(|number| format!("line {number} of a long history")).collect();
+        let text = within(&lines, TOKENS * CHARS_PER_TOKEN);
+        assert!(text.chars().count() <= TOKENS * CHARS_PER_TOKEN + 40 && text.contains("left out"), "{}", text.len());
+        assert_eq!(within(&[], 100), "nothing yet");
+    }
 }

@@ -117,6 +117,22 @@ pub enum ResearchError {
         /// What came.
         what: &'static str,
     },
+    /// A data set that is larger than allowed.
+    #[error("the data files of {repo} have {bytes} bytes, {limit} are allowed")]
+    TooLarge {
+        /// Repository.
+        repo: String,
+        /// Bytes of its data files.
+        bytes: u64,
+        /// Bytes that are allowed.
+        limit: u64,
+    },
+    /// A repository without files that rows can be read from.
+    #[error("{repo} has no file of rows that can be read")]
+    NoRows {
+        /// Repository.
+        repo: String,
+    },
     /// A repository that lacks what a model needs.
     #[error("{repo} has no {missing}")]
     NotAModel {
@@ -173,6 +189,8 @@ impl Problem for ResearchError {
             Self::Hub { source, .. } => hub_code(source),
             Self::Source { source, .. } => request_code(source),
             Self::OddAnswer { .. } => "net.odd_answer",
+            Self::TooLarge { .. } => "net.too_large",
+            Self::NoRows { .. } => "net.no_rows",
             Self::NotAModel { .. } => "net.not_a_model",
             Self::Truncated { .. } => "net.truncated",
             Self::Io { .. } => "net.io",
@@ -192,6 +210,8 @@ impl Problem for ResearchError {
             "net.bad_endpoint" => "set HF_ENDPOINT to an address such as https://huggingface.co",
             "net.token_in_clear" => "use an https address (HF_ENDPOINT for the hub), or do without the token or key",
             "net.bad_repository" => "repositories are named owner/name",
+            "net.too_large" => "allow more with --max-mib, or take a smaller data set",
+            "net.no_rows" => "rows are read from Parquet, Arrow, JSON lines, JSON, CSV and TSV files",
             "net.no_cache_folder" => "set HF_HOME to a folder that you may write to",
             "net.unauthorised" => "accept the model's terms on its page and set HF_TOKEN to a token that may read it",
             "net.not_found" => "check the name and the revision",

@@ -1,4 +1,4 @@
-//! Downloads of models into the hub's normal cache. What is there already is used without the network.
+//! Downloads of models and data sets into the hub's normal cache. What is there already is used without the network.
 //!
 //! Files are taken from one commit, small ones first and weights last: a snapshot with all its weights is whole, and one
 //! without them is gone on with. No code of a repository is ever run.
@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Cache, Repo, RepoType};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::hub_cache::{SHARD_INDEX, is_commit, is_complete, snapshot};
+use crate::sources::{is_gated, licence_in_card};
 use crate::{NetGate, ResearchError};
 
 /// Times that a broken download is taken up again.
@@ -25,7 +26,7 @@ pub fn download_model(gate: &NetGate, repo_id: &str, revision: Option<&str>) -> 
     if let Some(found) = snapshot(&cache, repo_id, revision).filter(|found| is_complete(found)) {
         return Ok(found);
     }
-    let source = Source::open(gate, &cache, repo_id, revision)?;
+    let source = Source::open(gate, &cache, (RepoType::Model, repo_id), revision)?;
     let files = source.model_files()?;
     source.fetch_all(&files)?;
     let folder = source.finish(revision)?;
@@ -33,6 +34,64 @@ pub fn download_model(gate: &NetGate, repo_id: &str, revision: Option<&str>) -> 
         return Ok(folder);
     }
     Err(ResearchError::NotAModel { repo: repo_id.to_owned(), missing: "complete set of weights".to_owned() })
+}
+
+/// A data set in the cache.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FetchedDataset {
+    /// `owner/name`.
+    pub id: String,
+    /// The commit that its files are of.
+    pub commit: String,
+    /// Its files of rows.
+    pub files: Vec<PathBuf>,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Licence, as its card has it.
+    pub licence: Option<String>,
+    /// Whether its terms had to be accepted.
+    pub gated: bool,
+}
+
+/// Asks for a data set.
+#[derive(Clone, Copy, Debug)]
+pub struct DatasetRequest<'a> {
+    /// `owner/name`.
+    pub repo_id: &'a str,
+    /// A branch, tag or commit; `main` where absent.
+    pub revision: Option<&'a str>,
+    /// Only files whose path contains this; all where absent.
+    pub only: Option<&'a str>,
+    /// Bytes of all its files that are fetched at most.
+    pub max_bytes: u64,
+}
+
+/// Gets the files of rows of a data set; those that are in the cache already are not fetched again. Refuses more than
+/// `max_bytes` before anything is fetched. No code of a data set is run, and nothing is trained on here.
+pub fn download_dataset(gate: &NetGate, request: DatasetRequest<'_>) -> Result<FetchedDataset, ResearchError> {
+    let DatasetRequest { repo_id, max_bytes, .. } = request;
+    let revision = checked_names(repo_id, request.revision)?;
+    let cache = absolute(&gate.settings().cache)?;
+    let source = Source::open(gate, &cache, (RepoType::Dataset, repo_id), revision)?;
+    let is_wanted = |name: &str| is_rows_file(name) && request.only.is_none_or(|part| name.contains(part));
+    let rows: Vec<&Listed> = source.facts.siblings.iter().filter(|one| is_wanted(&one.rfilename)).collect();
+    if rows.is_empty() {
+        return Err(ResearchError::NoRows { repo: repo_id.to_owned() });
+    }
+    let bytes = rows.iter().filter_map(|one| one.size).sum();
+    if bytes > max_bytes {
+        return Err(ResearchError::TooLarge { repo: repo_id.to_owned(), bytes, limit: max_bytes });
+    }
+    source.fetch_all(&rows)?;
+    let folder = source.finish(revision)?;
+    Ok(FetchedDataset {
+        id: repo_id.to_owned(),
+        commit: source.facts.sha.clone(),
+        files: rows.iter().map(|one| folder.join(&one.rfilename)).collect(),
+        bytes,
+        licence: source.facts.card.as_ref().and_then(licence_in_card),
+        gated: is_gated(&source.facts.gated),
+    })
 }
 
 /// Gets one GGUF file of a repository and returns its path in the cache.
@@ -51,7 +110,7 @@ pub fn download_gguf(
     if let Some(found) = cached.filter(|found| found.is_file()) {
         return Ok(found);
     }
-    let source = Source::open(gate, &cache, repo_id, revision)?;
+    let source = Source::open(gate, &cache, (RepoType::Model, repo_id), revision)?;
     let Some(wanted) = source.facts.siblings.iter().find(|one| one.rfilename == file) else {
         return Err(ResearchError::NotAModel { repo: repo_id.to_owned(), missing: file.to_owned() });
     };
@@ -72,11 +131,16 @@ struct Listed {
 struct RepoFacts {
     sha: String,
     siblings: Vec<Listed>,
+    #[serde(default, rename = "cardData")]
+    card: Option<serde_json::Value>,
+    #[serde(default)]
+    gated: serde_json::Value,
 }
 
 /// A repository at one commit.
 struct Source<'a> {
     gate: &'a NetGate,
+    kind: RepoType,
     repo_id: &'a str,
     cache: Cache,
     facts: RepoFacts,
@@ -84,17 +148,24 @@ struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    fn open(gate: &'a NetGate, cache: &Path, repo_id: &'a str, revision: &str) -> Result<Self, ResearchError> {
+    fn open(
+        gate: &'a NetGate,
+        cache: &Path,
+        (kind, repo_id): (RepoType, &'a str),
+        revision: &str,
+    ) -> Result<Self, ResearchError> {
         let endpoint = &gate.settings().endpoint;
-        gate.check(&format!("{endpoint}/api/models/{repo_id}"), &format!("downloading {repo_id}"))?;
+        let kinds = if matches!(kind, RepoType::Dataset) { "datasets" } else { "models" };
+        gate.check(&format!("{endpoint}/api/{kinds}/{repo_id}"), &format!("downloading {repo_id}"))?;
         let cache = Cache::new(cache.to_path_buf());
         let api = api(gate, &cache).map_err(|source| hub_error(repo_id, "connection", source))?;
-        let facts = list(&api, repo_id, revision).map_err(|source| hub_error(repo_id, "list of files", source))?;
+        let facts =
+            list(&api, (kind, repo_id), revision).map_err(|source| hub_error(repo_id, "list of files", source))?;
         if !is_commit(&facts.sha) {
             return Err(ResearchError::NotAModel { repo: repo_id.to_owned(), missing: "commit".to_owned() });
         }
-        let pinned = api.repo(Repo::with_revision(repo_id.to_owned(), RepoType::Model, facts.sha.clone()));
-        Ok(Self { gate, repo_id, cache, facts, pinned })
+        let pinned = api.repo(Repo::with_revision(repo_id.to_owned(), kind, facts.sha.clone()));
+        Ok(Self { gate, kind, repo_id, cache, facts, pinned })
     }
 
     /// The files of a safetensors model, weights last.
@@ -148,12 +219,12 @@ impl<'a> Source<'a> {
     }
 
     fn repo(&self) -> Repo {
-        Repo::with_revision(self.repo_id.to_owned(), RepoType::Model, self.facts.sha.clone())
+        Repo::with_revision(self.repo_id.to_owned(), self.kind, self.facts.sha.clone())
     }
 
     /// Lets the revision's name point to the commit and returns the folder.
     fn finish(&self, revision: &str) -> Result<PathBuf, ResearchError> {
-        let named = self.cache.repo(Repo::with_revision(self.repo_id.to_owned(), RepoType::Model, revision.to_owned()));
+        let named = self.cache.repo(Repo::with_revision(self.repo_id.to_owned(), self.kind, revision.to_owned()));
         let folder = named.pointer_path(&self.facts.sha);
         named.create_ref(&self.facts.sha).map_err(|source| ResearchError::io("name", &folder, source))?;
         Ok(folder)
@@ -171,8 +242,8 @@ fn api(gate: &NetGate, cache: &Cache) -> Result<Api, ApiError> {
         .build()
 }
 
-fn list(api: &Api, repo_id: &str, revision: &str) -> Result<RepoFacts, ApiError> {
-    let repo = api.repo(Repo::with_revision(repo_id.to_owned(), RepoType::Model, revision.to_owned()));
+fn list(api: &Api, (kind, repo_id): (RepoType, &str), revision: &str) -> Result<RepoFacts, ApiError> {
+    let repo = api.repo(Repo::with_revision(repo_id.to_owned(), kind, revision.to_owned()));
     let mut response = repo.info_request().query("blobs", "true").call().map_err(Box::new)?;
     Ok(response.body_mut().read_json().map_err(Box::new)?)
 }
@@ -201,6 +272,14 @@ fn is_side_file(name: &str) -> bool {
     matches!(name, "config.json" | "generation_config.json" | "special_tokens_map.json" | SHARD_INDEX)
         || (name.starts_with("tokenizer") && has_extension(name, "json"))
         || name.starts_with("chat_template")
+}
+
+/// Whether rows can be read from a file of that name, in folders or not.
+fn is_rows_file(name: &str) -> bool {
+    let plain = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(name);
+    let readable = ["parquet", "arrow", "jsonl", "ndjson", "json", "csv", "tsv"];
+    let is_description = matches!(name, "dataset_infos.json" | "dataset_info.json" | "state.json");
+    name.split('/').all(is_plain_name) && !is_description && readable.iter().any(|wanted| has_extension(plain, wanted))
 }
 
 /// Checks repository and revision, which become parts of addresses and paths; returns the revision.
@@ -239,6 +318,14 @@ mod tests {
         check("a/b", Some("../../x"), false);
         check("a/b", Some(""), false);
         check("a/b?x=1", None, false);
+    }
+
+    #[test]
+    fn rows_are_read_from_known_files_that_stay_where_they_are_put() {
+        let wanted = ["train.csv", "data/train-00000-of-00001.parquet", "a/b/x.jsonl.zst", "x.json"];
+        assert!(wanted.iter().all(|name| is_rows_file(name)));
+        let unwanted = ["README.md", "load.py", "../x.csv", "a/.hidden/x.csv", "dataset_infos.json", "x.csv.exe"];
+        assert!(!unwanted.iter().any(|name| is_rows_file(name)));
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub use assisted::AssistedResearcher;
 pub use diagnosis::{BadCase, Diagnosis, DiagnosisRules, Features, Finding, diagnose};
 pub use distil::distil;
 pub use error::ResearchError;
-pub use hub::{download_gguf, download_model};
+pub use hub::{DatasetRequest, FetchedDataset, download_dataset, download_gguf, download_model};
 pub use keys::KeyFile;
 pub use net::{NetAttempt, NetGate, NetLog, NetSettings, Secret};
 pub use playbook::Playbook;

@@ -11,6 +11,7 @@ use std::time::Duration;
 pub(crate) use arxiv::API as ARXIV;
 pub use arxiv::{FoundPaper, find_papers};
 pub use hub_search::{FoundRepo, HubKind, find_repos};
+pub(crate) use hub_search::{is_gated, licence_in_card};
 
 use crate::{NetGate, ResearchError};
 

@@ -195,12 +195,20 @@ impl Knowledge for KnowledgeBase {
                 None => None,
             };
             let similarity = trex_domain::similarity(task, &features, meaning);
-            similar.push(SimilarTask { key, features, similarity, lab, experiments: Vec::new() });
+            similar.push(SimilarTask {
+                key,
+                features,
+                similarity,
+                lab,
+                experiments: Vec::new(),
+                rejections: Vec::new(),
+            });
         }
         similar.sort_by(|a, b| b.similarity.total_cmp(&a.similarity).then_with(|| a.key.cmp(&b.key)));
         similar.truncate(limit);
         for one in &mut similar {
             one.experiments = self.experiments_of(&one.key).map_err(problem)?;
+            one.rejections = self.rejections_of(&one.key).map_err(problem)?;
         }
         Ok(similar)
     }

@@ -14,6 +14,7 @@ mod decoder;
 mod device;
 #[cfg(test)]
 mod device_suite;
+mod dry_run;
 mod early_stop;
 mod embedder;
 mod engine;
@@ -54,6 +55,7 @@ mod worker;
 
 pub use answer::{SchemaFault, answer};
 pub use device::{DeviceBuild, DeviceFault, DevicePlan, PlannedDevice, plan_device};
+pub use dry_run::dry_run;
 pub use embedder::{EmbedderFacts, embed, embedder_facts};
 pub use error::TrainError;
 pub use evaluate::evaluate;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use trex_chat::{ChatModel, GgufTensorFacts, MetaValue};
-use trex_domain::{ContentHash, ModelFacts};
+use trex_domain::{ContentHash, ModelFacts, TargetModules};
 use trex_fs::FsError;
 
 use crate::gguf::GgufFile;
@@ -137,6 +137,7 @@ pub fn model_facts(name: &str, dir: &Path) -> Result<ModelFacts, TrainError> {
         vocab_size: config.vocab_size,
         max_position: config.max_position,
         license: license(dir),
+        projections: config.target_names(&TargetModules::all())?.into_iter().map(str::to_owned).collect(),
     })
 }
 

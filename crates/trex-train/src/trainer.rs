@@ -274,7 +274,7 @@ impl Reporter {
 }
 
 /// The weights of the base; full training and a quantised base know only products of 32-bit floats, and say so.
-fn load_weights(
+pub(crate) fn load_weights(
     job: &TrainJob,
     trained: &Trained<'_>,
     placement: &Placement,
@@ -300,7 +300,11 @@ fn load_weights(
 }
 
 /// The parameters to start from: fresh ones, or those of an adapter that the job goes on from.
-fn start(job: &TrainJob, trained: &Trained<'_>, fresh: Vec<Parameter>) -> Result<Vec<Parameter>, TrainError> {
+pub(crate) fn start(
+    job: &TrainJob,
+    trained: &Trained<'_>,
+    fresh: Vec<Parameter>,
+) -> Result<Vec<Parameter>, TrainError> {
     let Some(path) = &job.init_adapter else { return Ok(fresh) };
     if trained.is_full() {
         let why = "full training has no adapter to go on from".to_owned();

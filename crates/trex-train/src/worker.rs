@@ -87,6 +87,7 @@ pub fn run_job(job: &Job, sink: &mut (dyn EventSink + Send)) -> Result<WorkerEve
     let pool = pool.map_err(|source| TrainError::Threads { threads: job.threads(), source })?;
     pool.install(|| match job {
         Job::Train(job) => crate::trainer::train(job, sink).map(WorkerEvent::Trained),
+        Job::DryRun(job) => crate::dry_run::dry_run(job, sink).map(WorkerEvent::Tried),
         Job::Eval(job) => crate::evaluate::evaluate(job, sink).map(WorkerEvent::Evaluated),
         Job::Embed(job) => crate::embedder::embed(job, sink).map(WorkerEvent::Embedded),
         Job::Answer(job) => crate::answer::answer(job, sink).map(WorkerEvent::Answered),

@@ -34,6 +34,12 @@ trex-full (the search of a run without rungs) and trex (the search of a run with
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// How near the forecasts of finished runs came to what their trials took.
+    Forecast {
+        /// Workspaces with runs.
+        #[arg(long = "workspace", required = true)]
+        workspaces: Vec<PathBuf>,
+    },
     /// How much of written requirements is read as it was meant.
     Requirements {
         /// List what was read wrong.

@@ -1,5 +1,7 @@
 //! Arguments of `trex net`.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 
 #[derive(Debug, Args)]
@@ -22,6 +24,30 @@ pub(crate) enum NetCommand {
     Datasets(FindArgs),
     /// Look for models on the Hugging Face Hub, with licence and size.
     Models(FindArgs),
+    /// Fetch the rows of a data set from the Hugging Face Hub and write a recipe that decontaminates them before anything is
+    /// trained on.
+    Fetch(FetchArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FetchArgs {
+    /// The data set, OWNER/NAME.
+    pub(crate) dataset: String,
+    /// The recipe file to write.
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+    /// Files with evaluation items that its rows are compared with; give those of your task.
+    #[arg(long, required = true)]
+    pub(crate) evaluation: Vec<PathBuf>,
+    /// Branch, tag or commit; main where absent.
+    #[arg(long)]
+    pub(crate) revision: Option<String>,
+    /// Take only files whose path contains this, such as train.
+    #[arg(long)]
+    pub(crate) only: Option<String>,
+    /// Fetch at most so many MiB.
+    #[arg(long, default_value_t = 1024)]
+    pub(crate) max_mib: u64,
 }
 
 #[derive(Debug, Args)]

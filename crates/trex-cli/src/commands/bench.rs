@@ -1,6 +1,7 @@
 //! `trex bench`: how well the search decides, on recorded trainings, how well requirements are read, and how often the
 //! verifier is right.
 
+mod forecast;
 mod honesty;
 mod record;
 mod requirements;
@@ -21,6 +22,7 @@ pub(crate) fn run(args: &BenchArgs, output: &mut Output) -> Result<(), CliError>
         BenchCommand::Record(args) => record::run(args, output),
         BenchCommand::Search(args) => search::run(args, output),
         BenchCommand::Honesty(args) => honesty::run(args, output),
+        BenchCommand::Forecast { workspaces } => forecast::run(workspaces, output),
         BenchCommand::Verifier { seed } => verifier::run(*seed, output),
         BenchCommand::Requirements { wrong } => requirements::run(*wrong, output),
     }

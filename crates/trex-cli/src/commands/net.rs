@@ -1,9 +1,16 @@
 //! `trex net`: what left this machine or wanted to, and what public sources have for some words.
 
-use trex_domain::Clock as _;
-use trex_research::{FoundPaper, FoundRepo, HubKind, NetAttempt, NetLog, find_papers, find_repos};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 
-use crate::args::net::{FindArgs, NetArgs, NetCommand};
+use trex_data::RecipeFile;
+use trex_domain::Clock as _;
+use trex_research::{
+    DatasetRequest, FetchedDataset, FoundPaper, FoundRepo, HubKind, NetAttempt, NetLog, download_dataset, find_papers,
+    find_repos,
+};
+
+use crate::args::net::{FetchArgs, FindArgs, NetArgs, NetCommand};
 use crate::error::{CliError, CommandError};
 use crate::output::Output;
 use crate::system::SystemClock;
@@ -15,7 +22,64 @@ pub(crate) fn run(args: &NetArgs, output: &mut Output) -> Result<(), CliError> {
         NetCommand::Papers(find) => papers(find, output),
         NetCommand::Datasets(find) => repos(find, HubKind::Dataset, output),
         NetCommand::Models(find) => repos(find, HubKind::Model, output),
+        NetCommand::Fetch(args) => fetch(args, output),
     }
+}
+
+/// Fetches a data set and writes the recipe by which its rows come in: with their licence, compared with evaluation items.
+fn fetch(args: &FetchArgs, output: &mut Output) -> Result<(), CliError> {
+    if args.out.exists() {
+        return Err(CommandError::OutputExists { path: args.out.clone() }.into());
+    }
+    let max_bytes = args.max_mib.saturating_mul(1 << 20);
+    let request = DatasetRequest {
+        repo_id: &args.dataset,
+        revision: args.revision.as_deref(),
+        only: args.only.as_deref(),
+        max_bytes,
+    };
+    let found = download_dataset(&researcher::net_gate()?, request)?;
+    let recipe = decontaminating_recipe(&found, &args.evaluation)?;
+    trex_fs::write_atomic(&args.out, recipe.to_toml()?.as_bytes())?;
+    let licence = found.licence.as_deref().unwrap_or(trex_domain::UNKNOWN_LICENCE);
+    output.result(&serde_json::json!({"dataset": found, "recipe": args.out}), || {
+        let mut lines = vec![format!(
+            "{} at {}: {} files, {} bytes, licence {licence}{}",
+            found.id,
+            found.commit,
+            found.files.len(),
+            found.bytes,
+            if found.gated { ", gated" } else { "" }
+        )];
+        lines
+            .push(format!("recipe written to {}; its rows are compared with the evaluation items", args.out.display()));
+        lines.push(format!("next: trex recipe run {} --out FOLDER", args.out.display()));
+        lines.push(match &found.licence {
+            Some(licence) => format!("in a task file that trains on them: license = \"{licence}\" in [data]"),
+            None => "its card names no licence: ask its owner before you train on it".to_owned(),
+        });
+        lines.join("\n")
+    })
+}
+
+/// Every file is a source with the licence of the card; rows like an evaluation item are left out, equal ones once.
+fn decontaminating_recipe(found: &FetchedDataset, evaluation: &[PathBuf]) -> Result<RecipeFile, CliError> {
+    let absolute = |path: &PathBuf| std::path::absolute(path).map_err(CommandError::Input);
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let mut text = format!("name = {}\n", quoted(&found.id.replace('/', "-")));
+    let items: Result<Vec<String>, CommandError> =
+        evaluation.iter().map(|path| Ok(quoted(&absolute(path)?.display().to_string()))).collect();
+    writeln!(text, "evaluation = [{}]", items?.join(", ")).ok();
+    for path in &found.files {
+        writeln!(text, "\n[[sources]]\npath = {}", quoted(&path.display().to_string())).ok();
+        if let Some(licence) = &found.licence {
+            writeln!(text, "license = {}", quoted(licence)).ok();
+        }
+    }
+    for step in ["exact_dedup", "decontaminate"] {
+        writeln!(text, "\n[[operators]]\nop = {}", quoted(step)).ok();
+    }
+    Ok(RecipeFile::parse(&text, Path::new("fetched recipe"))?)
 }
 
 fn log(last: Option<usize>, output: &mut Output) -> Result<(), CliError> {

@@ -216,7 +216,7 @@ fn write(
         profile: &profile,
         outcome: Some(outcome),
         recipe: Some(&canonical),
-        license: args.license.as_deref(),
+        license: args.license.as_deref().or_else(|| recipe.license()),
     };
     if args.format == "hf" {
         return write_form(out, "hf", &folder);
@@ -247,8 +247,15 @@ fn outcome_text(outcome: &RecipeOutcome, is_cached: bool) -> String {
         let rows = source.rows;
         writeln!(
             text,
-            "source {}: {} ({}): {} in, {} kept, {} quarantined, {} filtered",
-            source.name, source.format, source.schema, rows.input, rows.kept, rows.quarantined, source.filtered
+            "source {}: {} ({}), licence {}: {} in, {} kept, {} quarantined, {} filtered",
+            source.name,
+            source.format,
+            source.schema,
+            source.license.as_deref().unwrap_or(trex_domain::UNKNOWN_LICENCE),
+            rows.input,
+            rows.kept,
+            rows.quarantined,
+            source.filtered
         )
         .expect("writing to a string cannot fail");
     }

@@ -94,3 +94,36 @@ fn a_key_is_stored_used_and_never_shown() {
     program.succeed(&["researcher", "key", "remove", "127.0.0.1"]);
     assert_eq!(program.json(&["researcher", "key", "list"]).as_array().map(Vec::len), Some(0));
 }
+
+#[test]
+fn a_model_of_the_registry_answers_within_the_schema_in_a_worker() {
+    let program = Program::new();
+    // The bundled model knows nothing of colours; what it says has the form all the same.
+    let said = program.json(&["researcher", "test", "local:bundled"]);
+    assert_eq!((&said["local"], &said["repairs"]), (&true.into(), &0.into()));
+    assert!(said["colour"].is_string() && said["tokens_per_s"].as_f64().unwrap() > 0.0, "{said}");
+    program.refused(&["researcher", "test", "local:nobody"], 3, "model.unknown");
+}
+
+#[test]
+fn a_run_cites_what_documents_say() {
+    let program = Program::with_tiny_task();
+    program.write(
+        "notes.md",
+        "# Notes\nFor short sentences a learning rate of 0.001 was better than 0.0002 with adapters.\n",
+    );
+    let run = |args: &[&str]| {
+        let done = program.command(args).env("TREX_KNOWLEDGE", program.path("k.db")).output().unwrap();
+        assert!(done.status.success(), "{done:?}");
+    };
+    run(&["kb", "add", "notes.md"]);
+    run(&["run", "tiny.toml", "--workspace", "w", "--no-warm-start"]);
+    let events = program.events("w");
+    let surveyed: Vec<_> = events.iter().filter(|event| event["type"] == "surveyed").collect();
+    assert_eq!(surveyed.len(), 1);
+    let claim = &surveyed[0]["claims"][0];
+    assert!(claim["statement"].as_str().unwrap().contains("0.001") && claim["support"] == 1.0, "{claim}");
+    let evidence = |event: &Value| event["strategy"]["evidence"].to_string();
+    let cited = events.iter().filter(|event| evidence(event).contains(claim["passage"].as_str().unwrap()));
+    assert_eq!(cited.count(), 1, "by the strategy that speaks of the learning rate");
+}

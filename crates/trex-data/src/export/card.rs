@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use trex_domain::DataProfile;
+use trex_domain::{DataProfile, UNKNOWN_LICENCE};
 
 use super::Rows;
 use crate::RecipeOutcome;
@@ -102,15 +102,21 @@ fn provenance(folder: &HfFolder<'_>, text: &mut String) {
         writeln!(text, "Rows of {}.", one_line(&folder.profile.name)).ok();
         return;
     };
-    writeln!(text, "Recipe `{}`.\n\n| source | content (blake3) | rows in | kept | quarantined |", outcome.recipe).ok();
-    text.push_str("|---|---|---:|---:|---:|\n");
+    writeln!(
+        text,
+        "Recipe `{}`.\n\n| source | licence | content (blake3) | rows in | kept | quarantined |",
+        outcome.recipe
+    )
+    .ok();
+    text.push_str("|---|---|---|---:|---:|---:|\n");
     for source in &outcome.sources {
         let content = source.content.map_or_else(String::new, |content| content.to_string());
         let rows = source.rows;
         writeln!(
             text,
-            "| {} | `{content}` | {} | {} | {} |",
+            "| {} | {} | `{content}` | {} | {} | {} |",
             cell(&source.name),
+            cell(source.license.as_deref().unwrap_or(UNKNOWN_LICENCE)),
             rows.input,
             rows.kept,
             rows.quarantined

@@ -27,7 +27,7 @@ fn task(train: PathBuf, dev: SplitSource, test: SplitSource) -> TaskSpec {
         kind: TaskKind::Choice,
         metric: Metric::Accuracy,
         model: ModelRef("bundled".to_owned()),
-        data: DataSource::Files { train, dev, test, fields },
+        data: DataSource::Files { train, dev, test, fields, terms: trex_domain::DataTerms::default() },
         splits: SplitSizes { search: 10, select: 20, final_: 0 },
         prompt: PromptSpec {
             system: None,
@@ -229,6 +229,7 @@ fn task_of(train: PathBuf, kind: TaskKind, objective: TrainObjective) -> TaskSpe
             dev: SplitSource::HeldOut,
             test: SplitSource::HeldOut,
             fields: FieldMap::default(),
+            terms: trex_domain::DataTerms::default(),
         },
         splits: SplitSizes::default(),
         prompt: PromptSpec::default(),

@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use crate::{Quantization, ReportScore, RunState, Score, TrainMethod, VariantId};
+use crate::{Quantization, ReportScore, RunState, Score, TrainMethod, UNKNOWN_LICENCE, VariantId};
 
 /// What an export is: read by the card, by GGUF metadata and by file names.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -15,6 +15,8 @@ pub struct ModelCard {
     pub base_name: String,
     /// Licence of the base, where it is known.
     pub license: Option<String>,
+    /// Licence of the rows that it was trained on; empty where nobody asked, [`UNKNOWN_LICENCE`] where nobody told.
+    pub data_license: String,
     /// Name of the task.
     pub task: String,
     /// What the model should do better.
@@ -77,6 +79,9 @@ impl ModelCard {
             run: run.to_owned(),
             variant: variant.to_string(),
             version: state.version.clone(),
+            data_license: task.map_or_else(String::new, |task| {
+                task.data.terms().license.unwrap_or_else(|| UNKNOWN_LICENCE.to_owned())
+            }),
             score: final_score.or(select).map(ReportScore::from),
             base_score: base.map(ReportScore::from),
             settings,
@@ -127,6 +132,10 @@ impl ModelCard {
         };
         // Where a folder lies on this machine is nobody's business.
         row("base model", if self.hub_id().is_some() { &self.base_model } else { self.base_label() });
+        if !self.data_license.is_empty() {
+            row("licence of the base model", self.license.as_deref().unwrap_or(UNKNOWN_LICENCE));
+            row("licence of the training data", &self.data_license);
+        }
         for (name, score) in [("score", &self.score), ("score of the untouched base", &self.base_score)] {
             if let Some(score) = score {
                 row(name, &shown(score));
@@ -217,6 +226,7 @@ mod tests {
             base_model: "HuggingFaceTB/SmolLM2-135M-Instruct".to_owned(),
             base_name: String::new(),
             license: Some("apache-2.0".to_owned()),
+            data_license: "unknown".to_owned(),
             task: "sst2: \"films\"".to_owned(),
             goal: "Tell good\nfrom bad".to_owned(),
             run: "0190".to_owned(),
@@ -244,6 +254,8 @@ mod tests {
             "name: \"sst2: \\\"films\\\"\"\n",
             "| a\\|b | 1 |",
             "Tell good from bad",
+            "| licence of the base model | apache-2.0 |",
+            "| licence of the training data | unknown |",
             "One note.",
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::PastExperiment;
+use super::{PastExperiment, PastRejection};
 use crate::{ContentHash, DataProfile, DomainError, Metric, RunState, TaskKind, TaskSpec, TrainObjective};
 
 /// A training pool in numbers; no row, no path and no label of it.
@@ -129,6 +129,9 @@ pub struct SimilarTask {
     pub lab: String,
     /// What was tried.
     pub experiments: Vec<PastExperiment>,
+    /// What a person did not want there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rejections: Vec<PastRejection>,
 }
 
 /// How similar two tasks are, from 0 to 1.

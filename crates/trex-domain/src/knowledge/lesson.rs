@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Evidence, InsightKey, TaskFeatures, change_words};
 use crate::{
-    Comparison, ContentHash, DomainError, Event, Millis, NodeState, Recipe, RunId, RunState, Score, StoredEvent,
-    StrategyKind, TrainConfig, TrainMethod, Variant, VariantDiff, VariantId, Verdict, variant_diff,
+    Comparison, ContentHash, DomainError, Event, GateStage, Millis, NodeState, Recipe, ReviewSubject, RunId, RunState,
+    Score, StoredEvent, StrategyKind, TrainConfig, TrainMethod, Variant, VariantDiff, VariantId, Verdict, variant_diff,
 };
 
 /// A configuration that was tried, with what it was worth.
@@ -40,6 +40,19 @@ pub struct PastExperiment {
     pub failed: bool,
 }
 
+/// What a person did not want.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PastRejection {
+    /// The run.
+    pub run: RunId,
+    /// What it was about.
+    pub stage: GateStage,
+    /// What the person was asked.
+    pub question: String,
+    /// Why it was not wanted.
+    pub reason: String,
+}
+
 /// What a run taught so far.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Lesson {
@@ -65,6 +78,9 @@ pub struct Lesson {
     pub experiments: Vec<PastExperiment>,
     /// What was compared.
     pub evidence: Vec<Evidence>,
+    /// What a person did not want, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rejections: Vec<PastRejection>,
 }
 
 impl Lesson {
@@ -82,6 +98,7 @@ impl Lesson {
             seed: state.seed,
             version: state.version.clone(),
             experiments: experiments(first.run, &state),
+            rejections: rejections(first.run, &state),
             trials: state.trials.len(),
             verdict: state.verdict,
             base,
@@ -89,6 +106,18 @@ impl Lesson {
             evidence,
         }))
     }
+}
+
+/// What a person rejected with a reason. Whether the sealed split may be opened says nothing about another task.
+fn rejections(run: RunId, state: &RunState) -> Vec<PastRejection> {
+    let told = state.rejections().filter(|(request, _)| request.subject != ReviewSubject::Final);
+    told.map(|(request, reason)| PastRejection {
+        run,
+        stage: request.stage,
+        question: request.question.clone(),
+        reason: reason.to_owned(),
+    })
+    .collect()
 }
 
 /// Removes what belongs to one machine.

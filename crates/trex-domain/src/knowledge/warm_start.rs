@@ -19,6 +19,9 @@ const MAX_TASKS: usize = 5;
 /// Configurations that are proposed first: one batch of the default size.
 const MAX_FIRST: usize = 3;
 
+/// Rejections of a person that are taken along, those of the most similar task first.
+const MAX_REJECTIONS: usize = 8;
+
 /// Past trials that the surrogate sees; the best of each task first.
 const MAX_OBSERVATIONS: usize = 40;
 
@@ -92,6 +95,9 @@ pub struct WarmStart {
     pub observations: Vec<PriorObservation>,
     /// What is known for such tasks, as sentences.
     pub insights: Vec<String>,
+    /// What a person did not want there, as sentences.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rejections: Vec<String>,
 }
 
 impl WarmStart {
@@ -114,6 +120,7 @@ impl WarmStart {
             first: first(train, &near)?,
             observations: observations(train, &near),
             insights: insights.iter().map(|one| one.statement.clone()).collect(),
+            rejections: rejections(&near),
         }))
     }
 
@@ -143,9 +150,17 @@ impl WarmStart {
         };
         let surrogate = format!("the surrogate begins with {} past trials", self.observations.len());
         let insights = self.insights.iter().map(|text| format!("known: {text}"));
+        let insights = insights.chain(self.rejections.iter().map(|text| format!("not wanted: {text}")));
         let tasks = self.tasks.iter().map(task).chain(self.priors.iter().map(prior));
         tasks.chain(self.first.iter().map(first)).chain([surrogate]).chain(insights).collect()
     }
+}
+
+/// The newest of each task first.
+fn rejections(near: &[&SimilarTask]) -> Vec<String> {
+    let all = near.iter().flat_map(|one| one.rejections.iter().rev().map(|no| (&one.features.name, no)));
+    let told = all.map(|(task, no)| format!("{} of {task}: {} because {}", no.stage.as_str(), no.question, no.reason));
+    told.take(MAX_REJECTIONS).collect()
 }
 
 fn taken(one: &SimilarTask) -> TakenTask {
@@ -308,6 +323,7 @@ mod tests {
             similarity,
             lab: "here".to_owned(),
             experiments,
+            rejections: Vec::new(),
         }
     }
 

@@ -37,6 +37,7 @@ fn task() -> TaskSpec {
             dev: SplitSource::HeldOut,
             test: SplitSource::File("data/test.tsv".into()),
             fields: FieldMap::default(),
+            terms: trex_domain::DataTerms::default(),
         },
         splits: SplitSizes::default(),
         prompt: PromptSpec {

@@ -71,7 +71,7 @@ impl JobControl for Relay<'_> {
 }
 
 impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'_, L, D, X, R, E> {
-    fn run_job(&mut self, what: &str, job: &Job) -> Result<JobOutcome, EngineError> {
+    pub(super) fn run_job(&mut self, what: &str, job: &Job) -> Result<JobOutcome, EngineError> {
         let mut relay = Relay { what, observer: &mut *self.observer, state: &self.state, stopped: false };
         let outcome = self.ports.executor.run(job, &mut relay);
         let stopped = relay.stopped;
@@ -209,7 +209,7 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
                 Event::TrialInterrupted { variant, rung, seed, class, message }
             }
             JobOutcome::Failed { class, message, .. } => Event::TrialFailed { variant, rung, seed, class, message },
-            JobOutcome::Evaluated(_) | JobOutcome::Embedded(_) | JobOutcome::Answered(_) => {
+            JobOutcome::Tried(_) | JobOutcome::Evaluated(_) | JobOutcome::Embedded(_) | JobOutcome::Answered(_) => {
                 return Err(job_error(&what, outcome));
             }
         };
@@ -308,15 +308,17 @@ pub(crate) fn job_error(what: &str, outcome: JobOutcome) -> EngineError {
     let what = what.to_owned();
     match outcome {
         JobOutcome::Failed { class, code, message, hint } => EngineError::Job { what, class, code, message, hint },
-        JobOutcome::Trained(_) | JobOutcome::Evaluated(_) | JobOutcome::Embedded(_) | JobOutcome::Answered(_) => {
-            EngineError::Job {
-                what,
-                class: FailureClass::Config,
-                code: "worker.wrong_answer".to_owned(),
-                message: "the worker answered another kind of job".to_owned(),
-                hint: None,
-            }
-        }
+        JobOutcome::Trained(_)
+        | JobOutcome::Tried(_)
+        | JobOutcome::Evaluated(_)
+        | JobOutcome::Embedded(_)
+        | JobOutcome::Answered(_) => EngineError::Job {
+            what,
+            class: FailureClass::Config,
+            code: "worker.wrong_answer".to_owned(),
+            message: "the worker answered another kind of job".to_owned(),
+            hint: None,
+        },
     }
 }
 

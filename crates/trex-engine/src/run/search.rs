@@ -166,36 +166,36 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
                 return self.record(vec![reject(code, reason)]);
             }
         };
-        let task = self.task()?;
+        let (task, settings) = (self.task()?, self.settings);
         let proposal = Proposal {
             task: &task,
-            model: &self.settings.model,
+            model: &settings.model,
             variant: &variant,
             data: &prepared,
             forecast: forecast_full_cost(&self.state, &variant.config),
             spent: self.state.cost,
-            machine_bytes: self.settings.machine_bytes,
-            disk_bytes: self.settings.disk_bytes,
+            machine_bytes: settings.machine_bytes,
+            disk_bytes: settings.disk_bytes,
         };
-        let event = match verify(&proposal) {
-            Err(no) => reject(no.code, no.reason()),
-            Ok(passed) => {
-                let content = (self.settings.model.hash, prepared.data, &variant.config);
-                let key = trex_domain::ContentHash::of_value("trex.trial.v1", &content)?;
-                match self.equal_variant(&key) {
-                    Some(of) => Event::DuplicateAvoided { variant: id.clone(), of },
-                    None => Event::VariantVerified {
-                        variant: id.clone(),
-                        data: prepared.data,
-                        ledger: prepared.ledger,
-                        key,
-                        memory_bytes: passed.memory_bytes,
-                        warnings: passed.warnings,
-                    },
-                }
-            }
+        let passed = match verify(&proposal) {
+            Ok(passed) => passed,
+            Err(no) => return self.record(vec![reject(no.code, no.reason())]),
         };
-        self.record(vec![event])
+        let content = (settings.model.hash, prepared.data, &variant.config);
+        let key = trex_domain::ContentHash::of_value("trex.trial.v1", &content)?;
+        if let Some(of) = self.equal_variant(&key) {
+            return self.record(vec![Event::DuplicateAvoided { variant: id.clone(), of }]);
+        }
+        let verified = Event::VariantVerified {
+            variant: id.clone(),
+            data: prepared.data,
+            ledger: prepared.ledger.clone(),
+            key,
+            memory_bytes: passed.memory_bytes,
+            warnings: passed.warnings,
+        };
+        let events = self.climb(&proposal, verified)?;
+        self.record(events)
     }
 
     /// A variant that the trainer could not tell from one with this key.

@@ -58,7 +58,8 @@ fn check_hint(from: &str, to: &str, hint: &str) {
 fn a_task_file_becomes_a_task() {
     let task = parse(TASK).unwrap();
     assert_eq!((task.name.as_str(), task.kind, task.metric), ("sst2", TaskKind::Choice, Metric::Accuracy));
-    let DataSource::Files { train, dev, test, fields } = task.data else { panic!() };
+    let DataSource::Files { train, dev, test, fields, terms } = task.data else { panic!() };
+    assert!(terms.is_silent());
     assert_eq!(train, Path::new("my").join("train.tsv"));
     assert_eq!(dev, SplitSource::HeldOut);
     assert_eq!(test, SplitSource::File(PathBuf::from("/abs/test.tsv")));
@@ -344,4 +345,11 @@ proptest! {
         let at = at.min(TASK.len());
         parse(&format!("{}{text}{}", &TASK[..at], &TASK[at..])).ok();
     }
+}
+
+#[test]
+fn the_licence_of_the_rows_and_their_use_are_part_of_the_task() {
+    let text = TASK.replace("[data]", "[data]\nlicense = \"cc-by-nc-4.0\"\ncommercial_use = true");
+    let terms = parse(&text).unwrap().data.terms();
+    assert_eq!((terms.license.as_deref(), terms.commercial_use), (Some("cc-by-nc-4.0"), true));
 }

@@ -10,9 +10,10 @@ use std::collections::BTreeMap;
 use rand::RngExt as _;
 use serde::Serialize;
 use trex_domain::{
-    BalanceMode, Budget, ContentHash, Cost, DataSource, DeviceChoice, GenerationConfig, LoraConfig, Metric, ModelFacts,
-    ModelRef, Operator, PreparedData, PromptSpec, Quantization, Recipe, RowForm, RowLedger, SearchSettings, SplitSizes,
-    TaskKind, TaskSpec, TrainConfig, TrainMethod, TrainObjective, Variant, VariantDiff, seeded_rng,
+    BalanceMode, Budget, ContentHash, Cost, DataSource, DataTerms, DeviceChoice, FieldMap, GenerationConfig,
+    LoraConfig, Metric, ModelFacts, ModelRef, Operator, PreparedData, PromptSpec, Quantization, Recipe, RowForm,
+    RowLedger, SearchSettings, SplitSizes, SplitSource, TargetModules, TaskKind, TaskSpec, TrainConfig, TrainMethod,
+    TrainObjective, Variant, VariantDiff, seeded_rng,
 };
 
 use super::{Proposal, check_recipe, verify};
@@ -140,6 +141,9 @@ impl Case {
         config.lora.r = [4, 8, 16, 32][rng.random_range(0..4)];
         config.lora.lora_alpha = config.lora.r * [1, 2][rng.random_range(0..2)];
         config.lora.lora_dropout = [0.0, 0.05, 0.1][rng.random_range(0..3)];
+        if rng.random_bool(0.3) {
+            config.lora.target_modules = some_projections(&model, rng);
+        }
         config.max_steps = task.train.max_steps * [1, 1, 2][rng.random_range(0..3)];
         config.per_device_train_batch_size = [1, 2, 4, 8][rng.random_range(0..4)];
         config.gradient_accumulation_steps = [1, 2, 4][rng.random_range(0..3)];
@@ -147,6 +151,9 @@ impl Case {
         config.weight_decay = [0.0, 0.01, 0.1][rng.random_range(0..3)];
         config.label_smoothing_factor = [0.0, 0.0, 0.1][rng.random_range(0..3)];
         let data = data(&task, rng);
+        let licence =
+            [None, Some("mit"), Some("cc-by-4.0"), Some("cc-by-nc-4.0"), Some("other")][rng.random_range(0..5)];
+        let task = TaskSpec { data: files_under(licence, false), ..task };
         let variant = Variant {
             id: trex_domain::VariantId::new(&trex_domain::NodeId::strategy(1).experiment(1), 0),
             parent: None,
@@ -169,6 +176,13 @@ impl Case {
     }
 }
 
+/// One or more projections that the model has.
+fn some_projections(model: &ModelFacts, rng: &mut impl rand::Rng) -> TargetModules {
+    let first = rng.random_range(0..model.projections.len());
+    let last = rng.random_range(first..model.projections.len());
+    TargetModules::List(model.projections[first..=last].to_vec())
+}
+
 /// A base model by its numbers.
 struct Base {
     name: &'static str,
@@ -181,10 +195,11 @@ struct Base {
     vocab: usize,
     positions: usize,
     licence: Option<&'static str>,
+    projections: &'static [&'static str],
 }
 
 /// Shapes of real models up to half a billion weights.
-const MODELS: [Base; 4] = [
+const MODELS: [Base; 5] = [
     Base {
         name: "mini",
         parameters: 2_400_000,
@@ -196,6 +211,7 @@ const MODELS: [Base; 4] = [
         vocab: 2048,
         positions: 1024,
         licence: Some("mit"),
+        projections: &TargetModules::ALL_LINEAR,
     },
     Base {
         name: "small",
@@ -208,6 +224,7 @@ const MODELS: [Base; 4] = [
         vocab: 49_152,
         positions: 8192,
         licence: Some("apache-2.0"),
+        projections: &TargetModules::ALL_LINEAR,
     },
     Base {
         name: "medium",
@@ -220,6 +237,7 @@ const MODELS: [Base; 4] = [
         vocab: 49_152,
         positions: 8192,
         licence: None,
+        projections: &TargetModules::ALL_LINEAR,
     },
     Base {
         name: "half",
@@ -232,6 +250,20 @@ const MODELS: [Base; 4] = [
         vocab: 151_936,
         positions: 32_768,
         licence: Some("cc-by-nc-4.0"),
+        projections: &TargetModules::ALL_LINEAR,
+    },
+    Base {
+        name: "fused",
+        parameters: 480_000_000,
+        hidden: 1024,
+        inner: 4096,
+        layers: 24,
+        heads: 16,
+        kv_heads: 16,
+        vocab: 32_064,
+        positions: 4096,
+        licence: Some("mit"),
+        projections: &["qkv_proj", "o_proj", "gate_up_proj", "down_proj"],
     },
 ];
 
@@ -252,6 +284,7 @@ impl Base {
             vocab_size: self.vocab,
             max_position: self.positions,
             license: self.licence.map(str::to_owned),
+            projections: self.projections.iter().map(|name| (*name).to_owned()).collect(),
         }
     }
 }
@@ -345,6 +378,17 @@ fn recipe(shape: Shape, data: &PreparedData, rng: &mut impl rand::Rng) -> Recipe
     Recipe { operators }
 }
 
+/// Files under a licence.
+fn files_under(license: Option<&str>, commercial_use: bool) -> DataSource {
+    DataSource::Files {
+        train: "train.jsonl".into(),
+        dev: SplitSource::HeldOut,
+        test: SplitSource::HeldOut,
+        fields: FieldMap::default(),
+        terms: DataTerms { license: license.map(str::to_owned), commercial_use },
+    }
+}
+
 /// A way in which a proposal is broken.
 struct Fault {
     /// What is wrong, in words.
@@ -413,6 +457,20 @@ const FAULTS: &[Fault] = &[
     }),
     fault("no target at all", "verify.configuration", Shape::Choice, |c| {
         c.variant.config.lora.target_modules = trex_domain::TargetModules::List(Vec::new());
+    }),
+    fault("the parts of a projection that the model has as one", "verify.target_modules", Shape::Choice, |c| {
+        (c.model, c.variant.config.lora.r) = (MODELS[4].facts(), 8);
+        c.variant.config.lora.target_modules = TargetModules::List(vec!["q_proj".to_owned(), "v_proj".to_owned()]);
+    }),
+    fault("one projection too many", "verify.target_modules", Shape::Generate, |c| {
+        (c.model, c.variant.config.lora.r) = (MODELS[4].facts(), 8);
+        let mut names = c.model.projections.clone();
+        names.push("gate_proj".to_owned());
+        c.variant.config.lora.target_modules = TargetModules::List(names);
+    }),
+    fault("projections of another family", "verify.target_modules", Shape::Text, |c| {
+        (c.model, c.variant.config.lora.r) = (MODELS[1].facts(), 8);
+        c.variant.config.lora.target_modules = TargetModules::List(vec!["qkv_proj".to_owned()]);
     }),
     fault("every weight of a quantised base", "verify.configuration", Shape::Choice, |c| {
         c.variant.config.method = TrainMethod::Full;
@@ -548,6 +606,17 @@ const FAULTS: &[Fault] = &[
     }),
     fault("another one without derived works", "verify.licence", Shape::Text, |c| {
         c.model.license = Some("CC BY-NC-ND".to_owned());
+    }),
+    fault("data without derived works", "verify.licence", Shape::Generate, |c| {
+        c.task.data = files_under(Some("cc-by-nd-4.0"), false);
+    }),
+    fault("data for research, of a task that is not", "verify.licence", Shape::Choice, |c| {
+        c.task.data = files_under(Some("cc-by-nc-sa-4.0"), true);
+    }),
+    fault("a model for research, of a task that is not", "verify.licence", Shape::Choice, |c| {
+        (c.model, c.variant.config.lora.r) = (MODELS[3].facts(), 8);
+        c.variant.config.lora.target_modules = TargetModules::all();
+        c.task.data = files_under(Some("mit"), true);
     }),
     fault("a full disk", "verify.disk", Shape::Choice, |c| c.disk_bytes = 4096),
     fault("all weights of a large model on a small disk", "verify.disk", Shape::Choice, |c| {

@@ -2,7 +2,8 @@
 //! values that it looked at and what would help.
 
 use trex_domain::{
-    BudgetLimit, Metric, Operator, PreparedData, RowForm, TaskKind, TrainMethod, TrainObjective, Variant,
+    BudgetLimit, DataTerms, LicenceTerms, Metric, Operator, PreparedData, RowForm, TargetModules, TaskKind,
+    TrainMethod, TrainObjective, UNKNOWN_LICENCE, Variant,
 };
 
 use super::{MOST_CHARS_PER_TOKEN, Proposal, Rejection, estimate_disk_bytes};
@@ -20,8 +21,9 @@ const MOST_STEPS: usize = 4;
 pub(super) type Rule = fn(&Proposal<'_>) -> Result<(), Rejection>;
 
 /// All rules that need no estimate, in the order in which they are asked. What is cheapest to mend comes first.
-pub(super) const ALL: [Rule; 19] = [
+pub(super) const ALL: [Rule; 20] = [
     configuration,
+    target_modules,
     method,
     adapter,
     base,
@@ -80,6 +82,39 @@ pub(super) fn recipe(variant: &Variant) -> Result<(), Rejection> {
 fn configuration(proposal: &Proposal<'_>) -> Result<(), Rejection> {
     let checked = proposal.variant.config.validate();
     checked.map_err(|err| Rejection::new("verify.configuration", err.to_string(), "take a value in that range"))
+}
+
+/// Adapters sit on projections that the model has. Some families have several of them as one, under a name of its own.
+fn target_modules(proposal: &Proposal<'_>) -> Result<(), Rejection> {
+    let (config, own) = (&proposal.variant.config, &proposal.model.projections);
+    if config.method == TrainMethod::Full || own.is_empty() {
+        return Ok(());
+    }
+    let TargetModules::List(wanted) = &config.lora.target_modules else { return Ok(()) };
+    let missing: Vec<&str> = wanted.iter().filter(|name| !own.contains(name)).map(String::as_str).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let mut fitting: Vec<&str> =
+        own.iter().map(String::as_str).filter(|own| wanted.iter().any(|name| covers(own, name))).collect();
+    if fitting.is_empty() {
+        fitting = own.iter().map(String::as_str).collect();
+    }
+    let what = format!("the model has no projection {}", missing.join(", "));
+    let no = Rejection::new("verify.target_modules", what, "name projections that it has");
+    Err(no.value("model_projections", own.join(" ")).fixed_by("lora.target_modules", fitting.join(" ")))
+}
+
+/// Whether a projection is, or has as a part of it or is a part of, the one of that name.
+fn covers(own: &str, wanted: &str) -> bool {
+    let parts = |name: &str| -> &[&str] {
+        match name {
+            "qkv_proj" => &["q_proj", "k_proj", "v_proj"],
+            "gate_up_proj" => &["gate_proj", "up_proj"],
+            _ => &[],
+        }
+    };
+    own == wanted || parts(own).contains(&wanted) || parts(wanted).contains(&own)
 }
 
 /// An adapter is gone on from by training an adapter.
@@ -330,15 +365,42 @@ fn length(proposal: &Proposal<'_>) -> Result<(), Rejection> {
     Err(if fits > least_tokens { no.fixed_by("max_length", fits) } else { no })
 }
 
-/// A licence that forbids derived works forbids fine-tuning.
+/// A licence that forbids derived works forbids fine-tuning; one that forbids commercial use forbids it for that.
 fn licence(proposal: &Proposal<'_>) -> Result<(), Rejection> {
-    let Some(licence) = &proposal.model.license else { return Ok(()) };
-    let forbids = licence.to_ascii_lowercase().split(['-', '_', ' ']).any(|part| part == "nd");
-    if !forbids {
-        return Ok(());
+    let of_data = proposal.task.data.terms();
+    for (whose, licence) in licences(proposal, &of_data) {
+        let terms = LicenceTerms::of(licence);
+        let what = if terms.forbids_derivatives {
+            format!("the licence of the {whose} forbids derived works")
+        } else if terms.non_commercial && of_data.commercial_use {
+            format!("the licence of the {whose} forbids commercial use, and the task says commercial_use = true")
+        } else {
+            continue;
+        };
+        let no = Rejection::new("verify.licence", what, format!("take another {whose}"));
+        return Err(no.value("licence", licence.unwrap_or(UNKNOWN_LICENCE)));
     }
-    let no = Rejection::new("verify.licence", "the licence of the model forbids derived works", "take another model");
-    Err(no.value("licence", licence).value("model", &proposal.model.name))
+    Ok(())
+}
+
+/// What has a licence, with its name.
+fn licences<'a>(proposal: &'a Proposal<'_>, of_data: &'a DataTerms) -> [(&'static str, Option<&'a str>); 2] {
+    [("model", proposal.model.license.as_deref()), ("data", of_data.license.as_deref())]
+}
+
+/// What licences leave open.
+fn licence_doubts(proposal: &Proposal<'_>) -> Vec<String> {
+    let of_data = proposal.task.data.terms();
+    let doubt = |(whose, licence): (&str, Option<&str>)| {
+        let terms = LicenceTerms::of(licence);
+        if terms.non_commercial {
+            let name = licence.unwrap_or_default();
+            return Some(format!("the licence of the {whose} ({name}) forbids commercial use of what comes of it"));
+        }
+        (terms.is_unknown && of_data.commercial_use)
+            .then(|| format!("the licence of the {whose} is unknown, and the task says commercial_use = true"))
+    };
+    licences(proposal, &of_data).into_iter().filter_map(doubt).collect()
 }
 
 fn disk_and_cost(proposal: &Proposal<'_>) -> Result<(), Rejection> {
@@ -399,7 +461,7 @@ fn smaller_batch(proposal: &Proposal<'_>) -> Option<(usize, usize)> {
     None
 }
 
-fn mib(bytes: u64) -> u64 {
+pub(super) fn mib(bytes: u64) -> u64 {
     bytes >> 20
 }
 
@@ -415,10 +477,7 @@ pub(super) fn doubts(proposal: &Proposal<'_>) -> Vec<String> {
     if proposal.variant.recipe.has("shuffle_options") && !lists_options {
         out.push("shuffle_options changes nothing where the prompt does not list the options".to_owned());
     }
-    let licence = proposal.model.license.as_deref().unwrap_or_default().to_ascii_lowercase();
-    if licence.split(['-', '_', ' ']).any(|part| part == "nc") {
-        out.push(format!("the licence of the model ({licence}) forbids commercial use of what comes of it"));
-    }
+    out.extend(licence_doubts(proposal));
     out
 }
 

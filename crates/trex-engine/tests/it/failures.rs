@@ -189,3 +189,50 @@ fn a_repeat_that_fails_leaves_the_winner_in_place() {
     let failed = state.trials.values().filter(|trial| trial.status == TrialStatus::Failed).count();
     assert_eq!(failed, 1);
 }
+
+/// A dry run that fails for good rejects its variant with rule, values and fix; no trial is begun for it.
+#[track_caller]
+fn check_rejected(class: FailureClass, code: &str, num_dry_runs: usize) {
+    let mut world = world();
+    world.executor.fate = fate("dry s1.e1.a", class, usize::MAX);
+    let state = world.start().unwrap();
+    let variant = variant_id("s1.e1.a");
+    assert_eq!(state.variants[&variant].state, NodeState::Rejected);
+    assert!(state.trials.keys().all(|key| key.0 != variant), "it costs no trial");
+    let found = world.events().into_iter().find_map(|event| match event {
+        Event::VariantRejected { variant: id, code, reason } if id == variant => Some((code, reason)),
+        _ => None,
+    });
+    let (found, reason) = found.unwrap();
+    assert_eq!(found, code);
+    assert!(reason.contains("in a fake") && reason.contains("; "), "{reason}");
+    let is_ours = |job: &&trex_domain::Job| matches!(job, trex_domain::Job::DryRun(job) if job.scratch_dir.ends_with("s1.e1.a-dry"));
+    assert_eq!(world.executor.jobs.borrow().iter().filter(is_ours).count(), num_dry_runs);
+    assert!(state.verdict.is_some());
+}
+
+#[test]
+fn what_fails_in_the_dry_run_is_rejected_and_costs_no_trial() {
+    check_rejected(FailureClass::Config, "verify.dry_run", 1);
+    check_rejected(FailureClass::Diverged, "verify.not_finite", 1);
+    check_rejected(FailureClass::OutOfMemory, "verify.memory", 3);
+    check_rejected(FailureClass::Crashed, "verify.dry_run", 3);
+}
+
+#[test]
+fn a_dry_run_that_dies_is_made_again() {
+    check_retried("dry s1.e1.a", FailureClass::Crashed, 2);
+}
+
+#[test]
+fn a_dry_run_that_takes_too_much_memory_rejects_all_that_it_stands_for() {
+    let mut world = world();
+    world.settings.machine_bytes = 1 << 30;
+    world.executor.peak_rss_bytes.set(1 << 30);
+    let state = world.start().unwrap();
+    assert!(state.trials.is_empty() && !state.dry_runs.is_empty());
+    let rejected = |event: &&Event| matches!(event, Event::VariantRejected { code, .. } if code == "verify.memory");
+    assert_eq!(world.events().iter().filter(rejected).count(), 3, "one dry run stands for rates that differ");
+    let made = |event: &&Event| matches!(event, Event::DryRun { .. });
+    assert_eq!(world.events().iter().filter(made).count(), 1);
+}

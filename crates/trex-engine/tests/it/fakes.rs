@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 use trex_domain::{
-    ContentHash, Cost, DataPort, DataProfile, ErrorClass, EvalDone, EvalJob, Event, Example, Executor, ExportRequest,
-    Exporter, FailureClass, ImportRequest, ImportedData, ItemScore, Job, JobControl, JobOutcome, Message, MetricPoint,
-    Operator, Origin, PreparedData, PreparedRequest, Problem, RunState, StoredEvent, TrainConfig, TrainDone, TrainJob,
-    WorkerEvent, seeded_rng,
+    ContentHash, Cost, DataPort, DataProfile, DryRunDone, ErrorClass, EvalDone, EvalJob, Event, Example, Executor,
+    ExportRequest, Exporter, FailureClass, ImportRequest, ImportedData, ItemScore, Job, JobControl, JobOutcome,
+    Message, MetricPoint, Operator, Origin, PreparedData, PreparedRequest, Problem, RunState, StoredEvent, TrainConfig,
+    TrainDone, TrainJob, WorkerEvent, seeded_rng,
 };
 use trex_engine::Observer;
 use trex_fs::BlobStore;
@@ -168,6 +168,8 @@ pub(crate) struct FakeExecutor {
     asked: RefCell<BTreeMap<String, usize>>,
     /// Trainings that went on from a checkpoint in their scratch folder.
     pub(crate) continued: RefCell<Vec<String>>,
+    /// What a dry run says of memory.
+    pub(crate) peak_rss_bytes: Cell<u64>,
     /// All jobs in order.
     pub(crate) jobs: RefCell<Vec<Job>>,
 }
@@ -182,6 +184,7 @@ impl FakeExecutor {
             always_checkpoints: false,
             asked: RefCell::default(),
             continued: RefCell::default(),
+            peak_rss_bytes: Cell::new(1 << 20),
             jobs: RefCell::default(),
         }
     }
@@ -224,6 +227,27 @@ impl FakeExecutor {
         JobOutcome::Trained(done)
     }
 
+    /// Fails by the name of the first trial with "dry " before it.
+    fn try_out(&self, job: &TrainJob) -> JobOutcome {
+        let name = file_name(&job.scratch_dir).replace("-dry", "");
+        if let Some(class) = self.misfortune(&format!("dry {name}")) {
+            return failed(class);
+        }
+        JobOutcome::Tried(DryRunDone {
+            rows: 10,
+            row_tokens: 100,
+            row_supervised: 20,
+            truncated: 0,
+            micro_batch_rows: job.config.per_device_train_batch_size,
+            loss: 2.0,
+            peak_rss_bytes: self.peak_rss_bytes.get(),
+            load: Cost::default(),
+            encoding: Cost::default(),
+            micro_batch: Cost::default(),
+            cost: Cost { cpu_s: 0.05, ..Cost::default() },
+        })
+    }
+
     fn score(&self, job: &EvalJob, control: &mut dyn JobControl) -> JobOutcome {
         // An exported folder holds the adapter under the exporter's name.
         let file = |path: &PathBuf| if path.is_dir() { path.join("adapter") } else { path.clone() };
@@ -254,6 +278,7 @@ impl Executor for FakeExecutor {
         self.jobs.borrow_mut().push(job.clone());
         match job {
             Job::Train(job) => self.train(job, control),
+            Job::DryRun(job) => self.try_out(job),
             Job::Eval(job) => self.score(job, control),
             Job::Embed(_) | Job::Answer(_) => panic!("a run makes no vectors and asks no model by itself"),
         }

@@ -54,6 +54,7 @@ impl Knowledge for Lessons {
             features: lesson.task.clone(),
             lab: "here".to_owned(),
             experiments: lesson.experiments.clone(),
+            rejections: lesson.rejections.clone(),
         };
         Ok(self.learned.lock().unwrap().iter().map(similar).collect())
     }

@@ -136,6 +136,7 @@ pub(crate) fn model() -> ModelFacts {
         vocab_size: 1000,
         max_position: 128,
         license: None,
+        projections: Vec::new(),
     }
 }
 

@@ -73,22 +73,31 @@ pub(crate) fn parse(text: &str) -> Result<Vec<FoundRepo>, ResearchError> {
     Ok(list.into_iter().filter_map(|entry| serde_json::from_value::<Listed>(entry).ok()).map(repo).collect())
 }
 
+/// The licence in the front matter of a card, the first where there are several.
+pub(crate) fn licence_in_card(card: &serde_json::Value) -> Option<String> {
+    match card.get("license")? {
+        serde_json::Value::String(text) => Some(text.clone()),
+        serde_json::Value::Array(list) => list.first()?.as_str().map(str::to_owned),
+        _ => None,
+    }
+}
+
+/// The Hub says `false`, or the way in which a repository is gated.
+pub(crate) fn is_gated(value: &serde_json::Value) -> bool {
+    !matches!(value, serde_json::Value::Null | serde_json::Value::Bool(false))
+}
+
 fn repo(listed: Listed) -> FoundRepo {
     let tagged = |name: &str| {
         let prefix = format!("{name}:");
         listed.tags.iter().filter_map(move |tag| tag.strip_prefix(&prefix).map(str::to_owned)).collect::<Vec<_>>()
     };
-    let in_card = listed.card.as_ref().and_then(|card| card.get("license")).and_then(|value| match value {
-        serde_json::Value::String(text) => Some(text.clone()),
-        serde_json::Value::Array(list) => list.first()?.as_str().map(str::to_owned),
-        _ => None,
-    });
+    let in_card = listed.card.as_ref().and_then(licence_in_card);
     let weights = listed.safetensors.as_ref().map(|one| format!("{:.1} M weights", one.total as f64 / 1e6));
     let rows = tagged("size_categories").into_iter().next().map(|size| format!("{size} rows"));
     FoundRepo {
         licence: in_card.or_else(|| tagged("license").into_iter().next()),
-        // `false`, or the way in which it is gated.
-        gated: !matches!(listed.gated, serde_json::Value::Null | serde_json::Value::Bool(false)),
+        gated: is_gated(&listed.gated),
         downloads: listed.downloads,
         size: weights.or(rows),
         languages: tagged("language"),

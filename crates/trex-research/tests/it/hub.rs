@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use trex_domain::{ErrorClass, Problem as _};
-use trex_research::{NetGate, NetSettings, download_gguf, download_model};
+use trex_research::{DatasetRequest, NetGate, NetSettings, download_dataset, download_gguf, download_model};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
@@ -96,6 +96,16 @@ fn answer(mut stream: TcpStream, files: &Files, log: &Mutex<Vec<String>>) {
 }
 
 fn reply(path: &str, files: &Files, start: Option<usize>, end: Option<usize>) -> String {
+    if path.starts_with("/api/datasets/owner/name/revision/main") {
+        let list: Vec<_> =
+            files.iter().map(|(name, text)| format!(r#"{{"rfilename":"{name}","size":{}}}"#, text.len())).collect();
+        let body = format!(
+            r#"{{"sha":"{COMMIT}","siblings":[{}],"cardData":{{"license":["cc-by-4.0"]}},"gated":"auto"}}"#,
+            list.join(",")
+        );
+        return http("200 OK", &[("Content-Type", "application/json".to_owned())], &body);
+    }
+    let path = path.strip_prefix("/datasets").unwrap_or(path);
     if path.starts_with("/api/models/owner/name/revision/main") {
         let list: Vec<_> =
             files.iter().map(|(name, text)| format!(r#"{{"rfilename":"{name}","size":{}}}"#, text.len())).collect();
@@ -227,4 +237,27 @@ fn a_hub_that_is_down_is_a_passing_error() {
     let gate = NetGate::new(NetSettings::from_lookup(lookup).unwrap()).unwrap();
     let err = download_model(&gate, "owner/name", None).unwrap_err();
     assert_eq!((err.code(), err.class()), ("net.unavailable", ErrorClass::Transient));
+}
+
+#[test]
+fn a_data_set_comes_with_its_licence_and_only_with_files_of_rows() {
+    let rows = "question,answer\nhow large is a mouse?,small\n";
+    let hub = Hub::start(vec![("data/train.csv", rows), ("load.py", "import os"), ("README.md", "---\n---\n")]);
+    let cache = tempfile::tempdir().unwrap();
+    let gate = hub.gate(cache.path(), &[]);
+    let request = DatasetRequest { repo_id: "owner/name", revision: None, only: Some("train"), max_bytes: 1000 };
+    let found = download_dataset(&gate, request).unwrap();
+    assert_eq!((found.licence.as_deref(), found.gated, found.bytes), (Some("cc-by-4.0"), true, rows.len() as u64));
+    assert_eq!((found.files.len(), found.commit.as_str()), (1, COMMIT));
+    assert_eq!(fs::read_to_string(&found.files[0]).unwrap(), rows);
+    let before = hub.connections();
+    assert_eq!(download_dataset(&gate, request).unwrap(), found);
+    assert_eq!(hub.connections(), before + 1, "only the list is asked for again");
+    let err = download_dataset(&gate, DatasetRequest { max_bytes: 10, ..request }).unwrap_err();
+    assert_eq!((err.code(), err.hint().is_some()), ("net.too_large", true));
+    let offline = hub.gate(cache.path(), &[("TREX_OFFLINE", "1")]);
+    assert_eq!(download_dataset(&offline, request).unwrap_err().code(), "net.offline");
+    let bare = Hub::start(vec![("README.md", "---\n---\n")]);
+    let empty = tempfile::tempdir().unwrap();
+    assert_eq!(download_dataset(&bare.gate(empty.path(), &[]), request).unwrap_err().code(), "net.no_rows");
 }

@@ -5,5 +5,6 @@ mod hub;
 mod llm;
 mod llm_real;
 mod playbook;
+mod stages;
 mod surface;
 mod tree;

@@ -247,6 +247,7 @@ fn a_node_that_is_no_strategy_is_an_error() {
         vocab_size: 1,
         max_position: 1,
         license: None,
+        projections: Vec::new(),
     };
     let task = tree.state.task.as_ref().unwrap();
     let request = StrategyRequest { task, profile: &tree.profile, model: &model, state: &tree.state };

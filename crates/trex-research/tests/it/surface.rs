@@ -181,6 +181,7 @@ fn taught(tree: &Tree) -> SimilarTask {
         similarity: 0.95,
         lab: "here".to_owned(),
         experiments: experiments.collect(),
+        rejections: Vec::new(),
         features,
     }
 }

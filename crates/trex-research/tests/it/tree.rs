@@ -28,6 +28,7 @@ pub(crate) fn task(kind: TaskKind) -> TaskSpec {
             dev: SplitSource::HeldOut,
             test: SplitSource::HeldOut,
             fields: FieldMap::default(),
+            terms: trex_domain::DataTerms::default(),
         },
         splits: SplitSizes::default(),
         prompt: PromptSpec { system: None, template: "{input}".into(), options, max_new_tokens: 8 },
@@ -75,6 +76,7 @@ fn model() -> ModelFacts {
         vocab_size: 1000,
         max_position: 512,
         license: None,
+        projections: Vec::new(),
     }
 }
 

@@ -26,6 +26,7 @@ pub(crate) fn task(search: SearchSettings) -> TaskSpec {
             dev: SplitSource::HeldOut,
             test: SplitSource::HeldOut,
             fields: FieldMap::default(),
+            terms: trex_domain::DataTerms::default(),
         },
         splits: SplitSizes::default(),
         prompt: PromptSpec {

@@ -4,8 +4,8 @@
 use rusqlite::{OptionalExtension as _, Transaction};
 use serde::Serialize;
 use trex_domain::{
-    ContentHash, Effect, Evidence, InsightKey, KnownInsight, Lesson, Millis, PastExperiment, Pooled, TaskFeatures,
-    Vectors,
+    ContentHash, Effect, Evidence, InsightKey, KnownInsight, Lesson, Millis, PastExperiment, PastRejection, Pooled,
+    TaskFeatures, Vectors,
 };
 
 use super::{KnowledgeBase, column, from_json, json, number};
@@ -265,6 +265,23 @@ impl KnowledgeBase {
         let task =
             |(key, lab, features): (String, String, String)| Ok((key.parse()?, lab, from_json(&self.path, &features)?));
         rows.into_iter().map(task).collect()
+    }
+
+    /// What a person did not want in runs of a task, oldest run first.
+    pub fn rejections_of(&self, task: &ContentHash) -> Result<Vec<PastRejection>, StoreError> {
+        let sqlite = self.sqlite("read rejections");
+        let connection = self.connection();
+        let sql =
+            "SELECT body FROM lessons WHERE task = ?1 AND json_array_length(body, '$.rejections') > 0 ORDER BY run";
+        let mut statement = connection.prepare(sql).map_err(&sqlite)?;
+        let bodies = statement.query_map([task.to_string()], |row| row.get::<_, String>(0));
+        let bodies: Vec<String> = bodies.and_then(Iterator::collect).map_err(&sqlite)?;
+        let mut all = Vec::new();
+        for body in bodies {
+            let lesson: Lesson = from_json(&self.path, &body)?;
+            all.extend(lesson.rejections);
+        }
+        Ok(all)
     }
 
     /// What was tried on a task; each training once, whatever number of runs it was part of.

@@ -257,3 +257,33 @@ fn another_database_is_refused_and_left_alone() {
         folder.write("notes.db", "no database at all, but long enough to look like one to a hasty reader".repeat(3));
     assert!(KnowledgeBase::open(&folder.path().join("notes.db"), &FixedClock::default()).is_err(), "{text:?}");
 }
+
+/// A run whose only strategy a person did not want.
+fn rejected(run: u8) -> Lesson {
+    let mut lesson = lesson(run);
+    lesson.rejections = vec![trex_domain::PastRejection {
+        run: lesson.run,
+        stage: trex_domain::GateStage::Strategy,
+        question: "try a much larger rank?".to_owned(),
+        reason: "our cards are small".to_owned(),
+    }];
+    lesson
+}
+
+#[test]
+fn what_a_person_did_not_want_is_told_to_similar_tasks() {
+    let folder = TempWorkspace::empty();
+    let base = base(&folder, "k.db");
+    let lesson = rejected(1);
+    base.learn(&lesson).unwrap();
+    base.learn(&self::lesson(2)).unwrap();
+    let similar = base.similar_tasks(&lesson.task, 3).unwrap();
+    assert_eq!(similar[0].rejections, lesson.rejections);
+    let train = trex_testkit::task().train;
+    let warm = trex_domain::WarmStart::of(&train, &similar, &[]).unwrap().unwrap();
+    assert!(warm.rejections[0].contains("larger rank? because our cards are small"), "{:?}", warm.rejections);
+    // It is part of the lesson, so it goes from lab to lab with it.
+    let other = self::base(&folder, "other.db");
+    other.merge(&base.records(false).unwrap(), START).unwrap();
+    assert_eq!(other.similar_tasks(&lesson.task, 3).unwrap()[0].rejections, lesson.rejections);
+}

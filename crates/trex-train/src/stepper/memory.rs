@@ -81,6 +81,7 @@ fn estimated_of(model: &ModelConfig, weights_bytes: u64, config: &TrainConfig, b
         vocab_size: model.vocab_size,
         max_position: model.max_position,
         license: None,
+        projections: Vec::new(),
     };
     let sequences = config.per_device_train_batch_size as u64;
     estimate_memory(&facts, config, backend, MicroBatch { tokens: 256 * sequences, supervised: 64 * sequences }).total()

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use trex_domain::{
     Backend, EvalJob, EvalMode, Job, JobOutcome, Metric, Problem as _, Quantization, TrainDone, TrainJob, WorkerEvent,
 };
-use trex_train::{evaluate, train};
+use trex_train::{dry_run, evaluate, train};
 
 use crate::fixture::{Fixture, Sink, animals};
 
@@ -427,4 +427,45 @@ fn a_peft_folder_has_the_names_that_peft_reads() {
     let config: serde_json::Value =
         serde_json::from_slice(&trex_fs::read(&out.join("adapter_config.json")).unwrap()).unwrap();
     assert_eq!((&config["peft_type"], &config["r"], &config["lora_alpha"]), (&"LORA".into(), &8.into(), &16.into()));
+}
+
+#[test]
+fn a_dry_run_measures_and_leaves_nothing_behind() {
+    let fixture = Fixture::new();
+    let job = fixture.train_job("dry", 4);
+    let blobs = std::fs::read_dir(fixture.blobs().root()).unwrap().count();
+    let done = dry_run(&job, &mut Sink::default()).unwrap();
+    assert_eq!((done.rows, done.micro_batch_rows, done.truncated), (6, 3, 0));
+    assert!(done.row_supervised > 0 && done.row_supervised < done.row_tokens, "{done:?}");
+    assert!(done.loss.is_finite() && done.micro_batch.wall_s > 0.0 && done.load.wall_s > 0.0, "{done:?}");
+    assert_eq!(std::fs::read_dir(fixture.blobs().root()).unwrap().count(), blobs);
+    assert!(!job.scratch_dir.exists());
+    // The loss of the untouched base does not depend on where a training would stop.
+    let again = dry_run(&TrainJob { stop_step: 1, ..job.clone() }, &mut Sink::default()).unwrap();
+    assert_eq!(again.loss.to_bits(), done.loss.to_bits());
+}
+
+#[test]
+fn a_dry_run_of_every_objective_says_what_cannot_be_trained() {
+    let fixture = Fixture::new();
+    let job = fixture.train_job("dry", 4);
+    let code = |job: &TrainJob| dry_run(job, &mut Sink::default()).unwrap_err().code();
+    let mut pairs = job.clone();
+    pairs.config.objective = trex_domain::TrainObjective::Dpo;
+    assert!(dry_run(&pairs, &mut Sink::default()).unwrap().loss > 0.0, "options make pairs");
+    let mut text = job.clone();
+    (text.config.objective, text.config.max_length) = (trex_domain::TrainObjective::Pretrain, 16);
+    assert!(dry_run(&text, &mut Sink::default()).unwrap().row_supervised > 0);
+    let mut foreign = job.clone();
+    foreign.config.lora.target_modules = trex_domain::TargetModules::List(vec!["qkv_proj".to_owned()]);
+    assert_eq!(code(&foreign), "config.unknown_target_module");
+    let mut short = job.clone();
+    short.config.max_length = 8;
+    let mut rows = animals();
+    rows[1].answer = "small ".repeat(20);
+    let data = fixture.blobs().put_lines(&rows).unwrap();
+    short.data = fixture.blobs().path(&data);
+    assert_eq!(code(&short), "train.too_long");
+    let nothing = fixture.blobs().put_lines::<trex_domain::Example>(&[]).unwrap();
+    assert_eq!(code(&TrainJob { data: fixture.blobs().path(&nothing), ..job }), "train.no_rows");
 }

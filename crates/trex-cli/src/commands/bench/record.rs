@@ -171,7 +171,7 @@ impl<'a> Recorder<'a> {
                     trial.failed = Some(message);
                     break;
                 }
-                JobOutcome::Evaluated(_) | JobOutcome::Embedded(_) | JobOutcome::Answered(_) => {
+                JobOutcome::Tried(_) | JobOutcome::Evaluated(_) | JobOutcome::Embedded(_) | JobOutcome::Answered(_) => {
                     return Err(wrong_answer().into());
                 }
             };
@@ -224,7 +224,7 @@ impl<'a> Recorder<'a> {
         let done = match self.workers.run(&job, &mut Watch) {
             JobOutcome::Evaluated(done) => done,
             JobOutcome::Failed { message, .. } => return Err(BenchError::Worker { message }.into()),
-            JobOutcome::Trained(_) | JobOutcome::Embedded(_) | JobOutcome::Answered(_) => {
+            JobOutcome::Trained(_) | JobOutcome::Tried(_) | JobOutcome::Embedded(_) | JobOutcome::Answered(_) => {
                 return Err(wrong_answer().into());
             }
         };
