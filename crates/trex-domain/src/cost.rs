@@ -27,11 +27,13 @@ pub struct Cost {
 
 impl Cost {
     /// So many times the time of it. What is counted in whole tokens, in money or by people is not scaled.
+    #[must_use]
     pub fn times(&self, factor: f64) -> Self {
         Self { wall_s: self.wall_s * factor, cpu_s: self.cpu_s * factor, gpu_s: self.gpu_s * factor, ..Self::default() }
     }
 
     /// Its time without that of a part of it, at least 0.
+    #[must_use]
     pub fn without(&self, part: &Self) -> Self {
         Self {
             wall_s: (self.wall_s - part.wall_s).max(0.0),

@@ -13,7 +13,6 @@ use crate::{
 /// What a worker process is asked to do; written to its standard input as one line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "job", rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "one exists per process, and it is passed by reference")]
 pub enum Job {
     /// Train one configuration for some steps.
     Train(TrainJob),

@@ -94,7 +94,9 @@ fn per_example(state: &RunState, config: &TrainConfig, opening: &Opening) -> Opt
     let dry: Vec<&DryRunDone> = dry_runs(state, config);
     let share = 1.0 / dry.len() as f64;
     let mut mean = Cost::default();
-    dry.iter().for_each(|done| mean += done.per_row().times(share));
+    for done in &dry {
+        mean += done.per_row().times(share);
+    }
     (!dry.is_empty()).then_some(mean)
 }
 
@@ -140,7 +142,9 @@ fn per_item(state: &RunState, opening: &Opening) -> Cost {
         let id = &record.variant.id;
         let own = state.trials.range((id.clone(), 0, 0)..=(id.clone(), usize::MAX, u64::MAX));
         let mut training = Cost::default();
-        own.filter_map(|(_, trial)| trial.done.as_ref()).for_each(|done| training += done.cost);
+        for done in own.filter_map(|(_, trial)| trial.done.as_ref()) {
+            training += done.cost;
+        }
         cost += record.cost.without(&training);
     }
     if items == 0 {

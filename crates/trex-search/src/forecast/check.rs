@@ -85,7 +85,9 @@ fn forecast_of(state: &RunState, (variant, rung, seed): &TrialKey) -> Option<(Fo
         0 => Some((ForecastBasis::OtherTrials, forecast_trial_cost(state, config, 0))),
         1 => {
             let mut cost = Cost::default();
-            (1..=top).for_each(|rung| cost += forecast_trial_cost(state, config, rung));
+            for rung in 1..=top {
+                cost += forecast_trial_cost(state, config, rung);
+            }
             Some((ForecastBasis::OneRung, cost))
         }
         _ => None,
