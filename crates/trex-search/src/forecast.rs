@@ -13,6 +13,11 @@ pub fn forecast_trial_cost(state: &RunState, config: &TrainConfig, rung: usize) 
     cost_of_examples(state, steps * config.effective_batch_size())
 }
 
+/// Expected cost of so many optimiser steps, scoring included.
+pub fn forecast_steps_cost(state: &RunState, config: &TrainConfig, steps: usize) -> Cost {
+    cost_of_examples(state, steps * config.effective_batch_size())
+}
+
 /// Expected cost of a full-fidelity trial from the first step, as a finalist's further seeds need it.
 pub fn forecast_full_cost(state: &RunState, config: &TrainConfig) -> Cost {
     cost_of_examples(state, config.max_steps * config.effective_batch_size())
@@ -21,11 +26,12 @@ pub fn forecast_full_cost(state: &RunState, config: &TrainConfig) -> Cost {
 fn cost_of_examples(state: &RunState, examples: usize) -> Cost {
     let Some(task) = &state.task else { return Cost::default() };
     let mut spent = Cost::default();
-    let mut done = 0;
+    let (mut done, mut trainings) = (0, 0);
     for record in state.variants.values() {
         let trained = trained_examples(state, task, record);
         if trained > 0 {
             done += trained;
+            trainings += finished_trainings(state, record);
             spent += record.cost;
         }
     }
@@ -37,9 +43,17 @@ fn cost_of_examples(state: &RunState, examples: usize) -> Cost {
         wall_s: spent.wall_s * share,
         cpu_s: spent.cpu_s * share,
         gpu_s: spent.gpu_s * share,
+        // A checkpoint is as large after one step as after many.
+        disk_bytes: spent.disk_bytes / trainings.max(1),
         // Training asks no remote service and no person.
         ..Cost::default()
     }
+}
+
+fn finished_trainings(state: &RunState, record: &VariantRecord) -> u64 {
+    let id = &record.variant.id;
+    let own = state.trials.range((id.clone(), 0, 0)..=(id.clone(), usize::MAX, u64::MAX));
+    own.filter(|(_, trial)| trial.done.is_some()).count() as u64
 }
 
 /// Examples that went through the trainer for a variant, over all rungs and seeds.
@@ -54,8 +68,11 @@ fn trained_examples(state: &RunState, task: &TaskSpec, record: &VariantRecord) -
     steps.sum::<usize>() * config.effective_batch_size()
 }
 
-/// Steps that a trial inherited from the rung below.
+/// Steps that a trial inherited from the rung below, or from another variant.
 fn steps_before(state: &RunState, task: &TaskSpec, config: &TrainConfig, key: &TrialKey) -> usize {
+    if let Some(continues) = state.trials.get(key).and_then(|trial| trial.continues.as_ref()) {
+        return continues.steps;
+    }
     let Some(below) = key.1.checked_sub(1) else { return 0 };
     let trial = state.trials.get(&(key.0.clone(), below, key.2));
     trial.and_then(|trial| trial.done.as_ref()).map_or(0, |_| task.rung_steps(config.max_steps, below))

@@ -8,12 +8,14 @@ use crate::program::Program;
 
 /// Keys whose values belong to one execution and not to its result. The tokens of a job that goes on from a checkpoint
 /// are fewer than those of one from the start.
-const OF_THE_EXECUTION: [&str; 14] = [
+const OF_THE_EXECUTION: [&str; 16] = [
     "run",
     "seq",
     "at",
     "started",
     "cost",
+    "cost_by_phase",
+    "reserved",
     "wall_s",
     "peak_rss_bytes",
     "tokens",
