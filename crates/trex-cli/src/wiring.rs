@@ -251,6 +251,7 @@ pub(crate) fn run_settings(workspace: &Path, model: ModelFacts, machine: &Machin
         workspace: workspace.to_owned(),
         model,
         threads: machine.threads.unwrap_or_else(system::num_processors),
+        workers: workers_at_once(machine),
         device: machine.device,
         machine_bytes: system::machine_bytes(),
         disk_bytes: trex_store::free_bytes(workspace).unwrap_or(0),
@@ -261,6 +262,16 @@ pub(crate) fn run_settings(workspace: &Path, model: ModelFacts, machine: &Machin
         gates: None,
         desk: Some(Arc::new(ReviewBox::of(workspace))),
     }
+}
+
+/// Workers that run at the same time: one where jobs may be computed on a GPU, which they would have to share.
+fn workers_at_once(machine: &MachineArgs) -> usize {
+    let is_open = matches!(machine.device, None | Some(DeviceChoice::Auto));
+    let has_gpu = || {
+        let hardware = inspect_hardware(&ThisMachine);
+        !hardware.nvidia.cards.is_empty() || !hardware.metal.is_empty()
+    };
+    if machine.workers > 1 && is_open && has_gpu() { 1 } else { usize::from(machine.workers) }
 }
 
 /// The knowledge base of this machine, with the embedding model where it is; none where it is switched off.

@@ -21,6 +21,8 @@ pub struct Cost {
     pub tokens: u64,
     /// Money for remote services, in US dollars.
     pub money: f64,
+    /// Bytes that were written to the disk of the workspace and stay there.
+    pub disk_bytes: u64,
     /// Minutes of a person's attention.
     pub person_min: f64,
 }
@@ -51,6 +53,7 @@ impl AddAssign for Cost {
         self.gpu_s += other.gpu_s;
         self.tokens += other.tokens;
         self.money += other.money;
+        self.disk_bytes += other.disk_bytes;
         self.person_min += other.person_min;
     }
 }
@@ -71,11 +74,13 @@ pub struct Budget {
     pub tokens: Option<u64>,
     /// Money in US dollars.
     pub money: Option<f64>,
+    /// Bytes on the disk of the workspace: adapters and checkpoints.
+    pub disk_bytes: Option<u64>,
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { trials: 18, wall_s: None, cpu_s: None, gpu_s: None, tokens: None, money: None }
+        Self { trials: 18, wall_s: None, cpu_s: None, gpu_s: None, tokens: None, money: None, disk_bytes: None }
     }
 }
 
@@ -95,6 +100,8 @@ pub enum BudgetLimit {
     Tokens,
     /// Money.
     Money,
+    /// Disk.
+    Disk,
 }
 
 impl BudgetLimit {
@@ -107,6 +114,7 @@ impl BudgetLimit {
             Self::Gpu => "gpu_s",
             Self::Tokens => "tokens",
             Self::Money => "money",
+            Self::Disk => "disk_bytes",
         }
     }
 }
@@ -127,6 +135,10 @@ impl Budget {
             ("budget.gpu_s", self.gpu_s),
             ("budget.money", self.money),
         ];
+        if self.disk_bytes == Some(0) {
+            let (field, value) = ("budget.disk_bytes", "0".to_owned());
+            return Err(DomainError::OutOfRange { field, value, allowed: "above 0" });
+        }
         for (field, limit) in limits {
             if let Some(value) = limit.filter(|value| !(value.is_finite() && *value > 0.0)) {
                 return Err(DomainError::OutOfRange { field, value: value.to_string(), allowed: "above 0" });
@@ -153,7 +165,10 @@ impl Budget {
         if self.tokens.is_some_and(|limit| spent.tokens + next.tokens > limit) {
             return Some(BudgetLimit::Tokens);
         }
-        over(self.money, spent.money + next.money).then_some(BudgetLimit::Money)
+        if over(self.money, spent.money + next.money) {
+            return Some(BudgetLimit::Money);
+        }
+        self.disk_bytes.is_some_and(|limit| spent.disk_bytes + next.disk_bytes > limit).then_some(BudgetLimit::Disk)
     }
 }
 
@@ -169,6 +184,10 @@ mod tests {
         assert_eq!(budget.broken_by(&spent, &next(1.0), 2), None);
         assert_eq!(budget.broken_by(&spent, &next(3.0), 2), Some(BudgetLimit::Wall));
         assert_eq!(budget.broken_by(&spent, &next(1.0), 3), Some(BudgetLimit::Trials));
+        let disk = Budget { disk_bytes: Some(10), ..Budget::default() };
+        let bytes = |disk_bytes| Cost { disk_bytes, ..Cost::default() };
+        assert_eq!(disk.broken_by(&bytes(4), &bytes(6), 0), None);
+        assert_eq!(disk.broken_by(&bytes(4), &bytes(7), 0), Some(BudgetLimit::Disk));
         assert!(Budget { wall_s: Some(0.0), ..Budget::default() }.validate().is_err());
     }
 }

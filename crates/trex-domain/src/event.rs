@@ -132,6 +132,17 @@ pub struct Comparison {
     pub significant: bool,
 }
 
+/// A training of another variant that a trial goes on from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Continued {
+    /// The variant.
+    pub variant: VariantId,
+    /// Its rung.
+    pub rung: usize,
+    /// Optimiser steps that both share.
+    pub steps: usize,
+}
+
 /// What the two splits say together about a candidate against the base; how it is worked out stands in `trex-eval`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Judgement {
@@ -399,6 +410,12 @@ pub enum Event {
         seed: u64,
         /// Attempt, from 1.
         attempt: usize,
+        /// The training of another variant whose checkpoint it goes on from, because both are equal so far.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        continues: Option<Continued>,
+        /// What it is expected to cost, which is set aside until it is over.
+        #[serde(default)]
+        reserved: Cost,
     },
     /// A worker or this program died while a trial ran; its last checkpoint is kept.
     TrialInterrupted {

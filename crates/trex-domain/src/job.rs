@@ -79,6 +79,9 @@ pub struct TrainJob {
     pub stop_step: usize,
     /// Finished checkpoint of a lower rung to go on from.
     pub resume_from: Option<PathBuf>,
+    /// Settings of the training that this checkpoint is of, where that is another one, equal to this in every step so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume_config: Option<Box<TrainConfig>>,
     /// Adapter to begin with: a PEFT folder, a GGUF adapter or an adapter blob; fresh adapters where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_adapter: Option<PathBuf>,

@@ -48,8 +48,8 @@ pub use diff::variant_diff;
 pub use dry_run::{DryRunDone, dry_run_shape};
 pub use error::{DomainError, ErrorClass, Problem};
 pub use event::{
-    ActionCandidate, ActionRecord, CandidateNumbers, Comparison, Event, Judgement, Phase, PruneReason, RunFailure,
-    SearchAction, StopReason, StoredEvent, Verdict,
+    ActionCandidate, ActionRecord, CandidateNumbers, Comparison, Continued, Event, Judgement, Phase, PruneReason,
+    RunFailure, SearchAction, StopReason, StoredEvent, Verdict,
 };
 pub use example::{Example, Message, Origin, Role};
 pub use generation::GenerationConfig;
@@ -87,7 +87,7 @@ pub use review::{
     ReviewVerdict, Risk, TimeoutChoice, edited,
 };
 pub use rng::seeded_rng;
-pub use run_state::{NodeRecord, RunState, TrialKey, TrialRecord, TrialStatus, VariantRecord};
+pub use run_state::{ForecastError, NodeRecord, RunState, TrialKey, TrialRecord, TrialStatus, VariantRecord};
 pub use schedule::{DecayType, SchedulerKwargs, SchedulerType};
 pub use score::{Metric, Score};
 pub use strategy::{Effect, Insight, Strategy, StrategyKind, Variant, VariantDiff};

@@ -147,6 +147,25 @@ pub trait JobControl {
 pub trait Executor {
     /// Runs a job to its end. A crash is an outcome, not an error.
     fn run(&self, job: &Job, control: &mut dyn JobControl) -> JobOutcome;
+
+    /// Runs jobs to their ends, at the same time where the executor can. `on_event` is told the place of the job that an event is
+    /// of; its `false` asks all of them to stop. The outcomes are in the order of the jobs.
+    fn run_all(&self, jobs: &[&Job], on_event: &mut dyn FnMut(usize, &WorkerEvent) -> bool) -> Vec<JobOutcome> {
+        let run = |(place, job): (usize, &&Job)| self.run(job, &mut OneOf { place, on_event: &mut *on_event });
+        jobs.iter().enumerate().map(run).collect()
+    }
+}
+
+/// One of several jobs, with its place among them.
+struct OneOf<'a> {
+    place: usize,
+    on_event: &'a mut dyn FnMut(usize, &WorkerEvent) -> bool,
+}
+
+impl JobControl for OneOf<'_> {
+    fn on_event(&mut self, event: &WorkerEvent) -> bool {
+        (self.on_event)(self.place, event)
+    }
 }
 
 /// Asks the Researcher for strategies.

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Comparison, Cost, DataProfile, Insight, Judgement, Metric, MetricPoint, Millis, NodeId, NodeState, RowLedger,
-    RunFailure, Score, StopReason, Strategy, TrainConfig, VariantDiff, VariantId, Verdict,
+    Comparison, Cost, DataProfile, Insight, Judgement, Metric, MetricPoint, Millis, NodeId, NodeState, Phase,
+    RowLedger, RunFailure, Score, StopReason, Strategy, TrainConfig, VariantDiff, VariantId, Verdict,
 };
 
 /// A score under the names that scripts read.
@@ -180,6 +180,9 @@ pub struct Report {
     pub duplicates: DuplicateCounts,
     /// Sum of costs.
     pub cost: Cost,
+    /// The same by the phase of the run.
+    #[serde(default)]
+    pub cost_by_phase: BTreeMap<Phase, Cost>,
     /// Spread over seeds.
     pub noise: Vec<SeedNoise>,
     /// The tree.

@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+
 use crate::{
-    ActionRecord, BudgetLimit, CandidateNumbers, Claim, Comparison, ContentHash, Cost, DataProfile, DomainError,
-    DryRunDone, Event, GatePolicy, Insight, Judgement, ModelCall, NodeId, NodeState, Phase, PruneReason, Recipe,
-    ReviewDecision, ReviewId, ReviewRecord, ReviewRequest, ReviewSubject, ReviewVerdict, RowLedger, RunFailure, Score,
-    StopReason, StoredEvent, Strategy, TaskSpec, TrainDone, Variant, VariantId, Verdict, WarmStart, check_transition,
-    edited, variant_diff,
+    ActionRecord, BudgetLimit, CandidateNumbers, Claim, Comparison, ContentHash, Continued, Cost, DataProfile,
+    DomainError, DryRunDone, Event, GatePolicy, Insight, Judgement, ModelCall, NodeId, NodeState, Phase, PruneReason,
+    Recipe, ReviewDecision, ReviewId, ReviewRecord, ReviewRequest, ReviewSubject, ReviewVerdict, RowLedger, RunFailure,
+    Score, StopReason, StoredEvent, Strategy, TaskSpec, TrainDone, Variant, VariantId, Verdict, WarmStart,
+    check_transition, edited, variant_diff,
 };
 
 /// Names a trial: variant, rung, training seed number.
@@ -40,6 +42,38 @@ pub struct TrialRecord {
     pub scores: BTreeMap<String, Score>,
     /// Last failure.
     pub failure: Option<String>,
+    /// The training of another variant that it goes on from.
+    pub continues: Option<Continued>,
+    /// What it was expected to cost.
+    pub reserved: Cost,
+    /// What it did cost so far.
+    pub cost: Cost,
+}
+
+/// How far forecasts of a trial's processor time were off.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct ForecastError {
+    /// Trials with a forecast that are over.
+    pub of: usize,
+    /// By which factor a forecast was off, up or down; the geometric mean.
+    pub factor: f64,
+    /// Forecast over cost, the geometric mean: above 1 they were too high.
+    pub bias: f64,
+}
+
+impl TrialRecord {
+    fn new(attempts: usize, continues: Option<Continued>, reserved: Cost) -> Self {
+        Self {
+            status: TrialStatus::Running,
+            attempts,
+            done: None,
+            scores: BTreeMap::new(),
+            failure: None,
+            continues,
+            reserved,
+            cost: Cost::default(),
+        }
+    }
 }
 
 /// A variant.
@@ -55,6 +89,8 @@ pub struct VariantRecord {
     pub data: Option<ContentHash>,
     /// Where every row went.
     pub ledger: Option<RowLedger>,
+    /// Estimated peak memory of its training in bytes; 0 before it was verified.
+    pub memory_bytes: u64,
     /// Dedup key.
     pub key: Option<ContentHash>,
     /// Why it was rejected, pruned or taken from another.
@@ -178,6 +214,8 @@ pub struct RunState {
     pub duplicates_run: usize,
     /// Sum of costs.
     pub cost: Cost,
+    /// The same by the phase in which it was spent.
+    pub cost_by_phase: BTreeMap<Phase, Cost>,
     /// The part of it that scoring the untouched base cost, on all splits and seeds.
     pub base_cost: Cost,
     /// Warnings.
@@ -216,7 +254,7 @@ impl RunState {
         if self.seq == 0 {
             self.started = stored.at;
         } else if !matches!(stored.event, Event::RunResumed { .. } | Event::ReviewDecided(_)) {
-            self.cost.wall_s += stored.at.secs_since(self.updated);
+            self.book(Cost { wall_s: stored.at.secs_since(self.updated), ..Cost::default() });
         }
         self.updated = stored.at;
         self.apply(&stored.event)?;
@@ -278,9 +316,39 @@ impl RunState {
         self.trial_score(&(variant.clone(), top, 0), "select")
     }
 
-    /// The first limit that would be broken by a trial of cost `next`.
+    /// The first limit that would be broken by a trial of cost `next`, with what is set aside for trials that run.
     pub fn broken_limit(&self, next: &Cost) -> Option<BudgetLimit> {
-        self.task.as_ref()?.budget.broken_by(&self.cost, next, self.trials.len())
+        let mut taken = self.cost;
+        taken += self.reserved();
+        self.task.as_ref()?.budget.broken_by(&taken, next, self.trials.len())
+    }
+
+    /// What is set aside for the trials that have begun and are not over.
+    pub fn reserved(&self) -> Cost {
+        let mut sum = Cost::default();
+        for trial in self.trials.values().filter(|trial| trial.status == TrialStatus::Running) {
+            sum += trial.reserved;
+        }
+        sum
+    }
+
+    /// How far forecasts of processor time were off; `None` before a trial that had one is over.
+    pub fn forecast_error(&self) -> Option<ForecastError> {
+        let settled = self.trials.values().filter(|trial| trial.status == TrialStatus::Scored);
+        let errors: Vec<f64> = settled
+            .filter(|trial| trial.reserved.cpu_s > 0.0 && trial.cost.cpu_s > 0.0)
+            .map(|trial| (trial.reserved.cpu_s / trial.cost.cpu_s).ln())
+            .collect();
+        if errors.is_empty() {
+            return None;
+        }
+        let of = errors.len();
+        let mean = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>() / of as f64;
+        Some(ForecastError {
+            of,
+            factor: mean(&mut errors.iter().map(|error| error.abs())).exp(),
+            bias: mean(&mut errors.iter().copied()).exp(),
+        })
     }
 
     /// Applies an event; an event that contradicts the state changes nothing and is an error.
@@ -346,7 +414,7 @@ impl RunState {
             | Event::IncumbentCompared { .. } => self.apply_node(event)?,
             Event::DryRun { shape, done, .. } => {
                 self.dry_runs.insert(*shape, done.clone());
-                self.cost += Cost { wall_s: 0.0, ..done.cost };
+                self.book(Cost { wall_s: 0.0, ..done.cost });
             }
             Event::VariantVerified { .. }
             | Event::VariantRejected { .. }
@@ -448,7 +516,7 @@ impl RunState {
                 claim.ok_or_else(|| illegal(event, format!("there is no claim {place}")))?.rejected = Some(reason());
             }
         }
-        self.cost.person_min += decision.person_min;
+        self.book(Cost { person_min: decision.person_min, ..Cost::default() });
         self.reviews[place].decision = Some(decision.clone());
         Ok(())
     }
@@ -562,11 +630,12 @@ impl RunState {
 
     fn apply_variant(&mut self, event: &Event) -> Result<(), DomainError> {
         match event {
-            Event::VariantVerified { variant, data, ledger, key, warnings, .. } => {
+            Event::VariantVerified { variant, data, ledger, key, warnings, memory_bytes } => {
                 let record = self.move_variant(event, variant, NodeState::Verified)?;
                 record.data = Some(*data);
                 record.ledger = Some(ledger.clone());
                 record.key = Some(*key);
+                record.memory_bytes = *memory_bytes;
                 record.warnings.clone_from(warnings);
             }
             Event::VariantRejected { variant, reason, .. } => {
@@ -597,8 +666,9 @@ impl RunState {
 
     fn apply_trial(&mut self, event: &Event) -> Result<(), DomainError> {
         match event {
-            Event::TrialStarted { variant, rung, seed, attempt } => {
-                self.start_trial(event, (variant.clone(), *rung, *seed), *attempt)
+            Event::TrialStarted { variant, rung, seed, attempt, continues, reserved } => {
+                let record = TrialRecord::new(*attempt, continues.clone(), *reserved);
+                self.start_trial(event, (variant.clone(), *rung, *seed), record)
             }
             Event::TrialInterrupted { variant, rung, seed, message, .. } => {
                 let trial = self.trial_mut(event, &(variant.clone(), *rung, *seed))?;
@@ -612,6 +682,7 @@ impl RunState {
                 }
                 trial.status = TrialStatus::Trained;
                 trial.done = Some(done.clone());
+                trial.cost += done.cost;
                 self.spend(Some(variant), &done.cost);
                 Ok(())
             }
@@ -622,6 +693,10 @@ impl RunState {
                 }
                 trial.status = TrialStatus::Scored;
                 trial.scores.insert(score.split.clone(), score.clone());
+                // What a winner costs on further splits was not set aside for its trial.
+                if score.split == "search" {
+                    trial.cost += *cost;
+                }
                 self.spend(Some(variant), cost);
                 if *seed == 0 && score.split == "search" {
                     self.move_variant(event, variant, NodeState::Evaluated)?;
@@ -641,25 +716,23 @@ impl RunState {
         }
     }
 
-    fn start_trial(&mut self, event: &Event, key: TrialKey, attempt: usize) -> Result<(), DomainError> {
+    fn start_trial(&mut self, event: &Event, key: TrialKey, record: TrialRecord) -> Result<(), DomainError> {
         if let Some(trial) = self.trials.get_mut(&key) {
             if trial.status != TrialStatus::Running {
                 return Err(illegal(event, format!("{} at rung {} is finished", key.0, key.1)));
             }
-            trial.attempts = attempt;
+            trial.attempts = record.attempts;
             return Ok(());
         }
         if key.2 == 0 {
             self.move_variant(event, &key.0, NodeState::Running)?;
         }
         self.count_duplicate(&key);
-        let record = TrialRecord {
-            status: TrialStatus::Running,
-            attempts: attempt,
-            done: None,
-            scores: BTreeMap::new(),
-            failure: None,
-        };
+        if let Some(Continued { variant, steps, .. }) = &record.continues
+            && let Some(own) = self.variants.get_mut(&key.0)
+        {
+            own.note = Some(format!("goes on from {variant} at step {steps}, up to which both are equal"));
+        }
         self.trial_order.push(key.clone());
         self.trials.insert(key, record);
         Ok(())
@@ -714,9 +787,17 @@ impl RunState {
         self.calls.push(call.clone());
     }
 
+    /// Adds to the sum and to the present phase; what comes before the first phase belongs to none.
+    fn book(&mut self, cost: Cost) {
+        self.cost += cost;
+        if let Some(phase) = self.phase {
+            *self.cost_by_phase.entry(phase).or_default() += cost;
+        }
+    }
+
     fn spend(&mut self, variant: Option<&VariantId>, cost: &Cost) {
         // Wall time of the run is counted from event to event; here it would count twice.
-        self.cost += Cost { wall_s: 0.0, ..*cost };
+        self.book(Cost { wall_s: 0.0, ..*cost });
         let Some(id) = variant else {
             self.base_cost += *cost;
             return;
@@ -752,6 +833,7 @@ impl VariantRecord {
             rung: 0,
             data: None,
             ledger: None,
+            memory_bytes: 0,
             key: None,
             note: None,
             warnings: Vec::new(),

@@ -132,6 +132,18 @@ impl TrainConfig {
         self.learning_rate * self.factor(step, warmup, total)
     }
 
+    /// Whether a training with these settings and one with the other's are the same for their first `steps` steps: all settings
+    /// but the length are equal, and so is every learning rate. Not where dev rows are scored on the way, whose best weights
+    /// are kept.
+    pub fn is_equal_until(&self, other: &Self, steps: usize) -> bool {
+        let of_that_length = Self { max_steps: other.max_steps, ..self.clone() };
+        let rate = |config: &Self, step| config.learning_rate_at(step, config.max_steps).to_bits();
+        of_that_length == *other
+            && self.eval_steps == 0
+            && steps <= self.max_steps.min(other.max_steps)
+            && (0..steps).all(|step| rate(self, step) == rate(other, step))
+    }
+
     fn factor(&self, step: usize, warmup: usize, total: usize) -> f64 {
         use SchedulerType as Kind;
         if self.lr_scheduler_type == Kind::Constant {

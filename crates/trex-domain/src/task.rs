@@ -224,7 +224,8 @@ pub struct SearchSettings {
     pub min_reach: f64,
     /// Successive-halving factor η; 3 is the choice of Hyperband (Li et al., 2018).
     pub eta: usize,
-    /// Fidelity levels; the lowest costs η^-(rungs-1) of a full trial.
+    /// Fidelity levels; the lowest costs η^-(rungs-1) of a full trial. 1 trains every variant in full: on the surfaces that were
+    /// recorded, low rungs mislead more than they save; 2 or 3 pay where a full trial is dear and the search split is large.
     pub rungs: usize,
     /// Variants per experiment; TREX uses 3 to 5.
     pub batch: usize,
@@ -258,7 +259,7 @@ impl Default for SearchSettings {
             promotion: Promotion::Batch,
             min_reach: 0.05,
             eta: 3,
-            rungs: 3,
+            rungs: 1,
             batch: 3,
             widening_k: 1.0,
             widening_alpha: 0.6,

@@ -68,6 +68,7 @@ pub fn build_report(state: &RunState, run: RunId, files: BTreeMap<String, String
         trials: state.trials.len(),
         duplicates: DuplicateCounts { avoided: state.duplicates_avoided, run: state.duplicates_run },
         cost: state.cost,
+        cost_by_phase: state.cost_by_phase.clone(),
         noise: noise(state),
         nodes: nodes(state),
         insights: state.insights.clone(),

@@ -83,7 +83,7 @@ fn repetition(
     scratch: PathBuf,
 ) -> Result<TrainJob, EngineError> {
     let mut job = crate::run::train_job(state, key, settings, scratch.join("checkpoints"))?;
-    job.resume_from = None;
+    (job.resume_from, job.resume_config) = (None, None);
     job.blobs_dir = scratch;
     Ok(job)
 }

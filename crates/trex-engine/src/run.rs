@@ -1,14 +1,16 @@
 //! The driver of a run: looks at the folded state, does the next thing, records it, until the run has ended.
 //!
 //! Every decision is a function of the state, so a run that was killed anywhere goes on where the event log ends and
-//! comes to the same result. One thread; concurrency lives in the worker process. Owns the order of things and no algorithm.
+//! comes to the same result. One thread decides; concurrency lives in the worker processes. Owns the order of things and no algorithm.
 
 mod finish;
 mod gates;
 mod jobs;
 mod ladder;
 mod memory;
+mod reuse;
 mod search;
+mod together;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -56,8 +58,10 @@ pub struct RunSettings {
     pub workspace: PathBuf,
     /// The base model.
     pub model: ModelFacts,
-    /// Threads of a worker.
+    /// Threads of a worker; workers that run at the same time share them.
     pub threads: usize,
+    /// Workers that run at the same time, at least 1.
+    pub workers: usize,
     /// What jobs are computed on, where that is not left to the task.
     pub device: Option<DeviceChoice>,
     /// Memory of the machine in bytes; 0 where unknown.

@@ -1,9 +1,11 @@
 //! Runs each job in a child process of its own, so that a crash or a hang takes down one trial and never the run.
 
 use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::time::{Duration, Instant};
 
 use trex_domain::{Executor, FailureClass, Job, JobControl, JobOutcome, WorkerEvent};
@@ -56,6 +58,39 @@ impl Executor for WorkerProcesses {
         child.kill().ok();
         let status = child.wait();
         outcome.unwrap_or_else(|| died(status, &stderr.and_then(|thread| thread.join().ok()).unwrap_or_default()))
+    }
+
+    fn run_all(&self, jobs: &[&Job], on_event: &mut dyn FnMut(usize, &WorkerEvent) -> bool) -> Vec<JobOutcome> {
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let (sender, receiver) = channel();
+            let mut workers = Vec::new();
+            for (place, job) in jobs.iter().enumerate() {
+                let mut forward = Forward { place, sender: sender.clone(), stop: &stop };
+                workers.push(scope.spawn(move || self.run(job, &mut forward)));
+            }
+            drop(sender);
+            for (place, event) in receiver {
+                if !on_event(place, &event) {
+                    stop.store(true, Ordering::Relaxed);
+                }
+            }
+            workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+        })
+    }
+}
+
+/// Hands the events of one of several workers to the thread that waits for all of them.
+struct Forward<'a> {
+    place: usize,
+    sender: Sender<(usize, WorkerEvent)>,
+    stop: &'a AtomicBool,
+}
+
+impl JobControl for Forward<'_> {
+    fn on_event(&mut self, event: &WorkerEvent) -> bool {
+        let is_heard = self.sender.send((self.place, event.clone())).is_ok();
+        is_heard && !self.stop.load(Ordering::Relaxed)
     }
 }
 

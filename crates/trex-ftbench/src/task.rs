@@ -123,6 +123,7 @@ impl MiniTask {
                 ..TrainConfig::default()
             },
             budget: Budget { trials: 18, ..Budget::default() },
+            // A demonstration of minutes: most variants are trained for a ninth of the steps only.
             search: SearchSettings { rungs: 3, ..SearchSettings::default() },
         }
     }

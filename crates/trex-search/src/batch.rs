@@ -82,6 +82,14 @@ pub fn next_in_batch(state: &RunState, node: &NodeId) -> BatchStep {
     finish(state, &batch, rung)
 }
 
+/// The variants of a batch that wait to be run at its lowest rung, in order; none where its next step is another one.
+pub fn waiting_in_batch(state: &RunState, node: &NodeId) -> (usize, Vec<VariantId>) {
+    let BatchStep::Run { rung, .. } = next_in_batch(state, node) else { return (0, Vec::new()) };
+    let variants = state.nodes.get(node).map_or(&[][..], |record| record.variants.as_slice());
+    let waits = |id: &&VariantId| state.variants.get(id).is_some_and(|one| waits_at(one, rung));
+    (rung, variants.iter().filter(waits).cloned().collect())
+}
+
 /// Variants with a search score at a rung (training seed 0), turned so that more is better, best first; of equal ones the
 /// earlier id first.
 pub fn rank(state: &RunState, variants: &[VariantId], rung: usize) -> Vec<(VariantId, f64)> {
@@ -101,8 +109,11 @@ fn is_live(state: NodeState) -> bool {
 }
 
 fn waiting_at<'a>(batch: &Batch<'a>, rung: usize) -> Option<&'a VariantId> {
-    let waits = |one: &VariantRecord| one.rung == rung && is_live(one.state) && one.state != NodeState::Evaluated;
-    batch.iter().find(|(_, variant)| waits(variant)).map(|(id, _)| *id)
+    batch.iter().find(|(_, variant)| waits_at(variant, rung)).map(|(id, _)| *id)
+}
+
+fn waits_at(variant: &VariantRecord, rung: usize) -> bool {
+    variant.rung == rung && is_live(variant.state) && variant.state != NodeState::Evaluated
 }
 
 fn ids(batch: &Batch<'_>) -> Vec<VariantId> {

@@ -22,6 +22,13 @@ pub fn forecast_trial_cost(state: &RunState, config: &TrainConfig, rung: usize) 
     cost_of(state, config, steps, task.rung_items(split_len(state, 1), rung))
 }
 
+/// Expected cost of so many optimiser steps and a scoring as at the lowest rung that has as many.
+pub fn forecast_steps_cost(state: &RunState, config: &TrainConfig, steps: usize) -> Cost {
+    let Some(task) = &state.task else { return Cost::default() };
+    let rung = (0..task.top_rung()).find(|rung| task.rung_steps(config.max_steps, *rung) >= steps);
+    cost_of(state, config, steps, task.rung_items(split_len(state, 1), rung.unwrap_or(task.top_rung())))
+}
+
 /// Expected cost of a full-fidelity trial from the first step, as a finalist's further seeds need it: scored on the select
 /// split.
 pub fn forecast_full_cost(state: &RunState, config: &TrainConfig) -> Cost {
@@ -40,8 +47,19 @@ fn cost_of(state: &RunState, config: &TrainConfig, steps: usize, items: usize) -
     cost += opening.training();
     cost += opening.load;
     cost += per_item(state, &opening).times(items as f64);
-    // Training asks no remote service and no person.
+    // A checkpoint is as large after one step as after many. Training asks no remote service and no person.
+    cost.disk_bytes = disk_of_training(state);
     cost
+}
+
+/// Bytes that a training leaves on the disk, the mean of all.
+fn disk_of_training(state: &RunState) -> u64 {
+    let (mut sum, mut count) = (0, 0);
+    for done in state.trials.values().filter_map(|trial| trial.done.as_ref()) {
+        sum += done.cost.disk_bytes;
+        count += 1;
+    }
+    sum / count.max(1)
 }
 
 /// What it takes until work begins.
@@ -155,8 +173,11 @@ fn per_item(state: &RunState, opening: &Opening) -> Cost {
     work(cost, opening.load.times(scorings)).times(1.0 / items.max(1) as f64)
 }
 
-/// Steps that a trial inherited from the rung below.
+/// Steps that a trial inherited from the rung below, or from another variant.
 fn steps_before(state: &RunState, task: &TaskSpec, config: &TrainConfig, key: &TrialKey) -> usize {
+    if let Some(continues) = state.trials.get(key).and_then(|trial| trial.continues.as_ref()) {
+        return continues.steps;
+    }
     let Some(below) = key.1.checked_sub(1) else { return 0 };
     let trial = state.trials.get(&(key.0.clone(), below, key.2));
     trial.and_then(|trial| trial.done.as_ref()).map_or(0, |_| task.rung_steps(config.max_steps, below))

@@ -17,11 +17,13 @@ mod stop;
 mod surface;
 mod view;
 
-pub use batch::{BatchStep, kept, next_in_batch, rank};
+pub use batch::{BatchStep, kept, next_in_batch, rank, waiting_in_batch};
 pub use curve::{Extrapolation, MIN_GAINS, carried, extrapolate, gains_to_top, reach_of};
 pub use error::SearchError;
 pub use explain::{explain_step, explain_stop};
-pub use forecast::{CheckedForecast, ForecastBasis, checked_forecasts, forecast_full_cost, forecast_trial_cost};
+pub use forecast::{
+    CheckedForecast, ForecastBasis, checked_forecasts, forecast_full_cost, forecast_steps_cost, forecast_trial_cost,
+};
 pub use policy::{
     Asha, Choice, Greedy, POLICY_NAMES, Policy, Puct, Random, Sequential, Thompson, Tpe, Uct, ValueModel, policy,
     surrogate_priors,

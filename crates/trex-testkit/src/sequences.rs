@@ -99,7 +99,14 @@ fn searched() -> Vec<Event> {
 fn trial(name: &str, rung: usize, value: f64) -> [Event; 3] {
     let id = variant_id(name);
     [
-        Event::TrialStarted { variant: id.clone(), rung, seed: 0, attempt: 1 },
+        Event::TrialStarted {
+            variant: id.clone(),
+            rung,
+            seed: 0,
+            attempt: 1,
+            continues: None,
+            reserved: trex_domain::Cost::default(),
+        },
         trial_trained(id.clone(), rung),
         trial_scored(id, rung, "search", value),
     ]
@@ -215,9 +222,14 @@ fn variant_event(state: &RunState, id: VariantId, choice: u64) -> Option<Event> 
         NodeState::Verified | NodeState::Promoted if choice.is_multiple_of(8) => {
             Some(Event::VariantPruned { variant: id, reason: PruneReason::Budget })
         }
-        NodeState::Verified | NodeState::Promoted => {
-            Some(Event::TrialStarted { variant: id, rung, seed: 0, attempt: 1 })
-        }
+        NodeState::Verified | NodeState::Promoted => Some(Event::TrialStarted {
+            variant: id,
+            rung,
+            seed: 0,
+            attempt: 1,
+            continues: None,
+            reserved: trex_domain::Cost::default(),
+        }),
         NodeState::Running => trial_event(state, id, rung, choice),
         NodeState::Evaluated if choice.is_multiple_of(4) => Some(trial_scored(id, rung, "select", unit(choice))),
         NodeState::Evaluated if rung < task().top_rung() => {
@@ -240,7 +252,14 @@ fn trial_event(state: &RunState, id: VariantId, rung: usize, choice: u64) -> Opt
     let (class, message) = (FailureClass::Crashed, "the worker was killed".to_owned());
     Some(match choice % 8 {
         0 => Event::TrialInterrupted { variant: id, rung, seed: 0, class, message },
-        1 => Event::TrialStarted { variant: id, rung, seed: 0, attempt: trial.attempts + 1 },
+        1 => Event::TrialStarted {
+            variant: id,
+            rung,
+            seed: 0,
+            attempt: trial.attempts + 1,
+            continues: None,
+            reserved: trex_domain::Cost::default(),
+        },
         2 => Event::TrialFailed { variant: id, rung, seed: 0, class, message },
         _ => trial_trained(id, rung),
     })

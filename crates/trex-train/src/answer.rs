@@ -33,6 +33,7 @@ pub fn answer(job: &AnswerJob, sink: &mut dyn EventSink) -> Result<AnswerDone, T
     let prompt = condensed_prompt(&chat, &job.request, config.max_position)?;
     let choice = choice(&chat, &job.request, &prompt)?;
     let mut model = Inference::open(&as_scoring(job), config, sink)?;
+    let meter = meter.on(model.device());
     let loaded_s = meter.wall_s();
     let answers = model.generate(std::slice::from_ref(&prompt), job.request.max_tokens, chat.eos_ids(), choice)?;
     let tokens = answers.into_iter().next().unwrap_or_default();

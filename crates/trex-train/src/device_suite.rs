@@ -354,6 +354,7 @@ impl Workshop {
             total_steps: 8,
             stop_step,
             resume_from,
+            resume_config: None,
             init_adapter: None,
             scratch_dir: self.dir.path().join(name),
             blobs_dir: self.blobs().root().to_owned(),

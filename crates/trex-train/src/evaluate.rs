@@ -9,7 +9,7 @@ mod write;
 use std::cell::RefCell;
 
 use trex_chat::ChatModel;
-use trex_domain::{EvalDone, EvalJob, EvalMode, Example, GenerationConfig, ItemScore, WorkerEvent};
+use trex_domain::{Cost, EvalDone, EvalJob, EvalMode, Example, GenerationConfig, ItemScore, WorkerEvent};
 use trex_fs::BlobStore;
 
 use crate::batch::{push_root, row, shared_len};
@@ -34,7 +34,9 @@ pub fn evaluate(job: &EvalJob, sink: &mut dyn EventSink) -> Result<EvalDone, Tra
     if items.is_empty() {
         return Err(TrainError::NoRows { path: job.items.clone() });
     }
-    let model = RefCell::new(Inference::open(job, config, sink)?);
+    let model = Inference::open(job, config, sink)?;
+    let meter = meter.on(model.device());
+    let model = RefCell::new(model);
     let run = EvalRun { job, model: &model, tokenizer: &tokenizer, meter: &meter };
     let scores = match job.mode {
         EvalMode::Choice => run.choose(&items, sink)?,
@@ -46,8 +48,10 @@ pub fn evaluate(job: &EvalJob, sink: &mut dyn EventSink) -> Result<EvalDone, Tra
         EvalMode::Text => run.read(&items, sink)?,
         EvalMode::Loss { max_length } => run.losses(&items, max_length, sink)?,
     };
-    let blob = BlobStore::new(&job.blobs_dir).put_lines(&scores)?;
-    Ok(EvalDone { items: blob, n: scores.len(), cost: meter.cost() })
+    let blobs = BlobStore::new(&job.blobs_dir);
+    let items = blobs.put_lines(&scores)?;
+    let cost = Cost { disk_bytes: blobs.num_bytes(&items), ..meter.cost() };
+    Ok(EvalDone { items, n: scores.len(), cost })
 }
 
 struct EvalRun<'a> {

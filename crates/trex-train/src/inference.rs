@@ -1,5 +1,6 @@
 //! Who computes a score or an answer: the hand-written engine of the CPU where it takes the model, candle otherwise.
 
+use candle_core::Device;
 use trex_domain::EvalJob;
 
 use crate::autograd::adapter_parameters;
@@ -63,6 +64,14 @@ impl Inference {
         match self {
             Self::Decoder(model) => model.config(),
             Self::Engine(engine) => engine.config(),
+        }
+    }
+
+    /// What it is computed on.
+    pub(crate) fn device(&self) -> &Device {
+        match self {
+            Self::Decoder(model) => model.device(),
+            Self::Engine(_) => &Device::Cpu,
         }
     }
 

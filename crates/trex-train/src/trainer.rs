@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use candle_core::Device;
 use trex_chat::ChatModel;
 use trex_domain::{
-    ContentHash, MetricPoint, Precision, Quantization, TrainDone, TrainJob, TrainObjective, WorkerEvent,
+    ContentHash, Cost, MetricPoint, Precision, Quantization, TrainDone, TrainJob, TrainObjective, WorkerEvent,
 };
 use trex_fs::BlobStore;
 
@@ -83,6 +83,7 @@ impl<'a> Trainer<'a> {
         }
         let trained = Trained { model: &model, config: &job.config };
         let placement = crate::device::open(job.device, job.config.precision, sink)?;
+        let meter = meter.on(placement.device());
         let weights = load_weights(job, &trained, &placement, sink)?;
         let fresh = trained.fresh(job.seed, trained.is_full().then_some(&weights.floats))?;
         let base = if job.config.objective == TrainObjective::Dpo { fresh.clone() } else { Vec::new() };
@@ -91,9 +92,9 @@ impl<'a> Trainer<'a> {
         let scratch = Scratch::new(&job.scratch_dir, job.config.save_total_limit);
         let mut header = CheckpointHeader { job: id, step: 0, curve: Vec::new(), first_loss: None };
         let mut best = None;
-        if let Some(checkpoint) = latest_checkpoint(job, &scratch, &id)? {
+        if let Some(checkpoint) = latest_checkpoint(job, &model, &scratch, &id)? {
             best = checkpoint.restore(&mut optimizer, job.config.load_best_model_at_end)?;
-            header = checkpoint.header;
+            header = CheckpointHeader { job: id, ..checkpoint.header };
         }
         let base_weights = Base { weights, placement };
         let mut step = backend::open(job, &trained, base_weights, &optimizer.parameters, sink)?;
@@ -220,6 +221,7 @@ impl<'a> Trainer<'a> {
         }
         let trained = Trained { model: &self.model, config: &self.job.config };
         let adapter = blobs.put(&trained.file_bytes(parameters)?)?;
+        let disk_bytes = blobs.num_bytes(&checkpoint) + blobs.num_bytes(&adapter);
         Ok(TrainDone {
             adapter,
             checkpoint,
@@ -229,7 +231,7 @@ impl<'a> Trainer<'a> {
             supervised_tokens: self.stepper.work.supervised,
             truncated: self.stepper.train.rows().iter().filter(|row| row.truncated).count(),
             peak_rss_bytes: peak_rss_bytes(),
-            cost: self.reporter.meter.cost(),
+            cost: Cost { disk_bytes, ..self.reporter.meter.cost() },
         })
     }
 }
@@ -325,13 +327,33 @@ fn job_id(job: &TrainJob, config: &ModelConfig) -> Result<ContentHash, TrainErro
     Ok(ContentHash::of_value("trex.train-job-from-adapter.v1", &(id, crate::import::adapter_hash(adapter)?))?)
 }
 
-/// The checkpoint to go on from: this job's own where there is one, else the lower rung's.
-fn latest_checkpoint(job: &TrainJob, scratch: &Scratch, id: &ContentHash) -> Result<Option<Checkpoint>, TrainError> {
-    for path in scratch.newest_first().into_iter().chain(job.resume_from.clone()) {
+/// The checkpoint to go on from: this job's own where there is one, else the lower rung's or that of a training which is equal
+/// so far.
+fn latest_checkpoint(
+    job: &TrainJob,
+    model: &ModelConfig,
+    scratch: &Scratch,
+    id: &ContentHash,
+) -> Result<Option<Checkpoint>, TrainError> {
+    for path in scratch.newest_first() {
         let checkpoint = Checkpoint::load(&path, id)?;
         if checkpoint.header.step <= job.stop_step {
             return Ok(Some(checkpoint));
         }
     }
-    Ok(None)
+    let Some(path) = &job.resume_from else { return Ok(None) };
+    let checkpoint = match &job.resume_config {
+        None => Checkpoint::load(path, id)?,
+        Some(config) => {
+            let other = TrainJob { config: (**config).clone(), total_steps: config.max_steps, ..job.clone() };
+            let checkpoint = Checkpoint::load(path, &job_id(&other, model)?)?;
+            let steps = checkpoint.header.step;
+            if job.total_steps != job.config.max_steps || !job.config.is_equal_until(config, steps) {
+                let why = format!("its training is not equal to this one for the first {steps} steps");
+                return Err(TrainError::Mismatch { path: path.clone(), why });
+            }
+            checkpoint
+        }
+    };
+    Ok(Some(checkpoint).filter(|checkpoint| checkpoint.header.step <= job.stop_step))
 }

@@ -10,16 +10,25 @@ use trex_domain::Cost;
 pub(crate) struct Meter {
     started: Instant,
     cpu_s: f64,
+    is_on_gpu: bool,
 }
 
 impl Meter {
     pub(crate) fn start() -> Self {
-        Self { started: Instant::now(), cpu_s: process_cpu_s() }
+        Self { started: Instant::now(), cpu_s: process_cpu_s(), is_on_gpu: false }
     }
 
-    /// Wall and processor seconds since the start, all threads.
+    /// Counts the time as time of a GPU too where the work is done on one: it is held from begin to end.
+    pub(crate) fn on(mut self, device: &candle_core::Device) -> Self {
+        self.is_on_gpu = !device.is_cpu();
+        self
+    }
+
+    /// Wall, processor (all threads) and GPU seconds since the start.
     pub(crate) fn cost(&self) -> Cost {
-        Cost { wall_s: self.wall_s(), cpu_s: process_cpu_s() - self.cpu_s, ..Cost::default() }
+        let wall_s = self.wall_s();
+        let gpu_s = if self.is_on_gpu { wall_s } else { 0.0 };
+        Cost { wall_s, cpu_s: process_cpu_s() - self.cpu_s, gpu_s, ..Cost::default() }
     }
 
     /// Wall seconds since the start.
@@ -39,4 +48,17 @@ pub(crate) fn peak_rss_bytes() -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok());
     kib.map_or(0, |kib| kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_counts_as_gpu_time_on_a_gpu_only() {
+        let meter = Meter::start().on(&candle_core::Device::Cpu);
+        assert_eq!(meter.cost().gpu_s.to_bits(), 0.0_f64.to_bits());
+        let cost = Meter { is_on_gpu: true, ..meter }.cost();
+        assert!(cost.gpu_s > 0.0 && (cost.gpu_s - cost.wall_s).abs() < 1e-12, "{cost:?}");
+    }
 }

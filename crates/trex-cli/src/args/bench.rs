@@ -24,7 +24,7 @@ those that are whole.")]
     #[command(after_long_help = "\
 The unit of the budget is one training of full length. Regret is how far what a search recommends stays behind the best
 point of the grid, on the sealed split. Contenders: random, grid, sequential, greedy, tpe, asha, bohb, uct, thompson,
-trex-full (the search of a run without rungs) and trex (the search of a run with default settings).")]
+trex-rungs (the search of a run with rungs) and trex (the search of a run with default settings).")]
     Search(ReplayArgs),
     /// Simulate searches whose candidates are equal, or better by a known gain, and count wrong verdicts.
     Honesty(HonestyArgs),

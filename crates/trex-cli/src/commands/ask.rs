@@ -20,7 +20,7 @@ pub(crate) fn run(args: &AskArgs, output: &mut Output) -> Result<(), CliError> {
     }
     let question = question(args)?;
     let dir = args.workspace.workspace.as_path();
-    let machine = MachineArgs { threads: args.threads, device: args.device, reserve_bytes: 0 };
+    let machine = MachineArgs { threads: args.threads, device: args.device, reserve_bytes: 0, workers: 1 };
     let settings = wiring::run_settings(dir, model, &machine);
     let workers = wiring::workers(&settings, state.task()?)?;
     let adapter = BlobStore::new(dir.join("blobs")).path(&adapter);

@@ -51,7 +51,7 @@ pub(crate) fn run(args: &ExportArgs, output: &mut Output) -> Result<(), CliError
     let mut card = ModelCard::of_variant(&state, &run.to_string(), &key.0);
     wiring::name_base(&mut card, &model)?;
     card.license.clone_from(&model.license);
-    let machine = MachineArgs { threads: args.threads, device: args.device, reserve_bytes: 0 };
+    let machine = MachineArgs { threads: args.threads, device: args.device, reserve_bytes: 0, workers: 1 };
     let settings = wiring::run_settings(dir, model.clone(), &machine);
     let adapter = BlobStore::new(dir.join("blobs")).path(&adapter);
     let workers = wiring::workers(&settings, state.task()?)?;

@@ -13,7 +13,7 @@ use crate::wiring;
 pub(crate) fn run(args: &NodeArgs, output: &mut Output) -> Result<ExitCode, CliError> {
     let state = latest(&args.workspace)?.state;
     let model = wiring::find_model(&state.task()?.model.0)?;
-    let machine = MachineArgs { threads: None, device: None, reserve_bytes: 0 };
+    let machine = MachineArgs { threads: None, device: None, reserve_bytes: 0, workers: 1 };
     let dir = &args.workspace.workspace;
     let settings = wiring::run_settings(dir, model, &machine);
     let workers = wiring::workers(&settings, state.task()?)?;

@@ -35,6 +35,9 @@ pub(crate) fn status(args: &WorkspaceArgs, output: &mut Output) -> Result<(), Cl
         "incumbent": state.incumbent,
         "verdict": state.verdict,
         "cost": state.cost,
+        "cost_by_phase": state.cost_by_phase,
+        "reserved": state.reserved(),
+        "forecast_error": state.forecast_error(),
         "events": state.seq,
         "resumed": state.resumed,
         "waits_for": state.pending_reviews().map(|review| review.request.id).collect::<Vec<_>>(),
@@ -54,8 +57,11 @@ fn status_text(state: &RunState, status: &str, phase: &str) -> String {
         (_, Some(failure)) => failure_text(failure, state.data.is_some()),
         _ => "nobody works on it, `trex resume` goes on".to_owned(),
     };
+    let forecasts = state.forecast_error().map_or_else(String::new, |error| {
+        format!(", forecasts of {} trials off by a factor of {:.2}", error.of, error.factor)
+    });
     format!(
-        "{name}: {status} in phase {phase}, {} of {budget} trials, best so far {incumbent}, {:.0} s; {next}",
+        "{name}: {status} in phase {phase}, {} of {budget} trials, best so far {incumbent}, {:.0} s{forecasts}; {next}",
         state.trials.len(),
         state.cost.wall_s
     )

@@ -67,6 +67,10 @@ fn check_report(program: &Program) {
     for key in ["wall_s", "cpu_s", "gpu_s", "money", "person_min"] {
         assert!(report["cost"][key].as_f64().is_some_and(|cost| cost >= 0.0), "{key}: {}", report["cost"]);
     }
+    assert!(report["cost"]["disk_bytes"].as_u64() > Some(0), "{}", report["cost"]);
+    let by_phase: f64 =
+        report["cost_by_phase"].as_object().unwrap().values().map(|cost| cost["cpu_s"].as_f64().unwrap()).sum();
+    assert!((by_phase - report["cost"]["cpu_s"].as_f64().unwrap()).abs() < 1e-6, "all work belongs to a phase");
     assert!(report["cost"]["cpu_s"].as_f64() > Some(0.0) && report["cost"]["wall_s"].as_f64() > Some(0.0));
     assert_eq!(
         (&report["status"], &report["final_opened"], &report["resumed"]),

@@ -339,3 +339,39 @@ fn one_program_writes_and_others_look() {
     let refusal = program.refused(&RUN, 3, "run.unfinished");
     assert!(refusal.hint.contains("trex resume"), "{refusal:?}");
 }
+
+/// Kills of a run with two workers.
+const KILLS_OF_TWO: usize = 15;
+
+/// With several workers the events of a trial that lost its worker come later than those of the others, so the reports are what
+/// must be equal.
+#[test]
+fn two_workers_at_once_are_killed_and_come_to_the_result_of_one() {
+    if !has_proc() {
+        return;
+    }
+    let undisturbed = program();
+    undisturbed.succeed(&RUN);
+    let expected = Outcome::of(&undisturbed, "w");
+    let mut killer = Killer::new();
+    while killer.done() < KILLS_OF_TWO {
+        let program = program();
+        let limit = KILLS_OF_TWO;
+        let with_two = |args: &[&'static str]| [args, &["--workers", "2", "--device", "cpu"]].concat();
+        let (first, again) = (with_two(&RUN), with_two(&RESUME));
+        let mut next = first.as_slice();
+        while killer.done() < limit {
+            let life = Life::start(&program, next);
+            let watched =
+                killer.disturb(life, 0).map(|_| program.run(&["watch", "--no-follow", "--json", "--workspace", "w"]));
+            let Some(watched) = watched else { break };
+            if watched.code == Some(0) {
+                next = again.as_slice();
+            }
+        }
+        let status = program.run(&again);
+        assert_eq!(status.code, Some(0), "{status:?}");
+        assert_eq!(Outcome::of(&program, "w").report, expected.report);
+        check_left_overs(&program);
+    }
+}

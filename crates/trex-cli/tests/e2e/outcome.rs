@@ -8,7 +8,7 @@ use crate::program::Program;
 
 /// Keys whose values belong to one execution and not to its result. The tokens of a job that goes on from a checkpoint
 /// are fewer than those of one from the start.
-const OF_THE_EXECUTION: [&str; 17] = [
+const OF_THE_EXECUTION: [&str; 19] = [
     "run",
     "seq",
     "at",
@@ -17,6 +17,8 @@ const OF_THE_EXECUTION: [&str; 17] = [
     "load",
     "encoding",
     "micro_batch",
+    "cost_by_phase",
+    "reserved",
     "wall_s",
     "peak_rss_bytes",
     "tokens",

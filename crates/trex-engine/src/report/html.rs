@@ -333,6 +333,9 @@ fn cost(report: &Report, out: &mut String) {
     for (what, spent) in cost_rows(&report.cost) {
         row(out, &[what, &spent]);
     }
+    for (phase, cost) in &report.cost_by_phase {
+        row(out, &[&format!("processor time in phase {}", phase.as_str()), &duration(cost.cpu_s)]);
+    }
     put!(out, "</tbody></table></div><p class=\"meta\">{}", duplicates_text(report));
     if let Some(resumed) = resumed_text(report) {
         put!(out, " {resumed}");

@@ -4,9 +4,9 @@
 use trex_domain::{NodeReport, Report, RowLedger};
 
 use super::text::{
-    best_name, best_variant, cost_rows, date_utc, diff_text, duplicates_text, effect_text, effect_word, experiments,
-    judgement_text, known_score, no_result_text, noise_lines, processor_text, put, resumed_text, score_text,
-    sealed_text, state_text, stop_text, untried_text, verdict_sentence, why_best,
+    best_name, best_variant, cost_rows, date_utc, diff_text, duplicates_text, duration, effect_text, effect_word,
+    experiments, judgement_text, known_score, no_result_text, noise_lines, processor_text, put, resumed_text,
+    score_text, sealed_text, state_text, stop_text, untried_text, verdict_sentence, why_best,
 };
 
 /// Renders the report as Markdown.
@@ -221,6 +221,9 @@ fn cost(report: &Report, out: &mut String) {
     put!(out, "| training trials | {} |\n", report.trials);
     for (what, spent) in cost_rows(&report.cost) {
         put!(out, "| {what} | {spent} |\n");
+    }
+    for (phase, cost) in &report.cost_by_phase {
+        put!(out, "| processor time in phase {} | {} |\n", phase.as_str(), duration(cost.cpu_s));
     }
     for node in experiments(report) {
         put!(out, "| processor time of `{}` | {} |\n", node.id, processor_text(&node.cost));

@@ -49,7 +49,7 @@ fn task() -> TaskSpec {
         generation: trex_domain::GenerationConfig::default(),
         train: TrainConfig::default(),
         budget: Budget { wall_s: Some(3600.0), ..Budget::default() },
-        search: SearchSettings::default(),
+        search: SearchSettings { rungs: 3, ..SearchSettings::default() },
     }
 }
 
@@ -156,7 +156,14 @@ fn trial(name: &str, rung: usize, value: f64, floor: f64) -> Vec<Event> {
     let half = 1.9 * (value * (1.0 - value) / f64::from(items)).sqrt();
     let score = score("search", value, half, usize::try_from(items).unwrap());
     vec![
-        Event::TrialStarted { variant: variant.clone(), rung, seed: 0, attempt: 1 },
+        Event::TrialStarted {
+            variant: variant.clone(),
+            rung,
+            seed: 0,
+            attempt: 1,
+            continues: None,
+            reserved: Cost::default(),
+        },
         Event::TrialTrained { variant: variant.clone(), rung, seed: 0, done },
         Event::TrialScored { variant, rung, seed: 0, score, reused: false, cost: cost(4.0) },
     ]
@@ -250,7 +257,14 @@ fn first_experiment() -> Vec<Event> {
     events.extend(trial("s1.e1.a", 0, 0.62, 0.42));
     events.extend(trial("s1.e1.b", 0, 0.58, 0.55));
     events.extend([
-        Event::TrialStarted { variant: id("s1.e1.c"), rung: 0, seed: 0, attempt: 1 },
+        Event::TrialStarted {
+            variant: id("s1.e1.c"),
+            rung: 0,
+            seed: 0,
+            attempt: 1,
+            continues: None,
+            reserved: Cost::default(),
+        },
         Event::TrialFailed {
             variant: id("s1.e1.c"),
             rung: 0,

@@ -64,7 +64,7 @@ mod tests {
         for key in ["verdict", "trials", "duplicates/avoided", "duplicates/run", "nodes/0", "final_opened", "files"] {
             check_key(&report, &format!("/{key}"));
         }
-        for key in ["wall_s", "cpu_s", "gpu_s", "tokens", "money", "person_min"] {
+        for key in ["wall_s", "cpu_s", "gpu_s", "tokens", "money", "disk_bytes", "person_min"] {
             check_key(&report, &format!("/cost/{key}"));
         }
     }

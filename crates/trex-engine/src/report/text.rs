@@ -99,13 +99,14 @@ pub(super) fn date_utc(at: Millis) -> String {
 }
 
 /// The rows of the cost table: what, how much.
-pub(super) fn cost_rows(cost: &Cost) -> [(&'static str, String); 6] {
+pub(super) fn cost_rows(cost: &Cost) -> [(&'static str, String); 7] {
     [
         ("wall time", duration(cost.wall_s)),
         ("processor time", duration(cost.cpu_s)),
         ("GPU time", duration(cost.gpu_s)),
         ("tokens of the Researcher", cost.tokens.to_string()),
         ("money", format!("{:.2} US$", cost.money)),
+        ("disk", format!("{:.1} MB", cost.disk_bytes as f64 / 1e6)),
         ("attention of a person", format!("{:.1} min", cost.person_min)),
     ]
 }
@@ -271,6 +272,7 @@ pub(super) fn stop_text(reason: &StopReason) -> String {
                 BudgetLimit::Gpu => "GPU time",
                 BudgetLimit::Tokens => "tokens",
                 BudgetLimit::Money => "money",
+                BudgetLimit::Disk => "disk",
             };
             format!("the budget was spent, or nothing admissible fitted into what was left ({limit})")
         }

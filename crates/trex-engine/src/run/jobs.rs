@@ -3,14 +3,16 @@
 use std::path::PathBuf;
 
 use trex_domain::{
-    ContentHash, Cost, DataPort, EvalDone, EvalJob, Event, EventLog, Executor, Exporter, FailureClass, ItemScore, Job,
-    JobControl, JobOutcome, Phase, Researcher, RunState, Score, TaskKind, TrainConfig, TrainDone, TrainJob, TrialKey,
-    TrialStatus, WorkerEvent,
+    ContentHash, Continued, Cost, DataPort, EvalDone, EvalJob, Event, EventLog, Executor, Exporter, FailureClass,
+    ItemScore, Job, JobControl, JobOutcome, Phase, Researcher, RunState, Score, TaskKind, TrainConfig, TrainDone,
+    TrainJob, TrialKey, TrialStatus, WorkerEvent,
 };
 
 use trex_fs::BlobStore;
 
-use super::{Driver, Observer, RunSettings};
+use trex_search::forecast_steps_cost;
+
+use super::{Driver, Observer, RunSettings, reuse};
 use crate::EngineError;
 
 /// Times that a trial is tried when its worker dies.
@@ -54,6 +56,20 @@ pub(super) struct Scoring {
     pub(super) seed: u64,
 }
 
+/// A training that has begun.
+pub(super) struct Begun {
+    key: TrialKey,
+    pub(super) what: String,
+    pub(super) job: TrainJob,
+    /// The record of earlier deaths of its workers.
+    deaths: Option<String>,
+}
+
+/// What a trial is called where its worker reports.
+pub(super) fn trial_name((variant, rung, seed): &TrialKey) -> String {
+    format!("{variant} rung {rung} seed {seed}")
+}
+
 /// Hands a worker's events to the observer.
 struct Relay<'a> {
     what: &'a str,
@@ -89,10 +105,17 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
 
     /// Scores weights. A worker that dies is started again; any other failure ends the run with its reason.
     pub(super) fn score(&mut self, what: &str, scoring: Scoring) -> Result<(Score, Cost), EngineError> {
-        let task = self.task()?;
+        let job = self.scoring_job(scoring, self.settings.threads)?;
+        let done = self.run_scoring(what, &job)?;
+        self.score_of(scoring, &done)
+    }
+
+    /// The job of a scoring.
+    pub(super) fn scoring_job(&self, scoring: Scoring, threads: usize) -> Result<Job, EngineError> {
+        let task = self.state.task()?;
         let blob = self.state.data.as_ref().map(|data| data.blobs[scoring.split.place()]);
         let items = blob.map(|blob| self.blobs.path(&blob)).unwrap_or_default();
-        let job = Job::Eval(EvalJob {
+        Ok(Job::Eval(EvalJob {
             model_dir: self.settings.model.dir.clone(),
             adapter: scoring.adapter.map(|hash| self.blobs.path(&hash)),
             items,
@@ -101,13 +124,17 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
             mode: task.eval_mode(),
             seed: scoring.seed,
             blobs_dir: self.blobs.root().to_owned(),
-            threads: self.settings.threads,
+            threads,
             backend: trex_domain::Backend::Auto,
-            device: self.settings.device_for(&task),
+            device: self.settings.device_for(task),
             precision: task.train.precision,
             quantization: task.train.quantization,
-        });
-        let done = self.run_scoring(what, &job)?;
+        }))
+    }
+
+    /// The score that a scoring came to, with what it cost.
+    pub(super) fn score_of(&self, scoring: Scoring, done: &EvalDone) -> Result<(Score, Cost), EngineError> {
+        let task = self.state.task()?;
         let scores: Vec<ItemScore> = self.blobs.get_lines(&done.items)?;
         let score = trex_eval::score_of(task.metric, scoring.split.name(), &scores, done.items, self.state.seed)?;
         Ok((score, done.cost))
@@ -155,7 +182,7 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
         let adapter = self.trained(key)?.adapter;
         let known = self.known_score(adapter, split, take);
         let reused = known.is_some();
-        let what = format!("{variant} rung {rung} seed {seed}");
+        let what = trial_name(key);
         let (score, cost) = match known {
             Some(score) => (score, Cost::default()),
             None => match self.score(&what, Scoring { adapter: Some(adapter), split, take, seed: 0 }) {
@@ -171,7 +198,7 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
         self.record(chosen.into_iter().chain([scored]).collect())
     }
 
-    fn known_score(&self, adapter: ContentHash, split: Split, take: usize) -> Option<Score> {
+    pub(super) fn known_score(&self, adapter: ContentHash, split: Split, take: usize) -> Option<Score> {
         let same_weights =
             self.state.trials.values().filter(|trial| trial.done.as_ref().is_some_and(|done| done.adapter == adapter));
         same_weights.filter_map(|trial| trial.scores.get(split.name())).find(|score| score.n == take).cloned()
@@ -183,17 +210,33 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
     }
 
     fn train_trial(&mut self, key: &TrialKey, chosen: Vec<Event>) -> Result<(), EngineError> {
+        let begun = self.begin_training(key, chosen)?;
+        let outcome = self.run_job(&begun.what, &Job::Train(begun.job.clone()))?;
+        self.end_training(begun, outcome)
+    }
+
+    /// Records that a training begins, with the job to run.
+    pub(super) fn begin_training(&mut self, key: &TrialKey, chosen: Vec<Event>) -> Result<Begun, EngineError> {
         let (variant, rung, seed) = key.clone();
         let attempt = self.state.trials.get(key).map_or(0, |trial| trial.attempts) + 1;
         let deaths = self.state.trials.get(key).and_then(|trial| trial.failure.clone());
-        let started = Event::TrialStarted { variant: variant.clone(), rung, seed, attempt };
+        let continues = match self.state.trials.get(key) {
+            Some(trial) => trial.continues.clone(),
+            None => reuse::continued(&self.state, key),
+        };
+        let reserved = self.reservation(key, continues.as_ref())?;
+        let started = Event::TrialStarted { variant: variant.clone(), rung, seed, attempt, continues, reserved };
         self.record(chosen.into_iter().chain([started]).collect())?;
         let name = format!("{variant}-r{rung}-s{seed}");
         let scratch = self.settings.workspace.join("scratch").join(self.run.to_string()).join(name);
         let mut job = train_job(&self.state, key, self.settings, scratch)?;
         job.micro_batch = smaller_micro_batch(&job.config, deaths.as_deref());
-        let what = format!("{variant} rung {rung} seed {seed}");
-        let outcome = self.run_job(&what, &Job::Train(job.clone()))?;
+        Ok(Begun { key: key.clone(), what: trial_name(key), job, deaths })
+    }
+
+    /// Records what came of a training.
+    pub(super) fn end_training(&mut self, begun: Begun, outcome: JobOutcome) -> Result<(), EngineError> {
+        let Begun { key: (variant, rung, seed), what, job, deaths } = begun;
         let event = match outcome {
             JobOutcome::Trained(done) => Event::TrialTrained { variant, rung, seed, done },
             JobOutcome::Failed { class: class @ FailureClass::DiskFull, code, message, hint } => {
@@ -219,6 +262,15 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
             trex_fs::remove_dir_all(&job.scratch_dir)?;
         }
         Ok(())
+    }
+
+    /// What a trial is expected to cost from where it begins.
+    fn reservation(&self, key: &TrialKey, continues: Option<&Continued>) -> Result<Cost, EngineError> {
+        let Some(record) = self.state.variants.get(&key.0) else { return Ok(Cost::default()) };
+        let config = &record.variant.config;
+        let begins = continues.map_or(0, |one| one.steps).max(reuse::steps_below(&self.state, key));
+        let steps = self.state.task()?.rung_steps(config.max_steps, key.1).saturating_sub(begins);
+        Ok(forecast_steps_cost(&self.state, config, steps))
     }
 
     /// Scores the untouched base: search on several seeds, select once; then the spread is known.
@@ -254,7 +306,8 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
     }
 }
 
-/// The job of a trial. A rung above the lowest goes on from the checkpoint of the rung below.
+/// The job of a trial. A rung above the lowest goes on from the checkpoint of the rung below, or from that of another variant
+/// which is equal so far.
 pub(crate) fn train_job(
     state: &RunState,
     key: &TrialKey,
@@ -266,7 +319,11 @@ pub(crate) fn train_job(
     let record = state.variants.get(variant).ok_or_else(nothing)?;
     let data = record.data.ok_or_else(nothing)?;
     let blobs = BlobStore::new(settings.workspace.join("blobs"));
-    let below = rung.checked_sub(1).map(|below| (variant.clone(), below, *seed));
+    let continues = state.trials.get(key).and_then(|trial| trial.continues.as_ref());
+    let of_another = continues.map(|one| (one.variant.clone(), one.rung, *seed));
+    let resume_config =
+        continues.and_then(|one| Some(Box::new(state.variants.get(&one.variant)?.variant.config.clone())));
+    let below = of_another.or_else(|| rung.checked_sub(1).map(|below| (variant.clone(), below, *seed)));
     let checkpoint = below.and_then(|key| Some(state.trials.get(&key)?.done.as_ref()?.checkpoint));
     let evaluates = record.variant.config.eval_steps > 0;
     Ok(TrainJob {
@@ -278,6 +335,7 @@ pub(crate) fn train_job(
         stop_step: state.task()?.rung_steps(record.variant.config.max_steps, *rung),
         config: record.variant.config.clone(),
         resume_from: checkpoint.map(|hash| blobs.path(&hash)),
+        resume_config,
         init_adapter: record.variant.config.adapter.clone(),
         scratch_dir,
         blobs_dir: blobs.root().to_owned(),

@@ -121,6 +121,7 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
         let with_reason = |event| chosen.iter().cloned().chain([event]).collect();
         match step {
             BatchStep::Verify(variant) => self.verify_variant(&variant),
+            BatchStep::Run { .. } if self.settings.workers > 1 => self.advance_together(node),
             BatchStep::Run { variant, rung, seed } => self.run_or_give_up((variant, rung, seed), chosen),
             BatchStep::Promote { variant, rung } => self.record(with_reason(Event::VariantPromoted { variant, rung })),
             BatchStep::Prune { variant, reason } => self.record(with_reason(Event::VariantPruned { variant, reason })),

@@ -140,7 +140,7 @@ fn unknown_keys_are_named_with_place_and_neighbour_at_every_level() {
     check_hint("learning_rate", "learning_rat", "did you mean \"learning_rate\"?");
     check("r = 16", "rr = 16", "task.unknown_key", "my/task.toml:24:1: unknown key \"rr\" in [train.lora]");
     check("answer =", "anser =", "task.unknown_key", "my/task.toml:10:32: unknown key \"anser\" in [data.fields]");
-    check_hint("trials", "zzz", "known keys here: cpu_s, gpu_s, money, tokens, trials, wall_s");
+    check_hint("trials", "zzz", "known keys here: cpu_s, disk_bytes, gpu_s, money, tokens, trials, wall_s");
 }
 
 /// They are not taken silently: what they mean elsewhere is not always what ours mean.

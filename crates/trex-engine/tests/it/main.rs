@@ -17,6 +17,10 @@ mod reproduce;
 #[cfg(test)]
 mod researcher;
 #[cfg(test)]
+mod reuse;
+#[cfg(test)]
+mod together;
+#[cfg(test)]
 mod whole_run;
 #[cfg(all(test, unix))]
 mod workers;

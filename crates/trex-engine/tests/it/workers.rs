@@ -24,6 +24,7 @@ fn job() -> Job {
         total_steps: 10,
         stop_step: 10,
         resume_from: None,
+        resume_config: None,
         init_adapter: None,
         scratch_dir: "scratch".into(),
         blobs_dir: "blobs".into(),
@@ -147,4 +148,54 @@ fn a_program_that_is_not_there_is_named() {
     let (class, code, message) = failure(workers.run(&job(), &mut Listener::default()));
     assert_eq!((class, code.as_str()), (FailureClass::Config, "worker.cannot_start"));
     assert!(message.contains("/no/such/program"), "{message}");
+}
+
+/// Two jobs for workers of this script, which get `first` and `second` as theirs.
+fn run_two(script: &str, on_event: &mut dyn FnMut(usize, &WorkerEvent) -> bool) -> Vec<JobOutcome> {
+    let args = vec!["-c".to_owned(), script.to_owned()];
+    let jobs = ["first", "second"].map(|name| {
+        let Job::Train(job) = job() else { panic!("it is a training") };
+        Job::Train(TrainJob { scratch_dir: name.into(), ..job })
+    });
+    let workers = WorkerProcesses { program: "/bin/sh".into(), args, threads: 3 };
+    workers.run_all(&[&jobs[0], &jobs[1]], on_event)
+}
+
+#[test]
+fn workers_run_at_the_same_time() {
+    let folder = trex_testkit::TempWorkspace::empty();
+    let dir = folder.path().display();
+    // Each waits for the other one's file, so neither could end alone.
+    let script = format!(
+        r#"read -r job
+        case "$job" in *first*) own=a; other=b;; *) own=b; other=a;; esac
+        : > '{dir}'/$own; {}; while [ ! -e '{dir}'/$other ]; do sleep 0.01; done
+        if [ $own = a ]; then {}; else exit 3; fi"#,
+        say(&WorkerEvent::Heartbeat),
+        say(&trained())
+    );
+    let mut heard = [0, 0];
+    let mut outcomes = run_two(&script, &mut |place, _| {
+        heard[place] += 1;
+        true
+    });
+    assert_eq!(heard, [2, 1]);
+    let (class, ..) = failure(outcomes.pop().unwrap());
+    assert_eq!(class, FailureClass::Crashed, "outcomes are in the order of the jobs");
+    assert!(matches!(outcomes.pop(), Some(JobOutcome::Trained(_))));
+}
+
+#[test]
+fn a_request_to_stop_reaches_all_workers() {
+    // Each beats until its standard input ends.
+    let script = format!(
+        "read -r job; (while :; do {}; sleep 0.01; done) & beat=$!; cat >/dev/null; kill $beat; exit 4",
+        say(&WorkerEvent::Heartbeat)
+    );
+    let mut heard = 0;
+    let outcomes = run_two(&script, &mut |_, _| {
+        heard += 1;
+        heard < 5
+    });
+    assert!(outcomes.into_iter().all(|outcome| failure(outcome).0 == FailureClass::Crashed));
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use trex_domain::{
-    Cost, Event, EventLog, Millis, ModelFacts, RunState, SearchSettings, SplitSizes, TaskSpec, TrialStatus,
+    Cost, Event, EventLog, Millis, ModelFacts, Researcher, RunState, SearchSettings, SplitSizes, TaskSpec, TrialStatus,
 };
 use trex_engine::{EngineError, NewRun, Observer, Ports, RunSettings, resume_run, start_run};
 use trex_testkit::{FailingLog, SteppingClock, TempWorkspace, hash, run_id};
@@ -33,6 +33,7 @@ impl World {
             workspace: workspace.path().to_owned(),
             model: model(),
             threads: 1,
+            workers: 1,
             device: None,
             machine_bytes: 1 << 34,
             disk_bytes: 0,
@@ -67,12 +68,17 @@ impl World {
     }
 
     pub(crate) fn start(&mut self) -> Result<RunState, EngineError> {
+        let researcher = self.researcher.clone();
+        self.start_with(&researcher)
+    }
+
+    pub(crate) fn start_with(&mut self, researcher: &impl Researcher) -> Result<RunState, EngineError> {
         let start = NewRun { id: run_id(1), task: self.task.clone(), seed: self.seed };
         let ports = Ports {
             log: &mut self.log,
             data: &self.data,
             executor: &self.executor,
-            researcher: &self.researcher,
+            researcher,
             exporter: &self.exporter,
         };
         start_run(ports, &self.settings, start, &self.clock, &mut self.observer)
@@ -153,12 +159,14 @@ pub(crate) fn task() -> TaskSpec {
 pub(crate) fn settled(state: &RunState) -> RunState {
     let mut state = state.clone();
     (state.seq, state.resumed, state.cost, state.base_cost) = (0, 0, Cost::default(), Cost::default());
+    state.cost_by_phase.clear();
     (state.started, state.updated) = (Millis(0), Millis(0));
     for variant in state.variants.values_mut() {
         variant.cost = Cost::default();
     }
     for trial in state.trials.values_mut() {
         trial.attempts = 0;
+        (trial.reserved, trial.cost) = (Cost::default(), Cost::default());
         if trial.status != TrialStatus::Failed {
             trial.failure = None;
         }

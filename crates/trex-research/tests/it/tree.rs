@@ -162,7 +162,14 @@ impl Tree {
             warnings: Vec::new(),
         });
         let (rung, seed, cost) = (0, 0, Cost::default());
-        self.apply(&Event::TrialStarted { variant: id.clone(), rung, seed, attempt: 1 });
+        self.apply(&Event::TrialStarted {
+            variant: id.clone(),
+            rung,
+            seed,
+            attempt: 1,
+            continues: None,
+            reserved: Cost::default(),
+        });
         let done = TrainDone {
             adapter: hash("adapter"),
             checkpoint: hash("checkpoint"),

@@ -8,9 +8,10 @@ use super::tree::Tree;
 use super::{Ask, Contender, Record, Space, tpe};
 use crate::SearchError;
 
-/// Names that [`contender`] knows. `trex` is the search of a run with default settings, `trex-full` the same without rungs.
+/// Names that [`contender`] knows. `trex` is the search of a run with default settings, `trex-rungs` the
+/// same with the rungs of the surface.
 pub const CONTENDERS: [&str; 11] =
-    ["random", "grid", "sequential", "greedy", "tpe", "asha", "bohb", "uct", "thompson", "trex-full", "trex"];
+    ["random", "grid", "sequential", "greedy", "tpe", "asha", "bohb", "uct", "thompson", "trex-rungs", "trex"];
 
 /// Returns the contender of that name.
 pub fn contender(name: &str) -> Result<Box<dyn Contender>, SearchError> {
@@ -24,7 +25,7 @@ pub fn contender(name: &str) -> Result<Box<dyn Contender>, SearchError> {
         "bohb" => Box::new(Halving { name: "bohb", model: true }),
         "uct" => Box::new(Tree::uct()),
         "thompson" => Box::new(Tree::thompson()),
-        "trex-full" => Box::new(Tree::trex_full()),
+        "trex-rungs" => Box::new(Tree::trex_rungs()),
         "trex" => Box::new(Tree::trex()),
         _ => {
             let suggestion = trex_domain::nearest(name, CONTENDERS);

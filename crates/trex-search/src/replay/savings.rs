@@ -9,7 +9,7 @@ use crate::SearchError;
 /// Steps in which costs are looked at, in full trainings.
 const STEP: f64 = 0.25;
 
-/// The search of a run with rungs against the same one without.
+/// The search of a run with rungs against the same one without, which is the default.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Savings {
     /// What the search without rungs spent, in full trainings.
@@ -28,8 +28,8 @@ pub struct Savings {
 /// Simulates both and finds the cost at which they are equal.
 pub fn savings(space: &Space<'_>, settings: ReplaySettings) -> Result<Savings, SearchError> {
     let base = space.base_truth();
-    let full = searches(space, "trex-full", settings)?;
-    let with_rungs = searches(space, "trex", settings)?;
+    let full = searches(space, "trex", settings)?;
+    let with_rungs = searches(space, "trex-rungs", settings)?;
     let full_scores: Vec<f64> = full.iter().map(|one| one.truth_at(settings.budget, base)).collect();
     let full_score = Estimate::of(&full_scores);
     let mut cost = STEP;

@@ -80,7 +80,7 @@ impl Tree {
             policy: policy(policy_name).ok(),
             settings: SearchSettings { policy: policy_name.to_owned(), ..SearchSettings::default() },
             modelled: true,
-            climbs: true,
+            climbs: SearchSettings::default().rungs > 1,
             // Priors as the built-in Researcher gives them to a pool with a tenth of dirt.
             branches: vec![
                 branch(StrategyKind::Baseline, &["learning_rate"], 0.9),
@@ -99,8 +99,8 @@ impl Tree {
         Self::new("trex", "puct")
     }
 
-    pub(super) fn trex_full() -> Self {
-        Self { climbs: false, ..Self::new("trex-full", "puct") }
+    pub(super) fn trex_rungs() -> Self {
+        Self { climbs: true, ..Self::new("trex-rungs", "puct") }
     }
 
     pub(super) fn uct() -> Self {

@@ -79,22 +79,22 @@ fn a_batch_of_three_is_thinned_to_its_best() {
         "winner Some('b')",
     ];
     // a and c are equal: the earlier id stands first.
-    check(SearchSettings::default(), &[0.6, 0.7, 0.6], &expected);
+    check(SearchSettings { rungs: 3, ..SearchSettings::default() }, &[0.6, 0.7, 0.6], &expected);
 }
 
 #[test]
 fn one_variant_goes_straight_up_and_one_rung_needs_no_halving() {
     let expected =
         ["verify a", "run a0", "promote a1", "run a1", "promote a2", "run a2", "select a", "winner Some('a')"];
-    check(SearchSettings::default(), &[0.6], &expected);
+    check(SearchSettings { rungs: 3, ..SearchSettings::default() }, &[0.6], &expected);
     let expected = ["verify a", "verify b", "run a0", "run b0", "select b", "winner Some('b')"];
     check(SearchSettings { rungs: 1, ..SearchSettings::default() }, &[0.6, 0.7], &expected);
-    check(SearchSettings::default(), &[], &["winner None"]);
+    check(SearchSettings { rungs: 3, ..SearchSettings::default() }, &[], &["winner None"]);
 }
 
 #[test]
 fn five_variants_keep_two_at_the_second_rung() {
-    let (mut state, node) = batch_of(5, SearchSettings::default());
+    let (mut state, node) = batch_of(5, SearchSettings { rungs: 3, ..SearchSettings::default() });
     let steps = run_batch(&mut state, &node, &mut Fixed(vec![0.1, 0.5, 0.2, 0.4, 0.3]));
     let runs =
         |rung| steps.iter().filter(|step| matches!(step, BatchStep::Run { rung: at, .. } if *at == rung)).count();
@@ -185,7 +185,8 @@ proptest! {
 
 #[test]
 fn a_weak_batch_ends_early_under_asynchronous_promotion() {
-    let search = SearchSettings { promotion: Promotion::Asynchronous, min_reach: 0.0, ..SearchSettings::default() };
+    let search =
+        SearchSettings { promotion: Promotion::Asynchronous, rungs: 3, min_reach: 0.0, ..SearchSettings::default() };
     let (mut state, first) = batch_of(3, search);
     run_batch(&mut state, &first, &mut Fixed(vec![0.7, 0.69, 0.68]));
     let second = propose_batch(&mut state, &NodeId::strategy(1), 3);
@@ -202,7 +203,7 @@ fn a_weak_batch_ends_early_under_asynchronous_promotion() {
 
 #[test]
 fn a_variant_that_will_hardly_reach_the_best_ends() {
-    let (mut state, first) = batch_of(1, SearchSettings::default());
+    let (mut state, first) = batch_of(1, SearchSettings { rungs: 3, ..SearchSettings::default() });
     run_batch(&mut state, &first, &mut Fixed(vec![0.7]));
     state.incumbent = Some(VariantId::new(&first, 0));
     let best = |state: &mut RunState, score: f64| {
@@ -232,7 +233,7 @@ fn a_failure_that_was_made_good_is_worth_more_than_one_that_was_not() {
             0.6
         }
     }
-    let (mut state, first) = batch_of(1, SearchSettings::default());
+    let (mut state, first) = batch_of(1, SearchSettings { rungs: 3, ..SearchSettings::default() });
     run_batch(&mut state, &first, &mut Breaks(true));
     let counts = |state: &RunState| {
         let view = tree_view(state, &std::collections::BTreeSet::new());

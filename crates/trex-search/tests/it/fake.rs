@@ -180,7 +180,17 @@ fn run(state: &mut RunState, variant: &VariantId, rung: usize, seed: u64, world:
     let attempt = before.map_or(1, |(_, attempts)| attempts + 1);
     let outcome = world.run(variant, rung);
     if before.map(|(status, _)| status) != Some(TrialStatus::Trained) {
-        apply(state, &Event::TrialStarted { variant: variant.clone(), rung, seed, attempt });
+        apply(
+            state,
+            &Event::TrialStarted {
+                variant: variant.clone(),
+                rung,
+                seed,
+                attempt,
+                continues: None,
+                reserved: Cost::default(),
+            },
+        );
         if outcome == Ran::DiedTraining {
             return;
         }

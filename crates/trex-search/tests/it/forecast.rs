@@ -23,7 +23,7 @@ impl World for Plain {
 
 #[test]
 fn forecasts_are_linear_in_examples_and_zero_before_the_first_trial() {
-    let mut state = started(SearchSettings::default());
+    let mut state = started(SearchSettings { rungs: 3, ..SearchSettings::default() });
     let config = state.task.as_ref().unwrap().train.clone();
     assert_eq!(forecast_trial_cost(&state, &config, 0), Cost::default());
     let strategy = propose_strategy(&mut state, 1, StrategyKind::Baseline, 0.5);

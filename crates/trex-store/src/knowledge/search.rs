@@ -1,7 +1,9 @@
 //! Passages for a question: by their words (BM25 of FTS5), by their meaning (cosine of vectors), and both lists as one.
 
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
+use std::panic::resume_unwind;
+use std::sync::{MutexGuard, PoisonError};
+use std::thread;
 
 use rusqlite::Connection;
 use trex_domain::{FoundPassage, Passage, Place};
@@ -42,11 +44,20 @@ impl KnowledgeBase {
     ) -> Result<Vec<FoundPassage>, StoreError> {
         let sqlite = self.sqlite("search");
         let connection = self.connection();
-        let by_words = by_words(&connection, question).map_err(&sqlite)?;
-        let by_meaning = match vector {
-            Some((model, vector)) => self.by_meaning(&connection, model, vector).map_err(&sqlite)?,
-            None => Vec::new(),
+        let (by_words, by_meaning) = match vector {
+            Some((model, vector)) => {
+                let cached = self.matrix(&connection, model, vector.len()).map_err(&sqlite)?;
+                // The two lists need nothing of each other.
+                thread::scope(|scope| {
+                    let matrix = cached.as_ref();
+                    let nearest = scope.spawn(move || matrix.map(|matrix| matrix.nearest(vector, LIST_LENGTH)));
+                    let by_words = by_words(&connection, question);
+                    (by_words, nearest.join().unwrap_or_else(|panic| resume_unwind(panic)).unwrap_or_default())
+                })
+            }
+            None => (by_words(&connection, question), Vec::new()),
         };
+        let by_words = by_words.map_err(&sqlite)?;
         let mut found = Vec::new();
         for fused in fuse(&by_words, &by_meaning).into_iter().take(limit) {
             let (passage, document) = passage(&connection, fused.passage).map_err(&sqlite)?;
@@ -56,16 +67,22 @@ impl KnowledgeBase {
         Ok(found)
     }
 
-    fn by_meaning(&self, connection: &Connection, model: &str, vector: &[f32]) -> rusqlite::Result<Vec<i64>> {
+    /// The vectors of a model as the database holds them now.
+    fn matrix(
+        &self,
+        connection: &Connection,
+        model: &str,
+        width: usize,
+    ) -> rusqlite::Result<MutexGuard<'_, Option<Matrix>>> {
         let mut cached = self.matrix.lock().unwrap_or_else(PoisonError::into_inner);
         let current = match &*cached {
-            Some(matrix) => matrix.is_current(connection, model, vector.len())?,
+            Some(matrix) => matrix.is_current(connection, model, width)?,
             None => false,
         };
         if !current {
-            *cached = Some(Matrix::read(connection, model, vector.len())?);
+            *cached = Some(Matrix::read(connection, model, width)?);
         }
-        Ok(cached.as_ref().map(|matrix| matrix.nearest(vector, LIST_LENGTH)).unwrap_or_default())
+        Ok(cached)
     }
 }
 

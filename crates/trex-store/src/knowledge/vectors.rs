@@ -1,7 +1,13 @@
 //! Vectors of passages as one matrix of bytes in memory, and the passages nearest to a vector. Exact over the rounded
 //! numbers: every passage is looked at, which takes some milliseconds for a hundred thousand.
 
+use std::panic::resume_unwind;
+use std::thread;
+
 use rusqlite::Connection;
+
+/// Rows that are worth a thread of their own; about a millisecond of work.
+const ROWS_OF_A_THREAD: usize = 10_000;
 
 /// Largest magnitude of a rounded number.
 const LEVELS: f32 = 127.0;
@@ -51,18 +57,50 @@ impl Matrix {
 
     /// Passages by cosine with a vector of length 1, the nearest first; of equal ones the earlier.
     pub(super) fn nearest(&self, vector: &[f32], limit: usize) -> Vec<i64> {
-        let (scale, query) = rounded(vector);
-        let rows = self.numbers.chunks_exact(self.width.max(1)).zip(&self.scales);
-        let mut scored: Vec<(f32, usize)> =
-            rows.enumerate().map(|(row, (numbers, own))| (dot(numbers, &query) * own * scale, row)).collect();
-        let order = |a: &(f32, usize), b: &(f32, usize)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
-        if scored.len() > limit {
-            scored.select_nth_unstable_by(limit, order);
-            scored.truncate(limit);
-        }
-        scored.sort_unstable_by(order);
+        let query = rounded(vector);
+        let rows = self.passages.len();
+        let most = thread::available_parallelism().map_or(1, usize::from);
+        let each = rows.div_ceil(most.min(rows / ROWS_OF_A_THREAD).max(1)).max(1);
+        let parts: Vec<_> = (0..rows).step_by(each).map(|first| (first, (first + each).min(rows))).collect();
+        let (own, others) = parts.split_first().map_or(((0, 0), &[][..]), |(own, others)| (*own, others));
+        let query = &query;
+        let mut scored: Vec<(f32, usize)> = thread::scope(|scope| {
+            let others: Vec<_> = others.iter().map(|part| scope.spawn(|| self.best_of(*part, query, limit))).collect();
+            let mut scored = self.best_of(own, query, limit);
+            for other in others {
+                scored.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            }
+            scored
+        });
+        keep_best(&mut scored, limit);
         scored.into_iter().filter_map(|(_, row)| self.passages.get(row).copied()).collect()
     }
+
+    /// The best of the rows from the first to before the second.
+    fn best_of(
+        &self,
+        (first, end): (usize, usize),
+        (scale, query): &(f32, Vec<i8>),
+        limit: usize,
+    ) -> Vec<(f32, usize)> {
+        let numbers = self.numbers.get(first * self.width..end * self.width).unwrap_or_default();
+        let scales = self.scales.get(first..end).unwrap_or_default();
+        let rows = numbers.chunks_exact(self.width.max(1)).zip(scales).zip(first..);
+        let mut scored: Vec<(f32, usize)> =
+            rows.map(|((numbers, own), row)| (dot(numbers, query) * own * scale, row)).collect();
+        keep_best(&mut scored, limit);
+        scored
+    }
+}
+
+/// Cuts a list of (cosine, row) to its best, in order.
+fn keep_best(scored: &mut Vec<(f32, usize)>, limit: usize) {
+    let order = |a: &(f32, usize), b: &(f32, usize)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+    if scored.len() > limit {
+        scored.select_nth_unstable_by(limit, order);
+        scored.truncate(limit);
+    }
+    scored.sort_unstable_by(order);
 }
 
 /// Counts the changes that other connections made to the database.
@@ -128,5 +166,25 @@ mod tests {
         assert!(kept >= 9, "{nearest:?} {:?}", &exact[..10]);
         assert_eq!(matrix.nearest(&rows[7], 1), [7]);
         assert_eq!(matrix.nearest(&query, 1000).len(), 500);
+    }
+
+    #[test]
+    fn many_rows_are_shared_out_and_the_order_is_kept() {
+        let rows = 3 * ROWS_OF_A_THREAD + 7;
+        let mut rng = seeded_rng(6, "many vectors");
+        let numbers: Vec<i8> = (0..2 * rows).map(|_| rng.random_range(-9..=9)).collect();
+        let passages: Vec<i64> = (0..).take(rows).collect();
+        let (model, scales) = ("m".to_owned(), vec![1.0; rows]);
+        let matrix = Matrix { model, data_version: 1, width: 2, passages: passages.clone(), scales, numbers };
+        let query = [0.6, 0.8];
+        let (_, rounded) = rounded(&query);
+        let mut exact: Vec<usize> = (0..rows).collect();
+        // The sort is stable: of equal ones the earlier comes first.
+        exact.sort_by_key(|row| {
+            let pair = &matrix.numbers[2 * row..2 * row + 2];
+            -(i32::from(pair[0]) * i32::from(rounded[0]) + i32::from(pair[1]) * i32::from(rounded[1]))
+        });
+        let exact: Vec<i64> = exact[..300].iter().map(|row| passages[*row]).collect();
+        assert_eq!(matrix.nearest(&query, 300), exact);
     }
 }

@@ -151,6 +151,7 @@ pub(super) fn stepper_of(
         total_steps: 10,
         stop_step: 10,
         resume_from: None,
+        resume_config: None,
         scratch_dir: "scratch".into(),
         blobs_dir: "blobs".into(),
         checkpoint_every: 1,

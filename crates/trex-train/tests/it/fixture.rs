@@ -94,6 +94,7 @@ impl Fixture {
             total_steps: 12,
             stop_step,
             resume_from: None,
+            resume_config: None,
             init_adapter: None,
             scratch_dir: self.scratch(scratch),
             blobs_dir: self.blobs().root().to_owned(),

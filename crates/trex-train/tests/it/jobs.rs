@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use trex_domain::{
-    Backend, EvalJob, EvalMode, Job, JobOutcome, Metric, Problem as _, Quantization, TrainDone, TrainJob, WorkerEvent,
+    Backend, EvalJob, EvalMode, Job, JobOutcome, Metric, Problem as _, Quantization, SchedulerType, TrainDone,
+    TrainJob, WorkerEvent,
 };
 use trex_train::{dry_run, evaluate, train};
 
@@ -205,6 +206,36 @@ fn a_rung_goes_on_from_the_one_below_to_the_same_bytes() {
     assert_eq!(high.checkpoint, whole.checkpoint);
     assert_eq!(high.curve, whole.curve);
     assert_ne!(low.adapter, whole.adapter);
+}
+
+#[test]
+fn a_longer_training_goes_on_from_a_shorter_one_where_both_are_equal_so_far() {
+    let fixture = Fixture::new();
+    let job = |name: &str, steps: usize, kind: SchedulerType| {
+        let mut job = fixture.train_job(name, steps);
+        (job.total_steps, job.config.max_steps) = (steps, steps);
+        (job.config.lr_scheduler_type, job.config.warmup_ratio) = (kind, 2.0);
+        job
+    };
+    let whole = run(&job("whole", 12, SchedulerType::ConstantWithWarmup));
+    for (kind, is_equal) in [(SchedulerType::ConstantWithWarmup, true), (SchedulerType::Cosine, false)] {
+        let short = job("short", 5, kind);
+        let shorter = run(&short);
+        let mut long = job("long", 12, kind);
+        long.resume_from = Some(fixture.blobs().path(&shorter.checkpoint));
+        // Without a word about whose it is, the checkpoint is that of another job.
+        assert_eq!(train(&long, &mut Sink::default()).unwrap_err().code(), "train.mismatch");
+        long.resume_config = Some(Box::new(short.config.clone()));
+        if is_equal {
+            let long = run(&long);
+            assert_eq!((long.adapter, long.checkpoint, &long.curve), (whole.adapter, whole.checkpoint, &whole.curve));
+        } else {
+            assert_eq!(train(&long, &mut Sink::default()).unwrap_err().code(), "train.mismatch");
+        }
+        for name in ["short", "long"] {
+            trex_fs::remove_dir_all(&fixture.scratch(name)).unwrap();
+        }
+    }
 }
 
 #[test]

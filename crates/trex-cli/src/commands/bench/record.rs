@@ -152,6 +152,7 @@ impl<'a> Recorder<'a> {
                 total_steps: config.max_steps,
                 stop_step: self.task.rung_steps(config.max_steps, rung),
                 resume_from: below.as_ref().map(|done| self.blobs.path(&done.checkpoint)),
+                resume_config: None,
                 init_adapter: None,
                 scratch_dir: self.scratch(point, seed),
                 blobs_dir: self.blobs.root().to_owned(),
