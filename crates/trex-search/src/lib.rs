@@ -10,6 +10,7 @@ mod error;
 mod explain;
 mod forecast;
 mod numbers;
+mod plan;
 mod policy;
 mod process;
 mod replay;
@@ -22,6 +23,7 @@ pub use curve::{Extrapolation, MIN_GAINS, carried, extrapolate, gains_to_top, re
 pub use error::SearchError;
 pub use explain::{explain_step, explain_stop};
 pub use forecast::{forecast_full_cost, forecast_trial_cost};
+pub use plan::{PlannedRun, plan_run};
 pub use policy::{
     Asha, Choice, Greedy, POLICY_NAMES, Policy, Puct, Random, Sequential, Thompson, Tpe, Uct, ValueModel, policy,
     surrogate_priors,
