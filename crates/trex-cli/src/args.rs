@@ -71,6 +71,13 @@ TASK is a built-in task (ftbench/mini-1 … ftbench/mini-10) or a TOML file; see
 The workspace is created where there is none. With --json each event is one line; `type` names it, `seq` numbers it.
 Interrupt at any time, even with kill -9: `trex resume` goes on and comes to the same result.")]
     Run(RunArgs),
+    /// Say what a task would take on this machine, before a run begins: memory, disk, time.
+    #[command(after_long_help = "\
+Brings the rows in beside the workspace, asks the verifier about the configuration that the task starts from, and measures a few
+optimiser steps and a few scored items with the base model, which takes some seconds. Nothing of it is kept.
+The time is that of a run which takes every trial of its budget and ends none early, for the task as it stands: most runs end
+before that, and strategies that take more steps or write rows cost more.")]
+    Forecast(ForecastArgs),
     /// Go on with the run of a workspace that was interrupted.
     Resume(ResumeArgs),
     /// Ask the program that works on a run to stop in order, also from another terminal.
@@ -254,12 +261,11 @@ pub(crate) struct NewArgs {
     pub(crate) out: PathBuf,
 }
 
+/// Which task, and what is changed in it.
 #[derive(Debug, Args)]
-pub(crate) struct RunArgs {
+pub(crate) struct TaskArgs {
     /// A built-in task or a TOML file.
     pub(crate) task: String,
-    #[command(flatten)]
-    pub(crate) workspace: WorkspaceArgs,
     /// Seed of everything random; the same seed gives the same result on the same kind of processor.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
@@ -272,6 +278,29 @@ pub(crate) struct RunArgs {
     /// Most training trials instead of the task's.
     #[arg(long)]
     pub(crate) trials: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ForecastArgs {
+    #[command(flatten)]
+    pub(crate) task: TaskArgs,
+    /// Folder that the run would have, for the free space of its disk.
+    #[arg(long, short, default_value = ".", env = "TREX_WORKSPACE")]
+    pub(crate) workspace: PathBuf,
+    /// Threads of a worker; all processors where absent.
+    #[arg(long)]
+    pub(crate) threads: Option<usize>,
+    /// auto, cpu, cuda, cuda:N or metal, instead of the task's.
+    #[arg(long, env = "TREX_DEVICE")]
+    pub(crate) device: Option<DeviceChoice>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) task: TaskArgs,
+    #[command(flatten)]
+    pub(crate) workspace: WorkspaceArgs,
     /// Language model to ask before the Playbook instead of those of `trex researcher use`: preset:MODEL, an address, or
     /// playbook for none.
     #[arg(long, env = "TREX_RESEARCHER")]

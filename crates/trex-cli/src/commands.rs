@@ -10,6 +10,7 @@ pub(crate) mod data_rows;
 pub(crate) mod diagnose;
 pub(crate) mod doctor;
 pub(crate) mod export;
+pub(crate) mod forecast;
 pub(crate) mod init;
 pub(crate) mod kb;
 pub(crate) mod make_model;

@@ -38,6 +38,7 @@ fn dispatch(cli: Cli, output: &mut Output) -> Result<ExitCode, CliError> {
         Command::Init(args) => commands::init::run(&args, output)?,
         Command::New(args) => commands::new::run(&args, output)?,
         Command::Run(args) => commands::run::run(&args, output)?,
+        Command::Forecast(args) => commands::forecast::run(&args, output)?,
         Command::Resume(args) => commands::run::resume(&args, output)?,
         Command::Stop(args) => commands::stop::run(&args, output)?,
         Command::Status(args) => commands::status::status(&args, output)?,

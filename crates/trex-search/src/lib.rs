@@ -10,6 +10,7 @@ mod error;
 mod explain;
 mod forecast;
 mod numbers;
+mod plan;
 mod policy;
 mod process;
 mod replay;
@@ -24,6 +25,7 @@ pub use explain::{explain_step, explain_stop};
 pub use forecast::{
     CheckedForecast, ForecastBasis, checked_forecasts, forecast_full_cost, forecast_steps_cost, forecast_trial_cost,
 };
+pub use plan::{PlannedRun, plan_run};
 pub use policy::{
     Asha, Choice, Greedy, POLICY_NAMES, Policy, Puct, Random, Sequential, Thompson, Tpe, Uct, ValueModel, policy,
     surrogate_priors,

@@ -9,7 +9,7 @@ use trex_ftbench::{mini_task, mini_tasks};
 use trex_store::{RunStatus, Workspace, Writer, require_free_bytes};
 use trex_train::peft_lora_config;
 
-use crate::args::{MachineArgs, ResumeArgs, RunArgs};
+use crate::args::{MachineArgs, ResumeArgs, RunArgs, TaskArgs};
 use crate::commands::report;
 use crate::error::{CliError, CommandError};
 use crate::observer::LiveObserver;
@@ -19,7 +19,7 @@ use crate::system::{self, SystemClock};
 use crate::wiring::{self, DataPorts, PeftExporter};
 
 pub(crate) fn run(args: &RunArgs, output: &mut Output) -> Result<(), CliError> {
-    let task = resolve_task(args)?;
+    let task = resolve_task(&args.task)?;
     task.validate()?;
     task.check_trials()?;
     let model = wiring::find_model(&task.model.0)?;
@@ -42,7 +42,7 @@ pub(crate) fn run(args: &RunArgs, output: &mut Output) -> Result<(), CliError> {
     let researcher = researcher::researcher(dir, answerers, settings.memory.clone())?;
     settings.warm_start = !args.no_warm_start;
     settings.gates = args.gates.policy();
-    let start = NewRun { id: system::new_run_id(), task, seed: args.seed };
+    let start = NewRun { id: system::new_run_id(), task, seed: args.task.seed };
     let id = start.id;
     let (data, mut observer) = (DataPorts::new(dir, &settings.model)?, LiveObserver::new(output));
     let ports =
@@ -101,7 +101,8 @@ fn final_openings(writer: &Writer, task: &TaskSpec, except: Option<RunId>) -> Re
     Ok(openings)
 }
 
-fn resolve_task(args: &RunArgs) -> Result<TaskSpec, CliError> {
+/// The task that arguments name, with what they change in it.
+pub(crate) fn resolve_task(args: &TaskArgs) -> Result<TaskSpec, CliError> {
     let path = Path::new(&args.task);
     let is_path = path.extension().is_some_and(|ext| ext == "toml") || path.is_file();
     let mut task = if is_path {

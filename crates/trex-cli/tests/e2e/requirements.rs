@@ -1,5 +1,7 @@
 //! `trex new` and `trex bench requirements`, as people and scripts use them.
 
+use serde_json::Value;
+
 use crate::program::Program;
 
 fn reviews(program: &Program) {
@@ -81,4 +83,21 @@ fn a_variant_is_diagnosed_and_every_finding_has_its_numbers() {
         found["findings"].as_array().unwrap().iter().find(|finding| finding["code"] == "duplicates").unwrap();
     assert!(duplicates["because"]["duplicate_share"].as_f64().unwrap() > 0.05, "{found}");
     program.refused(&["diagnose", "s9.e9.z", "--workspace", "w"], 3, "run.unknown_node");
+}
+
+#[test]
+fn a_forecast_is_made_of_the_tasks_own_rows_and_leaves_nothing() {
+    let program = Program::with_tiny_task();
+    let found = program.json(&["forecast", "tiny.toml", "--workspace", "w"]);
+    assert_eq!((&found["rows"][1], &found["refused"], &found["time"]["trials"]), (&40.into(), &Value::Null, &5.into()));
+    let time = &found["time"];
+    let [step_s, trial_s, run_s] = ["step_s", "trial_s", "run_s"].map(|key| time[key].as_f64().unwrap());
+    assert!(0.0 < step_s && step_s < trial_s && trial_s < run_s, "{time}");
+    let needed = found["memory"]["needed_bytes"].as_u64().unwrap();
+    assert!(needed > 12 << 20, "{found}");
+    let left = std::fs::read_dir(program.path("cache/forecast")).unwrap().count();
+    assert_eq!((left, program.path("w").exists()), (0, false));
+    let text = program.succeed(&["forecast", "tiny.toml", "--trials", "5"]).stdout;
+    assert!(text.contains("time     about"), "{text}");
+    program.refused(&["forecast", "tiny.toml", "--model", "no-such-model"], 3, "model.unknown");
 }

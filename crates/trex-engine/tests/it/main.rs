@@ -5,6 +5,8 @@ mod failures;
 #[cfg(test)]
 mod fakes;
 #[cfg(test)]
+mod forecast;
+#[cfg(test)]
 mod gates;
 #[cfg(test)]
 mod interrupted;

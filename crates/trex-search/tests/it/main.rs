@@ -4,5 +4,6 @@
 mod batch;
 mod fake;
 mod forecast;
+mod plan;
 mod replay;
 mod search;
