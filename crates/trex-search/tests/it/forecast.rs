@@ -68,7 +68,7 @@ fn dry_run(state: &mut trex_domain::RunState, config: &TrainConfig) {
 
 #[test]
 fn a_dry_run_is_gone_by_until_a_trial_was_measured() {
-    let mut state = started(SearchSettings::default());
+    let mut state = started(SearchSettings { rungs: 3, ..SearchSettings::default() });
     let config = state.task.as_ref().unwrap().train.clone();
     dry_run(&mut state, &config);
     // Loading twice, making tokens once, two seconds a row; nothing of the data is known, so nothing is scored.
