@@ -304,6 +304,14 @@ pub(crate) fn outbound(shell: State<'_, Shell>, workspace: PathBuf) -> Result<Va
     shell.program()?.ask(&on_workspace(["researcher".into(), "calls".into()], &checked(&workspace)?))
 }
 
+/// The newest attempts of this machine to reach the network, refused ones too.
+#[tauri::command(async)]
+pub(crate) fn net_log(shell: State<'_, Shell>, last: u32) -> Result<Value, ShellError> {
+    const MOST: u32 = 500;
+    let last = format!("--last={}", last.clamp(1, MOST));
+    shell.program()?.ask(&["net", "log", &last])
+}
+
 #[tauri::command(async)]
 pub(crate) fn doctor(shell: State<'_, Shell>) -> Result<Value, ShellError> {
     shell.program()?.ask(&["doctor"])

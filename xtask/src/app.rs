@@ -1,6 +1,8 @@
 //! The desktop window: what it needs, how it is built, tested, shown and packed. Its workspaces (`src-tauri`,
 //! `crates/trex-explorer`) are not part of the main one, so that the headless program builds without WebKit.
 
+mod bundle;
+mod clean_tree;
 mod measure;
 mod packages;
 mod screens;
@@ -14,6 +16,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+pub(crate) use clean_tree::inside as inside_bundle;
 pub(crate) use measure::measure;
 pub(crate) use packages::of_npm;
 
@@ -198,15 +201,16 @@ pub(crate) fn story(project: &Project, steps: &mut Steps) -> Result<()> {
     }
     steps.step("story: trex", || run(&mut cargo(&project.root, &["build", "--workspace", "--bin", "trex"])))?;
     let app = build(project, steps, false)?;
-    story::play(project, steps, &app)
+    story::play(project, steps, &app, &project.debug_trex())
 }
 
-/// The same with what was built before.
-pub(crate) fn story_as_built(project: &Project, steps: &mut Steps) -> Result<()> {
+/// The same with what was built before, as it is for daily work or as it is packed.
+pub(crate) fn story_as_built(project: &Project, steps: &mut Steps, release: bool) -> Result<()> {
     if let Some(why) = stage::missing(project) {
         bail!("the story cannot be played here: {why}");
     }
-    story::play(project, steps, &project.target.join("app/debug/trex-app"))
+    let (folder, trex) = if release { ("release", project.trex()) } else { ("debug", project.debug_trex()) };
+    story::play(project, steps, &project.target.join("app").join(folder).join("trex-app"), &trex)
 }
 
 /// Shows the window on a workspace and returns when it is closed.
@@ -236,28 +240,16 @@ pub(crate) fn has_display() -> bool {
 
 /// The packages for installing, with the `trex` program beside the window.
 pub(crate) fn bundle(project: &Project, steps: &mut Steps) -> Result<()> {
-    crate::demo::build(project, steps)?;
-    build_page(project, steps)?;
-    steps.step("bundle", || {
-        let binaries = project.root.join("src-tauri/binaries");
-        std::fs::create_dir_all(&binaries).context("cannot create src-tauri/binaries")?;
-        let host = answer(command("rustc", &project.root).arg("-vV")).context("rustc -vV says nothing")?;
-        let host = host.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc names no host")?;
-        std::fs::copy(project.trex(), binaries.join(format!("trex-{host}"))).context("cannot copy trex")?;
-        let mut tauri = npx(project, &["tauri", "build", "--bundles", "deb,rpm", "--config"]);
-        tauri.arg(r#"{"bundle":{"externalBin":["binaries/trex"]}}"#).current_dir(project.root.join("ui"));
-        run(tauri.env("CARGO_TARGET_DIR", project.target.join("app")))
-    })?;
-    for folder in ["deb", "rpm"] {
-        let folder = project.target.join("app/release/bundle").join(folder);
-        for entry in std::fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))? {
-            let path = entry?.path();
-            if path.is_file() {
-                println!("{}: {:.1} MB", project.shown(&path), path.metadata()?.len() as f64 / 1e6);
-            }
-        }
-    }
-    Ok(())
+    let packages = bundle::make(project, steps)?;
+    steps.step("bundle: what is in it", || bundle::look_into(project, &packages))
+}
+
+/// The packages as they were made before: what is in them, and whether they work in a clean system without a network.
+pub(crate) fn check_bundle(project: &Project, steps: &mut Steps) -> Result<()> {
+    let packages = bundle::Packages::find(project)?;
+    steps.step("bundle: tools", || clean_tree::tools(project))?;
+    steps.step("bundle: what is in it", || bundle::look_into(project, &packages))?;
+    clean_tree::check(project, steps, &packages)
 }
 
 /// cargo on one of the window's workspaces, with a target folder of its own below ours.

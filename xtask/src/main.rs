@@ -57,9 +57,22 @@ enum Task {
         /// Takes window and `trex` as they were built before
         #[arg(long)]
         built: bool,
+        /// Takes those that `bundle` built
+        #[arg(long, conflicts_with = "built")]
+        bundled: bool,
     },
     /// Makes the packages for installing the window, with the `trex` program in it
-    Bundle,
+    Bundle {
+        /// Takes the packages as they were made before, installs the .deb into a clean Debian, and uses it without a network
+        #[arg(long)]
+        check: bool,
+    },
+    /// What `bundle --check` does where there is no network
+    #[command(hide = true)]
+    BundleInside {
+        /// The clean Debian
+        tree: PathBuf,
+    },
     /// Sets up and runs every check and test there is
     Test,
     /// The same as `test` without the set-up
@@ -111,12 +124,15 @@ fn dispatch(task: Task) -> anyhow::Result<()> {
             demo::build(&project, steps)?;
             app::open(&project, steps, workspace.as_deref())
         }),
-        Task::Story { built: true } => steps::run("story", |steps| app::story_as_built(&project, steps)),
-        Task::Story { built: false } => steps::run("story", |steps| app::story(&project, steps)),
-        Task::Bundle => steps::run("bundle", |steps| {
+        Task::Story { built: true, .. } => steps::run("story", |steps| app::story_as_built(&project, steps, false)),
+        Task::Story { bundled: true, .. } => steps::run("story", |steps| app::story_as_built(&project, steps, true)),
+        Task::Story { .. } => steps::run("story", |steps| app::story(&project, steps)),
+        Task::Bundle { check: false } => steps::run("bundle", |steps| {
             setup::setup(&project, steps)?;
             app::bundle(&project, steps)
         }),
+        Task::Bundle { check: true } => steps::run("bundle", |steps| app::check_bundle(&project, steps)),
+        Task::BundleInside { tree } => steps::run("bundle", |steps| app::inside_bundle(&project, steps, &tree)),
         Task::Test => steps::run("test", |steps| {
             setup::setup(&project, steps)?;
             checks::checks(&project, steps)

@@ -86,6 +86,35 @@ pub(crate) fn draft_task(
     Ok(draft)
 }
 
+/// What a task as it stands in the editor would take on this machine; nothing of it is kept. A task without a file of its own
+/// names its data by whole paths.
+#[tauri::command(async)]
+pub(crate) fn forecast_task(
+    shell: State<'_, Shell>,
+    path: Option<PathBuf>,
+    text: String,
+    workspace: PathBuf,
+    seed: u64,
+) -> Result<Value, ShellError> {
+    let room = tempfile::tempdir().map_err(|err| ShellError::window("no room for a draft", &err))?;
+    let draft = match &path {
+        Some(path) => draft_beside(path, &text)?,
+        None => {
+            let draft = room.path().join("task.toml");
+            trex_fs::write_atomic(&draft, text.as_bytes())?;
+            draft
+        }
+    };
+    let seed = format!("--seed={seed}");
+    let mut arguments = words(["forecast", &seed], &draft);
+    arguments.extend(["--workspace".into(), checked_new(&workspace)?.into_os_string()]);
+    let found = shell.program()?.ask(&arguments);
+    if path.is_some() {
+        std::fs::remove_file(&draft).ok();
+    }
+    found
+}
+
 #[tauri::command(async)]
 pub(crate) fn recipe_operators(shell: State<'_, Shell>) -> Result<Value, ShellError> {
     shell.program()?.ask(&["recipe", "operators"])

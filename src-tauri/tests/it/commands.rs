@@ -167,6 +167,7 @@ fn commands_ask_the_program() {
             json!({"workspace": here, "id": "best", "words": "-x", "system": "", "temperature": 0.5}),
             format!("ask best  -x --workspace {here} --temperature=0.5 --json"),
         ),
+        ("net_log", json!({"last": 9000}), "net log --last=500 --json".to_owned()),
         ("outbound", json!({"workspace": here}), format!("researcher calls --workspace {here} --json")),
         ("review_list", json!({"workspace": here}), format!("review list --all --workspace {here} --json")),
         ("review_show", json!({"workspace": here, "id": "r2"}), format!("review show r2 --workspace {here} --json")),
@@ -210,6 +211,27 @@ printf '{"settled":true,"arguments":"%s"}\n' "$*""#;
     assert!(said.starts_with("new better --out ") && said.ends_with("--answer=kind=choice --json"), "{said}");
     let out = said.split(' ').nth(3).unwrap();
     assert!(!Path::new(out).exists());
+}
+
+/// A task with a file is forecast beside it, because its paths start there; no draft is left in either case.
+#[test]
+fn a_forecast_is_of_the_text_as_it_stands() {
+    let window = Window::new(r#"text=$(tr -d '"' < "$3"); printf '{"arguments":"%s","text":"%s"}\n' "$*" "$text""#);
+    let here = window.folder.path().canonicalize().unwrap();
+    std::fs::write(here.join("mine.toml"), "name = 1\n").unwrap();
+    for path in [json!(null), json!(here.join("mine.toml"))] {
+        let arguments = json!({"path": path, "text": "name = \"x\"", "workspace": here.join("w"), "seed": 4});
+        let found = window.call("forecast_task", arguments).unwrap();
+        assert_eq!(found["text"], "name = x");
+        let said = found["arguments"].as_str().unwrap();
+        let draft = said.split(' ').nth(2).unwrap();
+        let expected = format!("forecast --seed=4 {draft} --workspace {} --json", here.join("w").display());
+        assert_eq!(said, expected);
+        assert!(!Path::new(draft).exists() && (path.is_null() || draft.contains(".mine.draft")), "{draft}");
+    }
+    assert_eq!(std::fs::read_to_string(here.join("mine.toml")).unwrap(), "name = 1\n");
+    let arguments = json!({"path": "/etc/passwd", "text": "", "workspace": here, "seed": 1});
+    window.refused("forecast_task", arguments, "app.bad_path");
 }
 
 #[test]
@@ -275,6 +297,8 @@ fn rubbish_from_the_page_breaks_nothing() {
         "kb_graph",
         "kb_import",
         "draft_task",
+        "forecast_task",
+        "net_log",
         "scoreboard",
         "bench_tables",
         "ask_models",

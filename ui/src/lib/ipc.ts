@@ -19,6 +19,14 @@ import type {
 /** A JSON document of the `trex` program, whose form its own schemas describe. */
 export type Json = Record<string, any>
 
+/** One attempt to reach the network, as `trex net log` lists it. */
+export interface NetAttempt {
+  at?: number
+  url: string
+  what: string
+  refused?: string
+}
+
 export const getSettings = () => invoke<Settings>('settings')
 export const setSettings = (settings: Settings) => invoke<Settings>('set_settings', { settings })
 export const home = () => invoke<HomeView>('home')
@@ -54,12 +62,15 @@ export const reproduceNode = (workspace: string, id: string) => invoke<Json>('re
 
 export const draftTask = (words: string, data: string[], answers: [string, string][]) =>
   invoke<Json>('draft_task', { words, data, answers })
+export const forecastTask = (path: string | null, text: string, workspace: string, seed: number) =>
+  invoke<Json>('forecast_task', { path, text, workspace, seed })
 export const whyNode = (workspace: string, id: string) => invoke<string>('why_node', { workspace, id })
 export const diagnoseNode = (workspace: string, id: string) => invoke<string>('diagnose_node', { workspace, id })
 export const opened = () => invoke<string | null>('opened')
 export const hideWindow = () => invoke<void>('hide_window')
 export const logBundle = (workspace: string | null, out: string) => invoke<void>('log_bundle', { workspace, out })
 export const outbound = (workspace: string) => invoke<Json>('outbound', { workspace })
+export const netLog = (last: number) => invoke<NetAttempt[]>('net_log', { last })
 export const kbList = () => invoke<Json>('kb_list')
 export const kbSearch = (question: string, limit: number) => invoke<Json>('kb_search', { question, limit })
 export const kbShow = (id: string) => invoke<Json>('kb_show', { id })

@@ -2,12 +2,14 @@
 //!
 //! The screen has no graphics card, so frames are those of software rendering; a card is never slower.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
+use super::bundle::{Packages, megabytes};
 use super::stage::{self, Stage};
 use super::webdriver::Session;
 use crate::bench::Measurement;
@@ -18,6 +20,7 @@ use crate::steps::Steps;
 const STARTS: usize = 5;
 const SIZES: [usize; 3] = [10, 1_000, 10_000];
 const REST_S: u64 = 10;
+const MANY_ROWS: usize = 260_000;
 
 /// Measures the optimised window.
 pub(crate) fn measure(project: &Project, steps: &mut Steps, folder: &Path) -> Result<Measurement> {
@@ -33,6 +36,8 @@ pub(crate) fn measure(project: &Project, steps: &mut Steps, folder: &Path) -> Re
     rows.push((format!("start to usable, median of {STARTS}"), format!("{:.2} s", median(&starts))));
     let session = stage.open(&app, &[])?;
     let delays = steps.step("bench app: events", || measure_events(&session, &folder))?;
+    steps.step("bench app: rows", || measure_rows(&stage, &session, &folder, &mut rows))?;
+    session.click("[data-screen=explore]")?;
     steps.step("bench app: trees", || measure_trees(&session, &app, &mut rows))?;
     steps.step("bench app: rest", || measure_rest(&session, &app, &mut rows))?;
     rows.push((format!("event to screen, median of {}", delays.len()), format!("{:.0} ms", median(&delays))));
@@ -145,6 +150,62 @@ fn delays(seen: &Value, log: &Value) -> Vec<f64> {
     seen.as_array().into_iter().flatten().filter_map(delay).collect()
 }
 
+/// A large file is dropped on the window; then its list is scrolled to places that nobody asked for before, and the time
+/// until every row in view has its words is taken within the page.
+fn measure_rows(stage: &Stage, session: &Session, folder: &Path, rows: &mut Vec<(String, String)>) -> Result<()> {
+    const PLACES: u32 = 20;
+    let file = folder.join("many-rows.jsonl");
+    write_many_rows(&file)?;
+    let begun = Instant::now();
+    stage.drag(&[&file], || Ok(()))?;
+    session.wait("the profile of many rows", "document.querySelector('[data-profiled=true]')", 180)?;
+    rows.push((format!("{MANY_ROWS} rows: dropped and profiled"), format!("{:.1} s", begun.elapsed().as_secs_f64())));
+    let all = format!("document.querySelector('[data-total=\"{MANY_ROWS}\"]')");
+    session.wait("the list of many rows", &format!("{all} && document.querySelector('.rows .words')"), 180)?;
+    let script = "new Promise((done) => { const box = document.querySelector('.rows'); const begun = performance.now(); \
+        box.scrollTop = arguments[0] * (box.scrollHeight - box.clientHeight); const frame = box.getBoundingClientRect(); \
+        const look = () => { const seen = [...box.querySelectorAll('.item')].filter((item) => { \
+            const at = item.getBoundingClientRect(); return at.bottom > frame.top && at.top < frame.bottom }); \
+          const shown = performance.now() - begun > 30 && seen.length > 3 && seen.every((item) => item.querySelector('.words')); \
+          if (shown) done([performance.now() - begun, box.querySelectorAll('.item').length]); else requestAnimationFrame(look) }; \
+        requestAnimationFrame(look) })";
+    let (mut waits, mut most_items) = (Vec::new(), 0.0_f64);
+    for place in 1..=PLACES {
+        // Back and forth, so that no page lies beside the one before.
+        let share = f64::from(place * 7 % PLACES + 1) / f64::from(PLACES);
+        let seen = session.promise(script, &[json!(share)])?;
+        waits.push(seen[0].as_f64().context("the page says no time")?);
+        most_items = most_items.max(seen[1].as_f64().unwrap_or_default());
+    }
+    let most = waits.iter().copied().fold(0.0, f64::max);
+    rows.push((
+        format!("{MANY_ROWS} rows: from a jump to its rows, {PLACES} places, median and largest"),
+        format!("{:.0} ms, {most:.0} ms", median(&waits)),
+    ));
+    rows.push((format!("{MANY_ROWS} rows: rows in the document at most"), format!("{most_items:.0}")));
+    Ok(())
+}
+
+/// Rows of words that a counter chooses, so that none is like another.
+fn write_many_rows(file: &Path) -> Result<()> {
+    const SYLLABLES: [&str; 16] =
+        ["ba", "ce", "di", "fo", "gu", "ha", "ke", "li", "mo", "nu", "pa", "re", "si", "to", "vu", "za"];
+    let mut text = String::new();
+    let mut state = 1_u64;
+    for row in 0..MANY_ROWS {
+        let mut prompt = format!("Review {row}:");
+        for _ in 0..8 {
+            // The constants of Knuth's MMIX; what it draws only has to differ.
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let syllable = |shift: u32| SYLLABLES[usize::try_from(state >> shift & 15).unwrap_or_default()];
+            write!(prompt, " {}{}{}", syllable(32), syllable(40), syllable(48)).context("cannot write to a text")?;
+        }
+        let label = if row % 2 == 0 { "positive" } else { "negative" };
+        writeln!(text, "{}", json!({ "prompt": prompt, "completion": label })).context("cannot write to a text")?;
+    }
+    std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
+}
+
 fn wait_for_file(file: &Path) -> Result<()> {
     for _ in 0..600 {
         if file.is_file() {
@@ -190,14 +251,18 @@ fn cpu_s(app: &Path) -> Result<f64> {
 }
 
 fn sizes(project: &Project, app: &Path) -> Result<Vec<(String, String)>> {
-    let mb = |path: &Path| -> Result<String> {
-        let meta = path.metadata().with_context(|| format!("cannot look at {}", path.display()))?;
-        Ok(format!("{:.1} MB", meta.len() as f64 / 1e6))
-    };
+    let mb = |path: &Path| -> Result<String> { Ok(format!("{:.1} MB", megabytes(path)?)) };
     let mut rows = vec![
         ("size of the window's program, with page and picture".to_owned(), mb(app)?),
         ("size of the trex program, with the bundled model".to_owned(), mb(&project.trex())?),
     ];
+    let both = app.metadata()?.len() + project.trex().metadata()?.len();
+    rows.push(("installed: both programs".to_owned(), format!("{:.1} MB", both as f64 / 1e6)));
+    // Only where packages were made before.
+    if let Ok(packages) = Packages::find(project) {
+        rows.push(("size of the .deb".to_owned(), mb(&packages.deb)?));
+        rows.push(("size of the .rpm".to_owned(), mb(&packages.rpm)?));
+    }
     rows.push(("published size of Unsloth Desktop, for comparison".to_owned(), "8.2 GB".to_owned()));
     Ok(rows)
 }

@@ -28,6 +28,10 @@ const WINDOW: [&str; 2] = ["1400", "880"];
 /// Where files are dragged from: beside the window.
 const SOURCE: [i32; 2] = [1480, 930];
 
+/// What a program in a tree of its own is told of its surroundings.
+pub(super) const TREE_ENVIRONMENT: [(&str, &str); 3] =
+    [("HOME", "/root"), ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), ("LANG", "en_US.UTF-8")];
+
 /// Why there can be no stage on this machine.
 pub(super) fn missing(project: &Project) -> Option<String> {
     let absent = |name: &&&str| answer(command("which", &project.root).arg(name)).is_none();
@@ -52,6 +56,42 @@ pub(super) struct Stage {
 impl Stage {
     /// Sets it up for a window that finds `trex` at a place.
     pub(super) fn new(project: &Project, trex: &Path, folder: &Path) -> Result<Self> {
+        let mut stage = Self::with_screen(project, folder)?;
+        let driver = stage.driver(trex);
+        stage.start_driver(driver)?;
+        Ok(stage)
+    }
+
+    fn driver(&self, trex: &Path) -> Command {
+        let mut driver = self.command("WebKitWebDriver");
+        driver
+            .env("TREX_PROGRAM", trex)
+            .env("TREX_APP_CONFIG", self.folder.join("settings"))
+            .env("TREX_WORKSPACES", self.folder.join("workspaces"))
+            .env("TREX_KNOWLEDGE", self.folder.join("knowledge.db"));
+        driver
+    }
+
+    /// What the child that was started last says first.
+    fn first_line(&mut self, name: &str) -> Result<String> {
+        let out = self.children.last_mut().and_then(|child| child.stdout.take());
+        let mut line = String::new();
+        BufReader::new(out.with_context(|| format!("{name} says nothing"))?)
+            .read_line(&mut line)
+            .with_context(|| format!("{name} says nothing"))?;
+        Ok(line.trim().to_owned())
+    }
+
+    /// For a window that is installed in a tree of its own, with nothing of this machine but the screen.
+    pub(super) fn in_tree(project: &Project, tree: &Path, folder: &Path) -> Result<Self> {
+        let mut stage = Self::with_screen(project, folder)?;
+        let mut driver = stage.command("chroot");
+        driver.env_clear().envs(TREE_ENVIRONMENT).env("DISPLAY", &stage.display).arg(tree).arg("WebKitWebDriver");
+        stage.start_driver(driver)?;
+        Ok(stage)
+    }
+
+    fn with_screen(project: &Project, folder: &Path) -> Result<Self> {
         let mut stage = Self {
             root: project.root.clone(),
             display: String::new(),
@@ -62,21 +102,19 @@ impl Stage {
         stage.start_screen()?;
         let mut openbox = stage.command("openbox");
         stage.start(openbox.stdout(Stdio::null()).stderr(Stdio::null()))?;
-        let log = std::fs::File::create(folder.join("window.log")).context("cannot write window.log")?;
-        let mut driver = stage.command("WebKitWebDriver");
+        Ok(stage)
+    }
+
+    fn start_driver(&mut self, mut driver: Command) -> Result<()> {
+        let log = std::fs::File::create(self.folder.join("window.log")).context("cannot write window.log")?;
         driver
-            .args(["--host=127.0.0.1", &format!("--port={}", stage.port)])
+            .args(["--host=127.0.0.1", &format!("--port={}", self.port)])
             .env("TAURI_AUTOMATION", "true")
             .env("TAURI_WEBVIEW_AUTOMATION", "true")
-            .env("TREX_PROGRAM", trex)
-            .env("TREX_APP_CONFIG", folder.join("settings"))
-            .env("TREX_WORKSPACES", folder.join("workspaces"))
-            .env("TREX_KNOWLEDGE", folder.join("knowledge.db"))
             .stdout(Stdio::null())
             .stderr(log);
-        stage.start(&mut driver)?;
-        stage.wait_for_driver()?;
-        Ok(stage)
+        self.start(&mut driver)?;
+        self.wait_for_driver()
     }
 
     /// Opens the window and waits until its page is ready.
@@ -162,10 +200,8 @@ impl Stage {
         let mut server = command("Xvfb", &self.root);
         server.args(["-displayfd", "1", "-screen", "0", SCREEN, "-nolisten", "tcp"]);
         self.start(server.stdout(Stdio::piped()).stderr(Stdio::null()))?;
-        let out = self.children.last_mut().and_then(|child| child.stdout.take()).context("Xvfb says nothing")?;
-        let mut line = String::new();
-        BufReader::new(out).read_line(&mut line).context("Xvfb says nothing")?;
-        let number: u32 = line.trim().parse().context("Xvfb names no display")?;
+        let line = self.first_line("Xvfb")?;
+        let number: u32 = line.parse().context("Xvfb names no display")?;
         self.display = format!(":{number}");
         Ok(())
     }

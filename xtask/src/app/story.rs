@@ -18,11 +18,11 @@ use crate::demo::fresh_folder;
 use crate::project::Project;
 use crate::steps::Steps;
 
-/// Plays the story with a window that is built.
-pub(super) fn play(project: &Project, steps: &mut Steps, app: &Path) -> Result<()> {
+/// Plays the story with a window and a `trex` that are built.
+pub(super) fn play(project: &Project, steps: &mut Steps, app: &Path, trex: &Path) -> Result<()> {
     let folder = project.target.join("story");
     steps.step("story: stage", || fresh_folder(&folder))?;
-    let stage = Stage::new(project, &project.debug_trex(), &folder)?;
+    let stage = Stage::new(project, trex, &folder)?;
     let mut story = Story { stage, app, pictures: folder.join("pictures"), session: None };
     std::fs::create_dir_all(&story.pictures).context("cannot create the folder of pictures")?;
     let played = story.acts(steps);
