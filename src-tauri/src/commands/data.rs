@@ -97,13 +97,12 @@ pub(crate) fn forecast_task(
     seed: u64,
 ) -> Result<Value, ShellError> {
     let room = tempfile::tempdir().map_err(|err| ShellError::window("no room for a draft", &err))?;
-    let draft = match &path {
-        Some(path) => draft_beside(path, &text)?,
-        None => {
-            let draft = room.path().join("task.toml");
-            trex_fs::write_atomic(&draft, text.as_bytes())?;
-            draft
-        }
+    let draft = if let Some(path) = &path {
+        draft_beside(path, &text)?
+    } else {
+        let draft = room.path().join("task.toml");
+        trex_fs::write_atomic(&draft, text.as_bytes())?;
+        draft
     };
     let seed = format!("--seed={seed}");
     let mut arguments = words(["forecast", &seed], &draft);
