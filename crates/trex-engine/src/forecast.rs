@@ -9,8 +9,8 @@ use std::path::Path;
 use serde::Serialize;
 use trex_domain::{
     Clock, Cost, DataPort, EvalJob, Executor, ImportRequest, ImportedData, Job, JobControl, JobOutcome, NodeId,
-    Operator, PreparedData, PreparedRequest, Recipe, TaskKind, TaskSpec, TrainJob, Variant, VariantDiff, VariantId,
-    WorkerEvent,
+    Operator, PreparedData, PreparedRequest, Recipe, RowForm, TaskKind, TaskSpec, TrainJob, Variant, VariantDiff,
+    VariantId, WorkerEvent,
 };
 use trex_fs::BlobStore;
 use trex_search::{PlannedRun, plan_run};
@@ -161,7 +161,7 @@ pub fn forecast<D: DataPort, X: Executor>(
     })
 }
 
-/// The task's own configuration on decontaminated rows, without which nothing trains.
+/// The task's own configuration on rows that can be trained on.
 fn starting_point(task: &TaskSpec) -> Result<Variant, EngineError> {
     let node: NodeId = "s1.e1".parse()?;
     Ok(Variant {
@@ -169,9 +169,23 @@ fn starting_point(task: &TaskSpec) -> Result<Variant, EngineError> {
         parent: None,
         diff: VariantDiff::default(),
         why: "the task as it stands".to_owned(),
-        recipe: Recipe { operators: vec![Operator::Decontaminate { ngram_words: 8, max_overlap: 0.7 }] },
+        recipe: trainable_rows(task),
         config: task.train.clone(),
     })
+}
+
+/// What the rows of a task need so that training takes them at all: answers that are valid, none of the evaluation's rows, and
+/// pairs where they are to be made.
+fn trainable_rows(task: &TaskSpec) -> Recipe {
+    let form = task.train.objective.row_form();
+    let is_choice = task.kind == TaskKind::Choice;
+    let steps = [
+        (is_choice && form == RowForm::Answers, Operator::CanonicalAnswer),
+        (form != RowForm::Text, Operator::ValidAnswer),
+        (true, Operator::Decontaminate { ngram_words: 8, max_overlap: 0.7 }),
+        (is_choice && form == RowForm::Pairs, Operator::PreferencePairs),
+    ];
+    Recipe { operators: steps.into_iter().filter_map(|(is_needed, step)| is_needed.then_some(step)).collect() }
 }
 
 /// Seconds of a job with so many units: a part for every job, and a part for every unit.
@@ -334,7 +348,25 @@ impl JobControl for Control<'_> {
 
 #[cfg(test)]
 mod tests {
+    use trex_domain::TrainObjective;
+
     use super::*;
+
+    #[test]
+    fn rows_become_what_the_objective_trains_on() {
+        let names = |kind: TaskKind, objective: TrainObjective| {
+            let mut task = trex_testkit::task();
+            (task.kind, task.train.objective) = (kind, objective);
+            trainable_rows(&task).operators.iter().map(Operator::name).collect::<Vec<_>>()
+        };
+        let choice = names(TaskKind::Choice, TrainObjective::Sft);
+        assert_eq!(choice, ["canonical_answer", "valid_answer", "decontaminate"]);
+        assert_eq!(names(TaskKind::Generate, TrainObjective::Sft), ["valid_answer", "decontaminate"]);
+        let pairs = names(TaskKind::Choice, TrainObjective::Dpo);
+        assert_eq!(pairs, ["valid_answer", "decontaminate", "preference_pairs"]);
+        assert_eq!(names(TaskKind::Preference, TrainObjective::Dpo), ["valid_answer", "decontaminate"]);
+        assert_eq!(names(TaskKind::Text, TrainObjective::Pretrain), ["decontaminate"]);
+    }
 
     #[track_caller]
     fn check(short: (usize, f64), long: (usize, f64), expected: (f64, f64)) {

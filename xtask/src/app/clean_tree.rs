@@ -10,9 +10,9 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
-use super::apt_install;
 use super::bundle::Packages;
 use super::stage::{self, Stage};
+use super::{apt_install, story};
 use crate::command::{answer, command, run};
 use crate::demo::{DEMO_TASK, fresh_folder};
 use crate::project::Project;
@@ -207,11 +207,24 @@ fn window(project: &Project, tree: &Path) -> Result<()> {
     session.picture(&pictures.join("explore.png"))?;
     println!("the window shows the demo's tree");
     session.end()?;
+    // A start beside a window that is about to end would only call that one.
+    wait_until_gone(program)?;
     let session = stage.open(program, &[BUNDLE])?;
     session.wait("what is in the bundle", "document.querySelector('[aria-labelledby=in-title] .records pre')", 30)?;
     session.picture(&pictures.join("bundle.png"))?;
     println!("the window shows what is in the bundle that it was started with");
     session.end()
+}
+
+fn wait_until_gone(program: &Path) -> Result<()> {
+    let name = program.to_string_lossy();
+    for _ in 0..300 {
+        if !story::processes().iter().any(|process| process.line.split(' ').next() == Some(&*name)) {
+            return Ok(());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    bail!("the first window does not end")
 }
 
 #[cfg(test)]
