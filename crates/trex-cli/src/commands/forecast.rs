@@ -62,7 +62,7 @@ fn text(found: &Forecast) -> String {
             found.task, found.model, found.train_rows
         ),
         format!("memory   {}", need(&found.memory, "the machine has")),
-        format!("disk     {} at a time", need(&found.disk, "free are")),
+        format!("disk     a trial writes {}", need(&found.disk, "free are")),
     ];
     if let Some(time) = &found.time {
         lines.extend(time_lines(time));
@@ -150,7 +150,7 @@ mod tests {
         let expected = "\
 task     films on bundled: 796 rows to train on, 200, 300 and 400 to score on
 memory   about 90 MiB, the machine has 8192 MiB
-disk     about 1 MiB at a time
+disk     a trial writes about 1 MiB
 time     about 1.7 min with all 40 trials, 2.1 s for a full one
 limit    60.0 s, which ends the run before that
 measured 21.5 ms a step over 41 steps, 1.0 ms an item over 64 items
