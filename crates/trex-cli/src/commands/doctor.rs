@@ -220,7 +220,7 @@ fn disk(args: &DoctorArgs) -> Finding {
 }
 
 fn network() -> Finding {
-    let detail = "used by `trex model add hub:…` only; HF_HUB_OFFLINE=1 or TREX_OFFLINE=1 forbids it".to_owned();
+    let detail = "used by `trex model add hub:…`, `trex net` and remote Researchers only; HF_HUB_OFFLINE=1 or TREX_OFFLINE=1 forbids it".to_owned();
     Finding::good("network", detail)
 }
 
