@@ -322,8 +322,8 @@ pub(crate) struct MachineArgs {
     /// Threads of a worker; all processors where absent.
     #[arg(long)]
     pub(crate) threads: Option<usize>,
-    /// Variants of a batch that are trained at the same time, each by a worker with its share of the threads. Pays for small models,
-    /// which cannot keep many threads busy. On a GPU there is one.
+    /// Variants of a batch that are trained at the same time, each by a worker with its share of the threads. May pay on many
+    /// processors where a small model cannot keep them busy; on two it brought nothing. On a GPU there is one.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) workers: u16,
     /// auto, cpu, cuda, cuda:N or metal, instead of the task's; the fastest that can be had where neither says.
