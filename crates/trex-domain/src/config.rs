@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{DomainError, Quantization, RowForm, SchedulerKwargs, SchedulerType};
 
+mod lora;
+
+pub use lora::{LoraConfig, ModuleKey, ModulePatternFault, TargetModules};
+
 /// Which weights are trained.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -71,91 +75,6 @@ pub enum Precision {
     /// The same in half precision, for cards without bfloat16. The processor rounds the weights to it and multiplies in
     /// 32-bit floats.
     F16,
-}
-
-/// The linear layers that get an adapter.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub enum TargetModules {
-    /// `"all-linear"`: every projection of every layer.
-    Keyword(String),
-    /// Names such as `q_proj`.
-    List(Vec<String>),
-}
-
-impl TargetModules {
-    /// All projections of a Llama-family layer, in the order of the layer.
-    pub const ALL_LINEAR: [&'static str; 7] =
-        ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
-
-    /// Projections that stand for several of those in some families (Phi-3).
-    pub const FUSED: [&'static str; 2] = ["qkv_proj", "gate_up_proj"];
-
-    /// Every projection of a layer.
-    pub fn all() -> Self {
-        Self::Keyword("all-linear".to_owned())
-    }
-
-    /// Resolves the keyword, for a Llama-family layer, and checks every name.
-    pub fn names(&self) -> Result<Vec<&'static str>, DomainError> {
-        let unknown = |name: &str| DomainError::UnknownTargetModule { name: name.to_owned() };
-        match self {
-            Self::Keyword(word) if word == "all-linear" => Ok(Self::ALL_LINEAR.to_vec()),
-            Self::Keyword(word) => Err(unknown(word)),
-            Self::List(names) if names.is_empty() => Err(unknown("")),
-            Self::List(names) => {
-                let known: Vec<_> = Self::ALL_LINEAR.into_iter().chain(Self::FUSED).collect();
-                if let Some(name) = names.iter().find(|name| !known.contains(&name.as_str())) {
-                    return Err(unknown(name));
-                }
-                Ok(known.into_iter().filter(|known| names.iter().any(|name| name == known)).collect())
-            }
-        }
-    }
-}
-
-/// Low-rank adapters: `y = x Wᵀ + scale · (x Aᵀ) Bᵀ` with A of shape (r, in) and B of shape (out, r).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct LoraConfig {
-    /// Rank, at least 1.
-    pub r: usize,
-    /// Numerator of the scale, at least 1; PEFT and Ollama read an integer.
-    pub lora_alpha: usize,
-    /// Share of adapter inputs that are zeroed in training, in [0, 1).
-    #[serde(default)]
-    pub lora_dropout: f64,
-    /// Where adapters sit.
-    pub target_modules: TargetModules,
-    /// Scale by alpha/√r instead of alpha/r.
-    #[serde(default)]
-    pub use_rslora: bool,
-}
-
-impl LoraConfig {
-    /// Whether adapters of the other configuration are adapters of this one: everything but the dropout is equal.
-    pub fn has_shape_of(&self, other: &Self) -> bool {
-        let same_targets = self.target_modules.names().ok() == other.target_modules.names().ok();
-        same_targets && self.r == other.r && self.lora_alpha == other.lora_alpha && self.use_rslora == other.use_rslora
-    }
-
-    /// The factor on the adapter's output.
-    pub fn scale(&self) -> f64 {
-        let rank = self.r as f64;
-        self.lora_alpha as f64 / if self.use_rslora { rank.sqrt() } else { rank }
-    }
-}
-
-impl Default for LoraConfig {
-    fn default() -> Self {
-        Self {
-            r: 8,
-            lora_alpha: 16,
-            lora_dropout: 0.0,
-            target_modules: TargetModules::Keyword("all-linear".to_owned()),
-            use_rslora: false,
-        }
-    }
 }
 
 /// One training configuration. Defaults are this project's for LoRA on small models, not transformers'.
@@ -290,7 +209,8 @@ impl TrainConfig {
             });
         }
         self.lr_scheduler_kwargs.validate(self.lr_scheduler_type, self.learning_rate)?;
-        self.lora.target_modules.names().map(|_| ())
+        self.lora.target_modules.names()?;
+        self.lora.check_patterns()
     }
 
     fn optimizer_checks(&self) -> Vec<Check> {
@@ -360,7 +280,7 @@ impl TrainConfig {
     fn lora_checks(&self) -> Vec<Check> {
         let lora = &self.lora;
         vec![
-            ("lora.r", lora.r as f64, (1..=1024).contains(&lora.r), "from 1 to 1024"),
+            ("lora.r", lora.r as f64, (1..=LoraConfig::MAX_RANK).contains(&lora.r), "from 1 to 1024"),
             ("lora.lora_alpha", lora.lora_alpha as f64, lora.lora_alpha >= 1, "at least 1"),
             ("lora.lora_dropout", lora.lora_dropout, is_share(lora.lora_dropout), "in [0, 1)"),
         ]
@@ -418,14 +338,6 @@ mod tests {
             "label_smoothing_factor",
         );
         check_rejected(|c| c.lora.target_modules = TargetModules::List(vec!["wq".into()]), "wq");
-    }
-
-    #[test]
-    fn target_modules_resolve_in_layer_order() {
-        let list = TargetModules::List(vec!["v_proj".into(), "q_proj".into()]);
-        assert_eq!(list.names().unwrap(), ["q_proj", "v_proj"]);
-        assert_eq!(TargetModules::Keyword("all-linear".into()).names().unwrap().len(), 7);
-        let fused = TargetModules::List(vec!["gate_up_proj".into(), "o_proj".into()]);
-        assert_eq!(fused.names().unwrap(), ["o_proj", "gate_up_proj"]);
+        check_rejected(|c| c.lora.rank_pattern = [("wk".to_owned(), 4)].into(), "lora.rank_pattern: wk");
     }
 }

@@ -124,6 +124,16 @@ pub enum DomainError {
         /// As given.
         name: String,
     },
+    /// An entry of `rank_pattern` or `alpha_pattern` that cannot be meant.
+    #[error("{setting}: {key}: {fault}")]
+    BadModulePattern {
+        /// Which of the two.
+        setting: &'static str,
+        /// The key.
+        key: String,
+        /// What is wrong with it.
+        fault: crate::ModulePatternFault,
+    },
     /// An event that cannot follow what was recorded before.
     #[error("event {event} cannot follow: {why}")]
     IllegalEvent {
@@ -158,6 +168,7 @@ impl Problem for DomainError {
             Self::TooFewTrials { .. } => "budget.too_few_trials",
             Self::BadSetting { .. } => "config.bad_setting",
             Self::UnknownTargetModule { .. } => "config.unknown_target_module",
+            Self::BadModulePattern { .. } => "config.bad_module_pattern",
             Self::IllegalEvent { .. } => "domain.illegal_event",
             Self::IllegalTransition { .. } => "domain.illegal_transition",
         }
@@ -182,6 +193,7 @@ impl Problem for DomainError {
                 "allow at least {needed} trials (`trials` in [budget], or --trials), or lower rungs or finalist_seeds in [search]"
             )),
             Self::BadSetting { key, expected, .. } => Some(format!("set {key} to {expected}")),
+            Self::BadModulePattern { setting, .. } => Some(format!("correct or leave out that entry of {setting}")),
             Self::UnknownTargetModule { .. } => {
                 let known = [&crate::TargetModules::ALL_LINEAR[..], &crate::TargetModules::FUSED].concat().join(", ");
                 Some(format!("use \"all-linear\", or such of {known} as the model has"))

@@ -41,7 +41,9 @@ mod time;
 mod transition;
 mod writing;
 
-pub use config::{LoraConfig, Precision, TargetModules, TrainConfig, TrainMethod, TrainObjective};
+pub use config::{
+    LoraConfig, ModuleKey, ModulePatternFault, Precision, TargetModules, TrainConfig, TrainMethod, TrainObjective,
+};
 pub use cost::{Budget, BudgetLimit, Cost};
 pub use device::DeviceChoice;
 pub use diff::variant_diff;

@@ -20,7 +20,7 @@
 //!
 //! `the_estimate_is_near_the_measured_peak` in trex-train holds the formula against measured peaks.
 
-use crate::{LoraConfig, ModelFacts, Precision, Quantization, TrainConfig, TrainMethod};
+use crate::{LoraConfig, ModelFacts, ModuleKey, Precision, Quantization, TargetModules, TrainConfig, TrainMethod};
 
 /// Bytes of a float.
 const FLOAT: u64 = 4;
@@ -92,9 +92,9 @@ pub fn estimate_memory(
     let widths = Widths::of(model);
     let trains_all = config.method == TrainMethod::Full;
     let weights = if trains_all { 0 } else { widths.frozen_bytes(model, config, backend) };
-    let num_trained = if trains_all { model.num_parameters } else { widths.adapters(&config.lora) };
+    let num_trained = if trains_all { model.num_parameters } else { widths.adapters(model, &config.lora) };
     let per_layer = match backend {
-        MemoryBackend::CpuEngine => widths.engine_floats(config.lora.r as u64),
+        MemoryBackend::CpuEngine => widths.engine_floats(widths.ranks(model, &config.lora)),
         MemoryBackend::Autograd => widths.autograd_floats(trains_all),
     };
     let activations = match backend {
@@ -122,6 +122,21 @@ pub fn estimate_memory(
         logits: logits * FLOAT,
         program: PROGRAM,
     }
+}
+
+/// The adapters of a layer: name of the projection, and rank.
+fn adapter_ranks(model: &ModelFacts, lora: &LoraConfig, layer: u64) -> Vec<(String, u64)> {
+    let every = lora.target_modules == TargetModules::all();
+    let names: Vec<String> = match lora.target_modules.names() {
+        Ok(_) if every && !model.projections.is_empty() => model.projections.clone(),
+        Ok(names) => names.into_iter().map(str::to_owned).collect(),
+        Err(_unknown) => Vec::new(),
+    };
+    let with_rank = |name: String| {
+        let rank = lora.rank_of(&ModuleKey::path(layer, &name)) as u64;
+        (name, rank)
+    };
+    names.into_iter().map(with_rank).collect()
 }
 
 /// Widths of a model.
@@ -173,19 +188,28 @@ impl Widths {
     }
 
     /// Values of all adapters.
-    fn adapters(&self, lora: &LoraConfig) -> u64 {
-        let names = lora.target_modules.names().unwrap_or_default();
-        let ends = |name: &&str| match *name {
+    fn adapters(&self, model: &ModelFacts, lora: &LoraConfig) -> u64 {
+        let ends = |name: &str| match name {
             "q_proj" | "o_proj" => self.hidden + self.query,
             "k_proj" | "v_proj" => self.hidden + self.key,
+            "qkv_proj" => self.hidden + self.query + 2 * self.key,
+            "gate_up_proj" => self.hidden + 2 * self.inner,
             _ => self.hidden + self.inner,
         };
-        lora.r as u64 * self.layers * names.iter().map(ends).sum::<u64>()
+        let of_layer =
+            |layer| adapter_ranks(model, lora, layer).iter().map(|(name, rank)| ends(name) * rank).sum::<u64>();
+        (0..self.layers).map(of_layer).sum()
+    }
+
+    /// Ranks of the adapters of a layer, added up; of the layer that has most.
+    fn ranks(&self, model: &ModelFacts, lora: &LoraConfig) -> u64 {
+        let of_layer = |layer| adapter_ranks(model, lora, layer).iter().map(|(_, rank)| rank).sum::<u64>();
+        (0..self.layers).map(of_layer).max().unwrap_or(0)
     }
 
     /// What the engine's trace of one layer holds per token.
-    fn engine_floats(&self, rank: u64) -> u64 {
-        2 * self.hidden + 2 * self.query + 2 * self.key + 2 * self.inner + self.heads + 7 * rank
+    fn engine_floats(&self, ranks: u64) -> u64 {
+        2 * self.hidden + 2 * self.query + 2 * self.key + 2 * self.inner + self.heads + ranks
     }
 
     /// What autograd's graph of one layer holds per token.

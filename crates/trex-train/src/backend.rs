@@ -42,8 +42,7 @@ pub(crate) fn open(
             return Ok(Box::new(CpuEngine::with_all_weights(config.clone(), weights, parameters)?));
         }
         let bf16 = job.config.precision == Precision::Bf16 && job.config.quantization.is_none();
-        let scale = job.config.lora.scale();
-        return Ok(Box::new(CpuEngine::new(config.clone(), weights, parameters, scale, bf16)?));
+        return Ok(Box::new(CpuEngine::new(config.clone(), weights, parameters, &job.config.lora, bf16)?));
     };
     say(sink, job.backend, &why);
     Ok(Box::new(autograd(job, trained, weights, parameters, &placement)?))

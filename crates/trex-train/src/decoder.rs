@@ -27,7 +27,8 @@ struct Linear {
     weight: Matrix,
     /// (out).
     bias: Option<Tensor>,
-    adapter: Option<LoraPair>,
+    /// The pair, and the factor on its output.
+    adapter: Option<(LoraPair, f64)>,
 }
 
 /// One block. Norms have one value per column.
@@ -110,7 +111,6 @@ pub(crate) struct Decoder {
     norm: Tensor,
     /// (vocabulary, hidden); the embedding itself where tied.
     head: Matrix,
-    adapter_scale: f64,
     frozen: bool,
 }
 
@@ -161,16 +161,17 @@ impl Decoder {
         let norm = weights.take("model.norm.weight")?;
         let head =
             if config.tie_word_embeddings { embedding.clone() } else { weights.take_matrix("lm_head.weight")? };
-        Ok(Self { config, device: device.clone(), embedding, layers, norm, head, adapter_scale: 1.0, frozen })
+        Ok(Self { config, device: device.clone(), embedding, layers, norm, head, frozen })
     }
 
     /// Puts adapters in place; they replace those that were there. They must lie on the device of the model.
     pub(crate) fn attach(&mut self, adapter: &Adapter) {
-        self.adapter_scale = adapter.config.scale();
         let paths = self.config.projection_shapes();
         for (number, layer) in self.layers.iter_mut().enumerate() {
             for (linear, (path, _)) in layer.linears_mut().zip(&paths) {
-                linear.adapter = adapter.pairs.get(&format!("model.layers.{number}.{path}")).cloned();
+                let module = format!("model.layers.{number}.{path}");
+                linear.adapter =
+                    adapter.pairs.get(&module).map(|pair| (pair.clone(), adapter.config.scale_of(&module)));
             }
         }
     }
@@ -361,8 +362,8 @@ impl Decoder {
         if let Some(bias) = &linear.bias {
             out = out.broadcast_add(bias)?;
         }
-        let Some(pair) = &linear.adapter else { return Ok(out) };
-        let thin = (adapter_input.matmul(&pair.a.t()?)? * self.adapter_scale)?;
+        let Some((pair, scale)) = &linear.adapter else { return Ok(out) };
+        let thin = (adapter_input.matmul(&pair.a.t()?)? * *scale)?;
         out + thin.matmul(&pair.b.t()?)?
     }
 }

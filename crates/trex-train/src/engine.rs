@@ -25,6 +25,8 @@ mod peak;
 mod product;
 mod simd;
 
+use trex_domain::LoraConfig;
+
 use self::attention::{Scene, TreeRange};
 use self::backward::Buffers;
 use self::blocks::{Pool, room};
@@ -70,13 +72,13 @@ impl CpuEngine {
         needs.first().map(str::to_owned)
     }
 
-    /// Takes the weights of a model and the adapters that are trained, named as in PEFT and scaled by `scale`. Weights in
+    /// Takes the weights of a model and the adapters that are trained, named as in PEFT and scaled as `lora` says. Weights in
     /// blocks are multiplied in single precision.
     pub(crate) fn new(
         config: ModelConfig,
         weights: impl Into<FrozenWeights>,
         parameters: &[Parameter],
-        scale: f64,
+        lora: &LoraConfig,
         bf16: bool,
     ) -> Result<Self, TrainError> {
         let level = Level::detect();
@@ -85,7 +87,7 @@ impl CpuEngine {
         let weights = Weights::new(&config, weights, packs)?;
         let head = weights.head().floats().filter(|_| packs);
         let packed_head = head.map(|head| PackedHead::new(head, config.vocab_size, config.hidden_size));
-        let adapters = model::layer_adapters(&config, parameters, single(scale));
+        let adapters = model::layer_adapters(&config, parameters, lora);
         let traces = (0..config.num_layers).map(|_| Trace::default()).collect();
         Ok(Self {
             config,
@@ -110,7 +112,10 @@ impl CpuEngine {
     ) -> Result<Self, TrainError> {
         let trained = Places::find(&config, parameters);
         let missing = || TrainError::MissingTensor { path: "parameters".into(), name: "a weight".to_owned() };
-        Ok(Self { trained: Some(trained.ok_or_else(missing)?), ..Self::new(config, weights, &[], 1.0, false)? })
+        Ok(Self {
+            trained: Some(trained.ok_or_else(missing)?),
+            ..Self::new(config, weights, &[], &LoraConfig::default(), false)?
+        })
     }
 
     /// The shape of the model.

@@ -29,6 +29,10 @@ const SUPERVISED: [usize; 2] = [6, 4];
 pub(crate) struct Case {
     pub(crate) name: String,
     pub(crate) dir: PathBuf,
+    /// Of the adapters in the file.
+    lora: LoraConfig,
+    /// Numbers of the libraries.
+    file: &'static str,
 }
 
 pub(crate) fn golden_dir() -> PathBuf {
@@ -43,7 +47,12 @@ pub(crate) fn read_safetensors(path: &Path) -> BTreeMap<String, Tensor> {
 }
 
 impl Case {
+    /// Every family, and two of them again with adapters whose ranks differ by module.
     pub(crate) fn all() -> Vec<Self> {
+        Self::families().into_iter().chain([Self::llama_ranks(), Self::phi3_ranks()]).collect()
+    }
+
+    pub(crate) fn families() -> Vec<Self> {
         let entries = std::fs::read_dir(golden_dir().join("families")).unwrap();
         let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
@@ -52,7 +61,28 @@ impl Case {
     }
 
     pub(crate) fn named(name: &str) -> Self {
-        Self { name: name.to_owned(), dir: golden_dir().join("families").join(name) }
+        let lora = LoraConfig { r: 2, lora_alpha: 4, ..LoraConfig::default() };
+        Self { name: name.to_owned(), dir: golden_dir().join("families").join(name), lora, file: "golden.safetensors" }
+    }
+
+    /// Adapters whose rank and alpha differ by module, with the patterns of the script.
+    fn with_patterns(name: &str, use_rslora: bool, ranks: &[(&str, usize)], alphas: &[(&str, usize)]) -> Self {
+        let pattern =
+            |entries: &[(&str, usize)]| entries.iter().map(|(key, value)| ((*key).to_owned(), *value)).collect();
+        let plain = Self::named(name);
+        let (rank_pattern, alpha_pattern) = (pattern(ranks), pattern(alphas));
+        let lora = LoraConfig { use_rslora, rank_pattern, alpha_pattern, ..plain.lora };
+        Self { name: format!("{name} with ranks by module"), lora, file: "ranks.safetensors", ..plain }
+    }
+
+    fn llama_ranks() -> Self {
+        let ranks = [("layers.1.self_attn.q_proj", 1), ("mlp.down_proj", 5), ("q_proj", 3)];
+        Self::with_patterns("llama", false, &ranks, &[("down_proj", 7), ("model.layers.0.mlp.up_proj", 2)])
+    }
+
+    fn phi3_ranks() -> Self {
+        let ranks = [("qkv_proj", 6), ("1.mlp.gate_up_proj", 1)];
+        Self::with_patterns("phi3", true, &ranks, &[("self_attn.o_proj", 9)])
     }
 
     pub(crate) fn config(&self) -> ModelConfig {
@@ -64,13 +94,12 @@ impl Case {
     }
 
     pub(crate) fn expected(&self) -> BTreeMap<String, Tensor> {
-        read_safetensors(&self.dir.join("golden.safetensors"))
+        read_safetensors(&self.dir.join(self.file))
     }
 
     /// The adapters whose gradients are in the file.
     pub(crate) fn adapter(&self) -> Adapter {
-        let lora = LoraConfig { r: 2, lora_alpha: 4, ..LoraConfig::default() };
-        Adapter::from_tensors(&self.dir, &self.config(), lora, &self.expected()).unwrap()
+        Adapter::from_tensors(&self.dir, &self.config(), self.lora.clone(), &self.expected()).unwrap()
     }
 
     /// The model with those adapters as variables, sorted by PEFT's names.

@@ -1,7 +1,7 @@
 //! Who computes a score or an answer: the hand-written engine of the CPU where it takes the model, candle otherwise.
 
 use candle_core::Device;
-use trex_domain::EvalJob;
+use trex_domain::{EvalJob, LoraConfig};
 
 use crate::autograd::adapter_parameters;
 use crate::backend::Numbers;
@@ -55,8 +55,8 @@ impl Inference {
         }
         let bf16 = numbers.bf16();
         let parameters = adapter.as_ref().map(adapter_parameters).transpose()?.unwrap_or_default();
-        let scale = adapter.as_ref().map_or(1.0, |adapter| adapter.config.scale());
-        Ok(Self::Engine(Box::new(CpuEngine::new(config, weights, &parameters, scale, bf16)?)))
+        let lora = adapter.map_or_else(LoraConfig::default, |adapter| adapter.config);
+        Ok(Self::Engine(Box::new(CpuEngine::new(config, weights, &parameters, &lora, bf16)?)))
     }
 
     /// The shape of the model.

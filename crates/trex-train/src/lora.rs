@@ -49,6 +49,7 @@ pub(crate) fn target_modules(config: &ModelConfig, lora: &LoraConfig) -> Result<
             }
         }
     }
+    lora.check_patterns_fit(&modules.iter().map(|(module, _)| module.as_str()).collect::<Vec<_>>())?;
     Ok(modules)
 }
 
@@ -59,9 +60,10 @@ impl Adapter {
         for (module, (out, inner)) in target_modules(config, lora)? {
             let mut rng = seeded_rng(seed, &format!("lora_a/{module}"));
             let bound = 1.0 / (inner as f32).sqrt();
-            let values: Vec<f32> = (0..lora.r * inner).map(|_| bound * uniform(rng.next_u32())).collect();
-            let a = Tensor::from_vec(values, (lora.r, inner), device)?;
-            let b = Tensor::zeros((out, lora.r), candle_core::DType::F32, device)?;
+            let rank = lora.rank_of(&module);
+            let values: Vec<f32> = (0..rank * inner).map(|_| bound * uniform(rng.next_u32())).collect();
+            let a = Tensor::from_vec(values, (rank, inner), device)?;
+            let b = Tensor::zeros((out, rank), candle_core::DType::F32, device)?;
             pairs.insert(module, LoraPair { a, b });
         }
         Ok(Self { config: lora.clone(), pairs })
@@ -127,10 +129,17 @@ impl Adapter {
                 }
                 Ok(tensor.clone())
             };
-            pairs.insert(module.clone(), LoraPair { a: pick('A', (lora.r, inner))?, b: pick('B', (out, lora.r))? });
+            let rank = lora.rank_of(&module);
+            pairs.insert(module.clone(), LoraPair { a: pick('A', (rank, inner))?, b: pick('B', (out, rank))? });
         }
         Ok(Self { config: lora, pairs })
     }
+}
+
+/// B with a factor, untouched where that is 1 but for rounding.
+pub(crate) fn rescaled(b: &Tensor, factor: f64) -> Result<Tensor, TrainError> {
+    let is_one = (factor - 1.0).abs() <= 4.0 * f64::EPSILON;
+    Ok(if is_one { b.clone() } else { (b * factor)? })
 }
 
 pub(crate) fn peft_name(module: &str, letter: char) -> String {

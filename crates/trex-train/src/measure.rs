@@ -82,7 +82,7 @@ pub fn measure_steps(model_dir: &Path, plan: &StepPlan) -> Result<StepTimes, Tra
     let mut backend: Box<dyn TrainStep> = if plan.backend == Backend::Autograd {
         Box::new(Autograd::with_adapter(Decoder::frozen(config.clone(), weights, &Device::Cpu)?, &adapter)?)
     } else {
-        let engine = CpuEngine::new(config.clone(), weights, &optimizer.parameters, lora.scale(), numbers.bf16())?;
+        let engine = CpuEngine::new(config.clone(), weights, &optimizer.parameters, &lora, numbers.bf16())?;
         weights_bytes = engine.weights_bytes();
         Box::new(engine)
     };

@@ -11,7 +11,9 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use self::keys::{KEYS, Setting, TABLES};
-use self::values::{bad, checkpointing, count, number, plain_case, plain_text, precision, shortened, targets, truth};
+use self::values::{
+    bad, checkpointing, count, number, pattern, plain_case, plain_text, precision, shortened, targets, truth,
+};
 use crate::{DomainError, LoraConfig, Quantization, SchedulerType, TargetModules, TrainConfig, TrainMethod};
 
 /// Whose configuration file it is.
@@ -181,6 +183,8 @@ impl Reader {
                 }
             }
             // A setting that is there but empty has its default; minus one step means "by epochs" in transformers.
+            // PEFT writes patterns that say nothing.
+            Some(_) if value.as_object().is_some_and(Map::is_empty) => {}
             Some(setting) if value.is_null() || setting == Setting::MaxSteps && value.as_i64() == Some(-1) => {}
             Some(setting) => {
                 if self.set(setting, path, value)? {
@@ -228,6 +232,8 @@ impl Reader {
             Setting::MaxLength => config.max_length = count(path, value)?,
             Setting::Rank => lora.r = count(path, value)?,
             Setting::Alpha => lora.lora_alpha = count(path, value)?,
+            Setting::RankPattern => lora.rank_pattern = pattern(path, value)?,
+            Setting::AlphaPattern => lora.alpha_pattern = pattern(path, value)?,
             Setting::RsLora => lora.use_rslora = truth(path, value)?,
             Setting::Targets => lora.target_modules = targets(path, value)?,
             Setting::TargetLinear => {

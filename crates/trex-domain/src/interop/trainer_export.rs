@@ -4,7 +4,9 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::{Precision, Quantization, SchedulerType, TargetModules, TrainConfig, TrainMethod, TrainerFormat};
+use crate::{
+    LoraConfig, Precision, Quantization, SchedulerType, TargetModules, TrainConfig, TrainMethod, TrainerFormat,
+};
 
 /// The settings of a file for this tool, and what could not be said there, one line each.
 pub fn export_trainer_config(config: &TrainConfig, format: TrainerFormat, base_model: &str) -> (Value, Vec<String>) {
@@ -18,6 +20,10 @@ pub fn export_trainer_config(config: &TrainConfig, format: TrainerFormat, base_m
     };
     if format != TrainerFormat::Peft {
         warnings.extend(warning_on_quantization(config.quantization));
+        if uses_adapters(config) && config.lora.has_patterns() && format != TrainerFormat::Axolotl {
+            let what = "rank_pattern and alpha_pattern are left out: the file of this tool has no place for them";
+            warnings.push(what.to_owned());
+        }
     }
     (Value::Object(value), warnings)
 }
@@ -173,6 +179,7 @@ fn axolotl(config: &TrainConfig, base_model: &str, warnings: &mut Vec<String>) -
             TargetModules::List(names) => ("lora_target_modules", json!(names)),
         };
         map.insert(key.to_owned(), value);
+        map.extend(patterns(&config.lora, ["lora_rank_pattern", "lora_alpha_pattern"]));
         map.extend(load_in_bits(config));
     }
     map
@@ -201,7 +208,7 @@ fn unsloth(config: &TrainConfig, base_model: &str) -> Map<String, Value> {
 
 fn peft(config: &TrainConfig, base_model: &str, warnings: &mut Vec<String>) -> Map<String, Value> {
     warnings.push("adapter_config.json holds the adapter's shape only: no learning rate, batch or schedule".to_owned());
-    table(json!({
+    let mut map = table(json!({
         "base_model_name_or_path": base_model,
         "bias": "none",
         "lora_alpha": config.lora.lora_alpha,
@@ -211,5 +218,14 @@ fn peft(config: &TrainConfig, base_model: &str, warnings: &mut Vec<String>) -> M
         "target_modules": config.lora.target_modules,
         "task_type": "CAUSAL_LM",
         "use_rslora": config.lora.use_rslora,
-    }))
+    }));
+    map.extend(patterns(&config.lora, ["rank_pattern", "alpha_pattern"]));
+    map
+}
+
+/// Ranks and alphas by module, under the names of a tool, where there are any.
+fn patterns(lora: &LoraConfig, names: [&str; 2]) -> Map<String, Value> {
+    let patterns = names.into_iter().zip([&lora.rank_pattern, &lora.alpha_pattern]);
+    let said = patterns.filter(|(_, pattern)| !pattern.is_empty());
+    said.map(|(name, pattern)| (name.to_owned(), json!(pattern))).collect()
 }

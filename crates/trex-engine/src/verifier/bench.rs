@@ -11,9 +11,9 @@ use rand::RngExt as _;
 use serde::Serialize;
 use trex_domain::{
     BalanceMode, Budget, ContentHash, Cost, DataSource, DataTerms, DeviceChoice, FieldMap, GenerationConfig,
-    LoraConfig, Metric, ModelFacts, ModelRef, Operator, PreparedData, PromptSpec, Quantization, Recipe, RowForm,
-    RowLedger, SearchSettings, SplitSizes, SplitSource, TargetModules, TaskKind, TaskSpec, TrainConfig, TrainMethod,
-    TrainObjective, Variant, VariantDiff, seeded_rng,
+    LoraConfig, Metric, ModelFacts, ModelRef, ModuleKey, Operator, PreparedData, PromptSpec, Quantization, Recipe,
+    RowForm, RowLedger, SearchSettings, SplitSizes, SplitSource, TargetModules, TaskKind, TaskSpec, TrainConfig,
+    TrainMethod, TrainObjective, Variant, VariantDiff, seeded_rng,
 };
 
 use super::{Proposal, check_recipe, verify};
@@ -143,6 +143,14 @@ impl Case {
         config.lora.lora_dropout = [0.0, 0.05, 0.1][rng.random_range(0..3)];
         if rng.random_bool(0.3) {
             config.lora.target_modules = some_projections(&model, rng);
+        }
+        if rng.random_bool(0.2) {
+            let name = match &config.lora.target_modules {
+                TargetModules::List(names) => names[0].clone(),
+                TargetModules::Keyword(_) => model.projections[0].clone(),
+            };
+            config.lora.rank_pattern.insert(ModuleKey::path(0, &name), 2);
+            config.lora.alpha_pattern.insert(name, config.lora.r);
         }
         config.max_steps = task.train.max_steps * [1, 1, 2][rng.random_range(0..3)];
         config.per_device_train_batch_size = [1, 2, 4, 8][rng.random_range(0..4)];
@@ -459,18 +467,20 @@ const FAULTS: &[Fault] = &[
         c.variant.config.lora.target_modules = trex_domain::TargetModules::List(Vec::new());
     }),
     fault("the parts of a projection that the model has as one", "verify.target_modules", Shape::Choice, |c| {
-        (c.model, c.variant.config.lora.r) = (MODELS[4].facts(), 8);
-        c.variant.config.lora.target_modules = TargetModules::List(vec!["q_proj".to_owned(), "v_proj".to_owned()]);
+        c.model = MODELS[4].facts();
+        let target_modules = TargetModules::List(vec!["q_proj".to_owned(), "v_proj".to_owned()]);
+        c.variant.config.lora = LoraConfig { target_modules, ..LoraConfig::default() };
     }),
     fault("one projection too many", "verify.target_modules", Shape::Generate, |c| {
-        (c.model, c.variant.config.lora.r) = (MODELS[4].facts(), 8);
+        c.model = MODELS[4].facts();
         let mut names = c.model.projections.clone();
         names.push("gate_proj".to_owned());
-        c.variant.config.lora.target_modules = TargetModules::List(names);
+        c.variant.config.lora = LoraConfig { target_modules: TargetModules::List(names), ..LoraConfig::default() };
     }),
     fault("projections of another family", "verify.target_modules", Shape::Text, |c| {
-        (c.model, c.variant.config.lora.r) = (MODELS[1].facts(), 8);
-        c.variant.config.lora.target_modules = TargetModules::List(vec!["qkv_proj".to_owned()]);
+        c.model = MODELS[1].facts();
+        let target_modules = TargetModules::List(vec!["qkv_proj".to_owned()]);
+        c.variant.config.lora = LoraConfig { target_modules, ..LoraConfig::default() };
     }),
     fault("every weight of a quantised base", "verify.configuration", Shape::Choice, |c| {
         c.variant.config.method = TrainMethod::Full;
@@ -511,6 +521,25 @@ const FAULTS: &[Fault] = &[
     fault("the largest rank on a narrow model", "verify.rank", Shape::Text, |c| {
         c.model = MODELS[1].facts();
         c.variant.config.lora.r = 1024;
+    }),
+    fault("one module's rank wider than the model", "verify.rank", Shape::Generate, |c| {
+        c.model = MODELS[1].facts();
+        c.variant.config.lora.target_modules = TargetModules::all();
+        c.variant.config.lora.rank_pattern = [("down_proj".to_owned(), 1024)].into();
+    }),
+    fault("a rank for a projection of another family", "verify.module_patterns", Shape::Choice, |c| {
+        (c.model, c.variant.config.lora.r) = (MODELS[1].facts(), 8);
+        c.variant.config.lora.target_modules = TargetModules::all();
+        c.variant.config.lora.rank_pattern = [("qkv_proj".to_owned(), 4)].into();
+    }),
+    fault("an alpha for a layer behind the last", "verify.module_patterns", Shape::Generate, |c| {
+        (c.model, c.variant.config.lora.r) = (MODELS[1].facts(), 8);
+        c.variant.config.lora.target_modules = TargetModules::all();
+        let behind = format!("layers.{}.mlp.down_proj", c.model.num_layers);
+        c.variant.config.lora.alpha_pattern = [(behind, 4)].into();
+    }),
+    fault("a rank for no module", "verify.configuration", Shape::Text, |c| {
+        c.variant.config.lora.rank_pattern = [("c_attn".to_owned(), 4)].into();
     }),
     fault("a warm-up longer than training", "verify.warmup", Shape::Choice, |c| {
         c.variant.config.warmup_ratio = (c.variant.config.max_steps * 2) as f64;

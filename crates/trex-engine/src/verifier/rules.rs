@@ -2,7 +2,7 @@
 //! values that it looked at and what would help.
 
 use trex_domain::{
-    BudgetLimit, DataTerms, LicenceTerms, Metric, Operator, PreparedData, RowForm, TargetModules, TaskKind,
+    BudgetLimit, DataTerms, LicenceTerms, Metric, ModuleKey, Operator, PreparedData, RowForm, TargetModules, TaskKind,
     TrainMethod, TrainObjective, UNKNOWN_LICENCE, Variant,
 };
 
@@ -21,9 +21,10 @@ const MOST_STEPS: usize = 4;
 pub(super) type Rule = fn(&Proposal<'_>) -> Result<(), Rejection>;
 
 /// All rules that need no estimate, in the order in which they are asked. What is cheapest to mend comes first.
-pub(super) const ALL: [Rule; 20] = [
+pub(super) const ALL: [Rule; 21] = [
     configuration,
     target_modules,
+    module_patterns,
     method,
     adapter,
     base,
@@ -117,6 +118,26 @@ fn covers(own: &str, wanted: &str) -> bool {
     own == wanted || parts(own).contains(&wanted) || parts(wanted).contains(&own)
 }
 
+/// Ranks and alphas by module are for modules that the model has; which of them get an adapter is checked before.
+fn module_patterns(proposal: &Proposal<'_>) -> Result<(), Rejection> {
+    let (lora, model) = (&proposal.variant.config.lora, proposal.model);
+    let is_there = |key: &&String| {
+        ModuleKey::parse(key).is_some_and(|module| {
+            let known = model.projections.is_empty() || model.projections.iter().any(|name| name == module.name);
+            known && module.layer.is_none_or(|layer| layer < model.num_layers)
+        })
+    };
+    let mut keys = lora.rank_pattern.keys().chain(lora.alpha_pattern.keys());
+    if proposal.variant.config.method != TrainMethod::Lora {
+        return Ok(());
+    }
+    let Some(strange) = keys.find(|key| !is_there(key)) else { return Ok(()) };
+    let what = "a rank or alpha is set for a module that this model does not have";
+    let no = Rejection::new("verify.module_patterns", what, "leave the entry out, or name a module that it has");
+    let no = no.value("module", strange).value("layers", model.num_layers);
+    Err(no.value("model_projections", model.projections.join(" ")))
+}
+
 /// An adapter is gone on from by training an adapter.
 fn method(proposal: &Proposal<'_>) -> Result<(), Rejection> {
     let config = &proposal.variant.config;
@@ -159,11 +180,16 @@ fn base(proposal: &Proposal<'_>) -> Result<(), Rejection> {
 /// A product of rank above the width of the model has no more freedom than the matrix that it is added to.
 fn rank(proposal: &Proposal<'_>) -> Result<(), Rejection> {
     let (config, width) = (&proposal.variant.config, proposal.model.hidden_size);
-    if config.method != TrainMethod::Lora || config.lora.r <= width {
+    if config.method != TrainMethod::Lora || config.lora.max_rank() <= width {
         return Ok(());
     }
-    let no = Rejection::new("verify.rank", "the rank is larger than the width of the model", "lower the rank");
-    Err(no.value("lora.r", config.lora.r).value("hidden_size", width).fixed_by("lora.r", (width / 4).max(1)))
+    let no = Rejection::new("verify.rank", "the rank is larger than the width of the model", "lower the rank")
+        .value("hidden_size", width);
+    if config.lora.r > width {
+        return Err(no.value("lora.r", config.lora.r).fixed_by("lora.r", (width / 4).max(1)));
+    }
+    let wide = config.lora.rank_pattern.iter().filter(|(_, rank)| **rank > width);
+    Err(no.value("lora.rank_pattern", wide.map(|(key, rank)| format!("{key} {rank}")).collect::<Vec<_>>().join(", ")))
 }
 
 fn warmup(proposal: &Proposal<'_>) -> Result<(), Rejection> {

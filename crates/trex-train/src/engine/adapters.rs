@@ -45,11 +45,13 @@ pub(super) struct Module {
     pub(super) out: usize,
     /// Index of A among the parameters, where there is an adapter.
     pub(super) parameter: Option<usize>,
+    /// The factor on the adapter's output.
+    pub(super) scale: f32,
 }
 
 impl StackAdapters {
     /// Adapters of the given linear layers.
-    pub(super) fn new(inner: usize, modules: &[Module], parameters: &[Parameter], scale: f32) -> Self {
+    pub(super) fn new(inner: usize, modules: &[Module], parameters: &[Parameter]) -> Self {
         let mut adapters = Self { inner, ..Self::default() };
         let mut out_offset = 0;
         for (part, module) in modules.iter().enumerate() {
@@ -61,7 +63,7 @@ impl StackAdapters {
                     out: module.out,
                     rank,
                     rank_offset: adapters.rank,
-                    scale,
+                    scale: module.scale,
                     parameter,
                     b: vec![0.0; module.out * rank],
                     b_t: vec![0.0; module.out * rank],

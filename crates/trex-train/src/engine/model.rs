@@ -1,11 +1,13 @@
 //! The weights of a model as the CPU engine keeps them, and which models it takes.
 
 use candle_core::Tensor;
+use trex_domain::LoraConfig;
 
 use super::adapters::{Module, StackAdapters, index_by_module};
 use super::frozen::{Stack, Table};
 use super::full::Places;
 use crate::blocks::Matrix;
+use crate::ops::single;
 use crate::optimizer::Parameter;
 use crate::weights::FrozenWeights;
 use crate::{ModelConfig, TrainError};
@@ -152,16 +154,16 @@ impl Weights {
 }
 
 /// The adapters of all layers.
-pub(super) fn layer_adapters(config: &ModelConfig, parameters: &[Parameter], scale: f32) -> Vec<LayerAdapters> {
+pub(super) fn layer_adapters(config: &ModelConfig, parameters: &[Parameter], lora: &LoraConfig) -> Vec<LayerAdapters> {
     let index = index_by_module(parameters);
     let layer = |number: usize| {
         let [qkv, o, gate_up, down] = stacks(config).map(|projections| {
             let inner = projections.first().map_or(0, |(_, (_, inner))| *inner);
-            let module = |(path, (out, _)): &(&str, (usize, usize))| Module {
-                out: *out,
-                parameter: index.get(&format!("model.layers.{number}.{path}")).copied(),
+            let module = |(path, (out, _)): &(&str, (usize, usize))| {
+                let path = format!("model.layers.{number}.{path}");
+                Module { out: *out, parameter: index.get(&path).copied(), scale: single(lora.scale_of(&path)) }
             };
-            StackAdapters::new(inner, &projections.iter().map(module).collect::<Vec<_>>(), parameters, scale)
+            StackAdapters::new(inner, &projections.iter().map(module).collect::<Vec<_>>(), parameters)
         });
         LayerAdapters { qkv, o, gate_up, down }
     };

@@ -68,7 +68,7 @@ fn batches(vocab: usize) -> Vec<TrainBatch> {
 }
 
 fn engine(config: &ModelConfig, lora: &LoraConfig, parameters: &[Parameter], bf16: bool) -> CpuEngine {
-    CpuEngine::new(config.clone(), weights(config), parameters, lora.scale(), bf16).unwrap()
+    CpuEngine::new(config.clone(), weights(config), parameters, lora, bf16).unwrap()
 }
 
 /// Largest difference over the largest value of each parameter's gradient.
@@ -297,9 +297,8 @@ fn check_quantised(config: &ModelConfig, quantization: Quantization) {
     let optimizer = AdamW::new(adapter_parameters(&adapter).unwrap());
     let blocks = || FrozenWeights::quantized(weights(config), quantization);
     let floats = blocks().dequantized().unwrap();
-    let engine = |weights: FrozenWeights| {
-        CpuEngine::new(config.clone(), weights, &optimizer.parameters, lora.scale(), false).unwrap()
-    };
+    let engine =
+        |weights: FrozenWeights| CpuEngine::new(config.clone(), weights, &optimizer.parameters, &lora, false).unwrap();
     let (mut quantised, mut plain) = (engine(blocks()), engine(floats.clone().into()));
     let found = results(&mut quantised, &optimizer, config.vocab_size);
     assert!(found == results(&mut plain, &optimizer, config.vocab_size), "{quantization}: engine");
@@ -355,7 +354,7 @@ fn the_number_of_threads_changes_no_bit_of_a_quantised_base_either() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
             let weights = FrozenWeights::quantized(weights(&config), Quantization::Q4K);
-            let engine = CpuEngine::new(config.clone(), weights, &optimizer.parameters, lora.scale(), false);
+            let engine = CpuEngine::new(config.clone(), weights, &optimizer.parameters, &lora, false);
             results(&mut engine.unwrap(), &optimizer, config.vocab_size)
         })
     };
@@ -371,7 +370,7 @@ fn generation_on_a_quantised_base_is_that_of_the_dequantised_checkpoint() {
     let blocks = FrozenWeights::quantized(weights(&config), Quantization::Q4_0);
     let prompts = vec![vec![1, 2, 3, 4, 5, 6], vec![1, 2, 3, 4, 5, 9, 10, 11], vec![1, 2, 3, 4, 5, 7, 8]];
     let answers = |weights: FrozenWeights| {
-        let mut engine = CpuEngine::new(config.clone(), weights, &parameters, lora.scale(), false).unwrap();
+        let mut engine = CpuEngine::new(config.clone(), weights, &parameters, &lora, false).unwrap();
         greedy(&mut engine, &prompts, 12, &[0]).unwrap()
     };
     let expected = answers(blocks.dequantized().unwrap().into());

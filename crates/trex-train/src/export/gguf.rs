@@ -20,7 +20,7 @@ use trex_domain::{LoraConfig, ModelCard, Quantization};
 use super::ExportSource;
 use super::merge::MergedModel;
 use super::safetensors_file::{FloatType, PlannedTensor};
-use crate::lora::Adapter;
+use crate::lora::{Adapter, rescaled};
 use crate::trained::TrainedFile;
 use crate::{ModelConfig, TrainError};
 use layout::Layout;
@@ -212,12 +212,13 @@ fn write_model(
 
 /// Writes the adapter alone, in 32-bit floats, and returns the file.
 ///
-/// llama.cpp scales by alpha / rank with one alpha for all, and takes an alpha of 0 for a scale of 1: the alpha that is
-/// written is the one that gives our scale, and 0 is refused.
+/// llama.cpp scales by alpha / rank with one alpha for all and the rank of each pair, and takes an alpha of 0 for a scale
+/// of 1: the alpha that is written is the one that gives our scale, and 0 is refused. Modules that it would scale
+/// otherwise carry the ratio in B.
 pub(crate) fn write_adapter(source: &ExportSource<'_>, out: &Path) -> Result<PathBuf, TrainError> {
     let (config, adapter) = source.load_adapter("a GGUF adapter")?;
     let layout = Layout::of_folder(source.model_dir)?;
-    let alpha = adapter.config.scale() * adapter.config.r as f64;
+    let alpha = adapter.config.general_alpha();
     if alpha <= 0.0 || adapter.pairs.is_empty() {
         let why = format!("alpha is {alpha}, which llama.cpp takes for a scale of 1");
         return Err(TrainError::NotExportable { what: "a GGUF adapter".to_owned(), why });
@@ -227,7 +228,7 @@ pub(crate) fn write_adapter(source: &ExportSource<'_>, out: &Path) -> Result<Pat
     metadata.push(("general.file_type".to_owned(), MetaValue::U64(GgufEncoding::F32.file_type())));
     metadata.push(("adapter.type".to_owned(), MetaValue::Str("lora".to_owned())));
     metadata.push(("adapter.lora.alpha".to_owned(), MetaValue::F64(alpha)));
-    let (tensors, contents) = adapter_tensors(&adapter, layout)?;
+    let (tensors, contents) = adapter_tensors(&adapter, alpha, layout)?;
     let path = out.join(file_name.file(GgufEncoding::F32.label(), true));
     write_file(&path, &metadata, &tensors, &mut |index, tensor| encode(&contents[index], tensor.dtype))?;
     Ok(path)
@@ -235,8 +236,8 @@ pub(crate) fn write_adapter(source: &ExportSource<'_>, out: &Path) -> Result<Pat
 
 type AdapterTensors = (Vec<GgufTensor>, Vec<candle_core::Tensor>);
 
-/// A as it is, B in the row order of its weight.
-fn adapter_tensors(adapter: &Adapter, layout: Layout) -> Result<AdapterTensors, TrainError> {
+/// A as it is, B in the row order of its weight, times what alpha / rank leaves of the scale.
+fn adapter_tensors(adapter: &Adapter, alpha: f64, layout: Layout) -> Result<AdapterTensors, TrainError> {
     let (mut tensors, mut contents) = (Vec::new(), Vec::new());
     for (module, pair) in &adapter.pairs {
         let name = format!("{module}.weight");
@@ -245,6 +246,8 @@ fn adapter_tensors(adapter: &Adapter, layout: Layout) -> Result<AdapterTensors, 
             Some(heads) => layout::permute(&pair.b, heads)?,
             None => pair.b.clone(),
         };
+        let lora = &adapter.config;
+        let b = rescaled(&b, lora.scale_of(module) / (alpha / lora.rank_of(module) as f64))?;
         for (ending, tensor) in [("lora_a", pair.a.clone()), ("lora_b", b)] {
             let shape = tensor.dims().to_vec();
             tensors.push(GgufTensor { name: format!("{stored}.{ending}"), shape, dtype: GgmlDType::F32 });

@@ -107,11 +107,10 @@ impl<'a> MergedModel<'a> {
             TrainedFile::Adapter(adapter) => adapter,
             TrainedFile::Weights(weights) => return Ok(weights.get(name).cloned()),
         };
-        let Some(pair) = name.strip_suffix(".weight").and_then(|module| adapter.pairs.get(module)) else {
-            return Ok(None);
-        };
+        let module = name.strip_suffix(".weight").unwrap_or(name);
+        let Some(pair) = adapter.pairs.get(module) else { return Ok(None) };
         let (a, b) = (pair.a.to_device(&Device::Cpu)?, pair.b.to_device(&Device::Cpu)?);
-        let delta = (b.matmul(&a)? * adapter.config.scale())?;
+        let delta = (b.matmul(&a)? * adapter.config.scale_of(module))?;
         Ok(Some((base + delta)?))
     }
 

@@ -135,8 +135,8 @@ fn the_engine_gives_the_losses_and_gradients_of_autograd_in_any_family() {
         let weights = || crate::weights::load(&case.dir, &case.config(), &Device::Cpu).unwrap();
         let model = Decoder::frozen(case.config(), weights(), &Device::Cpu).unwrap();
         let mut oracle = Autograd::with_adapter(model, &adapter).unwrap();
-        let scale = adapter.config.scale();
-        let mut engine = CpuEngine::new(case.config(), weights(), &optimizer.parameters, scale, false).unwrap();
+        let mut engine =
+            CpuEngine::new(case.config(), weights(), &optimizer.parameters, &adapter.config, false).unwrap();
         for is_shared in [true, false] {
             let (tree, rows) = batch(is_shared);
             let mut rows = rows.concat();
@@ -198,8 +198,7 @@ fn the_engine_follows_autograd_on_a_quantised_base_of_any_family() {
             let start = adapter_parameters(&adapter).unwrap();
             let frozen = || weights::load_frozen(dir, &case.config(), quantization).unwrap();
             assert!(!frozen().blocks.is_empty(), "{}: nothing is quantised", case.name);
-            let scale = adapter.config.scale();
-            let engine = CpuEngine::new(case.config(), frozen(), &start, scale, false).unwrap();
+            let engine = CpuEngine::new(case.config(), frozen(), &start, &adapter.config, false).unwrap();
             let model = Decoder::frozen(case.config(), frozen(), &Device::Cpu).unwrap();
             let oracle = Autograd::with_adapter(model, &adapter).unwrap();
             let (losses, found) = twenty_steps(Box::new(engine), &start);
@@ -217,7 +216,7 @@ fn the_engine_follows_autograd_on_a_quantised_base_of_any_family() {
             count += 1;
         }
     }
-    assert_eq!(count, 9 * 3 + 5);
+    assert_eq!(count, 11 * 3 + 6);
 }
 
 #[test]

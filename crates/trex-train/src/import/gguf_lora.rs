@@ -9,7 +9,7 @@ use candle_core::{DType, Device, Tensor};
 use trex_domain::{LoraConfig, TargetModules};
 
 use crate::export::gguf::layout::{Layout, unpermute};
-use crate::lora::{Adapter, LoraPair, target_modules};
+use crate::lora::{Adapter, LoraPair, rescaled, target_modules};
 use crate::{ModelConfig, TrainError};
 
 /// Reads the adapter and checks names and shapes against the model.
@@ -37,6 +37,9 @@ pub(crate) fn load(path: &Path, config: &ModelConfig, device: &Device) -> Result
     }
     let lora = shape_of(path, &pairs, alpha)?;
     check_shapes(path, config, &lora, &pairs)?;
+    for (module, pair) in &mut pairs {
+        pair.b = rescaled(&pair.b, alpha / lora.rank_of(module) as f64 / lora.scale_of(module))?;
+    }
     Ok(Adapter { config: lora, pairs })
 }
 
@@ -75,27 +78,55 @@ fn check_kind(path: &Path, content: &gguf_file::Content) -> Result<f64, TrainErr
     }
 }
 
-/// The configuration that gives the file's scale, which is alpha / rank.
+/// The configuration that gives the file's scale, which is alpha / rank, with the rank of each pair.
 fn shape_of(path: &Path, pairs: &BTreeMap<String, LoraPair>, alpha: f64) -> Result<LoraConfig, TrainError> {
-    let ranks: BTreeSet<usize> = pairs.values().filter_map(|pair| pair.a.dims().first().copied()).collect();
-    let mut found = ranks.iter();
-    let (Some(rank), None) = (found.next(), found.next()) else {
-        let why = format!("its ranks are {ranks:?}, exactly one is understood");
+    let rank_of = |pair: &LoraPair| pair.a.dims().first().copied().unwrap_or(0);
+    let ranks: BTreeMap<&str, usize> = pairs.iter().map(|(module, pair)| (module.as_str(), rank_of(pair))).collect();
+    let Some(rank) = most_frequent(ranks.values().copied()) else {
+        let why = "it has no pair of matrices".to_owned();
         return Err(TrainError::UnsupportedAdapter { path: path.to_owned(), why });
     };
-    let (lora_alpha, use_rslora) = whole_alpha(alpha, *rank).ok_or_else(|| TrainError::UnsupportedAdapter {
+    let (lora_alpha, use_rslora) = whole_alpha(alpha, rank).ok_or_else(|| TrainError::UnsupportedAdapter {
         path: path.to_owned(),
         why: format!("its alpha {alpha} is not a whole number, with or without the factor √r"),
     })?;
-    let names: BTreeSet<String> =
-        pairs.keys().filter_map(|module| module.rsplit('.').next()).map(str::to_owned).collect();
+    let names: BTreeSet<String> = pairs.keys().map(|module| last_part(module).to_owned()).collect();
     Ok(LoraConfig {
-        r: *rank,
+        r: rank,
         lora_alpha,
         lora_dropout: 0.0,
         target_modules: TargetModules::List(names.into_iter().collect()),
         use_rslora,
+        rank_pattern: pattern_of(&ranks, rank),
+        alpha_pattern: BTreeMap::new(),
     })
+}
+
+/// The value that stands there most often; of several the largest.
+fn most_frequent(values: impl Iterator<Item = usize>) -> Option<usize> {
+    let mut counts = BTreeMap::<usize, usize>::new();
+    for value in values {
+        *counts.entry(value).or_default() += 1;
+    }
+    counts.into_iter().max_by_key(|(value, count)| (*count, *value)).map(|(value, _)| value)
+}
+
+/// Ranks that differ from the general one: by name of the projection where all layers agree, else by path.
+fn pattern_of(ranks: &BTreeMap<&str, usize>, general: usize) -> BTreeMap<String, usize> {
+    let mut by_name = BTreeMap::<&str, BTreeSet<usize>>::new();
+    for (module, rank) in ranks {
+        by_name.entry(last_part(module)).or_default().insert(*rank);
+    }
+    let differing = ranks.iter().filter(|(_, rank)| **rank != general);
+    let key = |module: &str| {
+        let agree = by_name.get(last_part(module)).is_some_and(|ranks| ranks.len() == 1);
+        if agree { last_part(module) } else { module }.to_owned()
+    };
+    differing.map(|(module, rank)| (key(module), *rank)).collect()
+}
+
+fn last_part(module: &str) -> &str {
+    module.rsplit('.').next().unwrap_or(module)
 }
 
 /// Alpha as a whole number: itself, or divided by √r, as rank-stabilised adapters are written.
@@ -119,7 +150,8 @@ fn check_shapes(
         let missing = || TrainError::MissingTensor { path: path.to_owned(), name: format!("{module} lora_a") };
         let pair = pairs.get(module).ok_or_else(missing)?;
         let (a, b) = (pair.a.dims(), pair.b.dims());
-        if a != [lora.r, *inner] || b != [*out, lora.r] {
+        let rank = lora.rank_of(module);
+        if a != [rank, *inner] || b != [*out, rank] {
             let why = format!("{module} has A {a:?} and B {b:?}, this model needs A (r, {inner}) and B ({out}, r)");
             return Err(TrainError::Mismatch { path: path.to_owned(), why });
         }

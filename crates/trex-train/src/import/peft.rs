@@ -1,8 +1,7 @@
 //! Reads a PEFT adapter folder: `adapter_config.json` and `adapter_model.safetensors`.
 //!
-//! Plain LoRA only; what PEFT can do beyond it (DoRA, biases, whole modules, expressions as target) is refused by name.
-//! Ranks and alphas that differ by module are folded exactly into one: a lower rank is filled up with zeros, and the
-//! ratio of the scales goes into B. Zero rows and columns get no gradient, so training leaves them as they are.
+//! Plain LoRA only; what PEFT can do beyond it (DoRA, biases, whole modules, expressions as target or as key of a
+//! pattern) is refused by name.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,7 +9,7 @@ use std::path::Path;
 use candle_core::{DType, Device};
 use serde::Deserialize;
 use serde_json::Value;
-use trex_domain::{LoraConfig, TargetModules};
+use trex_domain::{DomainError, LoraConfig, TargetModules};
 
 use crate::export::SafetensorsFile;
 use crate::lora::{Adapter, LoraPair, peft_name, target_modules};
@@ -64,8 +63,7 @@ pub(crate) fn load(dir: &Path, config: &ModelConfig, device: &Device) -> Result<
     let config_path = dir.join(CONFIG_FILE);
     let raw = read_config(&config_path)?;
     let lora = raw.lora_config(&config_path)?;
-    let targets = target_modules(config, &lora)?;
-    raw.check_patterns(&config_path, &targets.iter().map(|(module, _)| module.as_str()).collect::<Vec<_>>())?;
+    let targets = target_modules(config, &lora).map_err(|err| in_file(&config_path, err))?;
     let path = dir.join(WEIGHT_FILE);
     let mut file = SafetensorsFile::open(&path)?;
     let mut pairs = BTreeMap::new();
@@ -78,8 +76,9 @@ pub(crate) fn load(dir: &Path, config: &ModelConfig, device: &Device) -> Result<
             Ok::<_, TrainError>(file.tensor_f32(&found)?.to_device(device)?)
         };
         let pair = LoraPair { a: pick('A')?, b: pick('B')? };
-        check_shapes(&path, &module, &pair, shape)?;
-        pairs.insert(module.clone(), raw.uniform(&path, &module, pair, &lora)?);
+        check_shapes(&path, &module, &pair, shape, lora.rank_of(&module))?;
+        let (a, b) = (pair.a.to_dtype(DType::F32)?.contiguous()?, pair.b.to_dtype(DType::F32)?.contiguous()?);
+        pairs.insert(module, LoraPair { a, b });
     }
     let expected = 2 * pairs.len();
     if file.names().count() != expected {
@@ -96,14 +95,30 @@ fn read_config(path: &Path) -> Result<RawConfig, TrainError> {
     serde_json::from_slice(&bytes).map_err(|source| TrainError::BadConfig { path: path.to_owned(), source })
 }
 
-fn check_shapes(path: &Path, module: &str, pair: &LoraPair, shape: (usize, usize)) -> Result<(), TrainError> {
-    let (out, inner) = shape;
+/// Names the file of an entry of a pattern that this model has no use for.
+fn in_file(path: &Path, err: TrainError) -> TrainError {
+    match err {
+        TrainError::Domain(fault @ DomainError::BadModulePattern { .. }) => {
+            TrainError::UnsupportedAdapter { path: path.to_owned(), why: fault.to_string() }
+        }
+        other => other,
+    }
+}
+
+fn check_shapes(
+    path: &Path,
+    module: &str,
+    pair: &LoraPair,
+    (out, inner): (usize, usize),
+    expected: usize,
+) -> Result<(), TrainError> {
     let (a, b) = (pair.a.dims(), pair.b.dims());
     let fits = matches!((a, b), ([rank, columns], [rows, other]) if rank == other && *columns == inner && *rows == out);
-    if fits {
-        return Ok(());
-    }
-    let why = format!("{module} has A {a:?} and B {b:?}, this model needs A (r, {inner}) and B ({out}, r)");
+    let why = match a.first() {
+        Some(rank) if fits && *rank == expected => return Ok(()),
+        Some(rank) if fits => format!("{module} has rank {rank}, {CONFIG_FILE} says {expected}"),
+        _ => format!("{module} has A {a:?} and B {b:?}, this model needs A (r, {inner}) and B ({out}, r)"),
+    };
     Err(TrainError::Mismatch { path: path.to_owned(), why })
 }
 
@@ -127,67 +142,37 @@ impl RawConfig {
         let Some(target_modules) = targets(self.target_modules.as_ref()) else {
             return refuse("target_modules is neither a list of names nor \"all-linear\"");
         };
-        if self.lora_alpha < 1.0 || self.lora_alpha.fract() != 0.0 {
+        let Some(lora_alpha) = whole(self.lora_alpha) else {
             return refuse(&format!("lora_alpha is {}, not a whole number of at least 1", self.lora_alpha));
+        };
+        let mut alpha_pattern = BTreeMap::new();
+        for (key, alpha) in &self.alpha_pattern {
+            let Some(alpha) = whole(*alpha) else {
+                return refuse(&format!("alpha_pattern has {alpha} for {key}, not a whole number of at least 1"));
+            };
+            alpha_pattern.insert(key.clone(), alpha);
         }
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked: whole and at least 1")]
-        let lora_alpha = self.lora_alpha as usize;
-        Ok(LoraConfig {
-            r: self.rank_pattern.values().copied().fold(self.r, usize::max),
+        let lora = LoraConfig {
+            r: self.r,
             lora_alpha,
             lora_dropout: self.lora_dropout,
             target_modules,
             use_rslora: self.use_rslora,
-        })
-    }
-
-    /// A key that fits no layer is an expression, or for another model: leaving it out would change the numbers.
-    fn check_patterns(&self, path: &Path, modules: &[&str]) -> Result<(), TrainError> {
-        let mut keys = self.rank_pattern.keys().chain(self.alpha_pattern.keys());
-        match keys.find(|key| !modules.iter().any(|module| key_fits(key, module))) {
-            None => Ok(()),
-            Some(key) => {
-                let why = format!("rank_pattern or alpha_pattern has the key {key:?}, which names no target module");
-                Err(TrainError::UnsupportedAdapter { path: path.to_owned(), why })
-            }
+            rank_pattern: self.rank_pattern.clone(),
+            alpha_pattern,
+        };
+        let lora = lora.without_idle_patterns();
+        match lora.check_patterns() {
+            Ok(()) => Ok(lora),
+            Err(fault) => refuse(&fault.to_string()),
         }
-    }
-
-    /// The factor that PEFT puts on the output of this module.
-    fn scale(&self, module: &str) -> f64 {
-        let rank = pattern(&self.rank_pattern, module).unwrap_or(self.r) as f64;
-        let alpha = pattern(&self.alpha_pattern, module).unwrap_or(self.lora_alpha);
-        alpha / if self.use_rslora { rank.sqrt() } else { rank }
-    }
-
-    /// The same adapter with the rank and scale of `lora`.
-    fn uniform(&self, path: &Path, module: &str, pair: LoraPair, lora: &LoraConfig) -> Result<LoraPair, TrainError> {
-        let (rank, _) = pair.a.dims2()?;
-        let expected = pattern(&self.rank_pattern, module).unwrap_or(self.r);
-        if rank != expected {
-            let why = format!("{module} has rank {rank}, {CONFIG_FILE} says {expected}");
-            return Err(TrainError::Mismatch { path: path.to_owned(), why });
-        }
-        let ratio = self.scale(module) / lora.scale();
-        let LoraPair { mut a, mut b } = pair;
-        if (ratio - 1.0).abs() > f64::EPSILON {
-            b = (b * ratio)?;
-        }
-        if rank < lora.r {
-            a = a.pad_with_zeros(0, 0, lora.r - rank)?;
-            b = b.pad_with_zeros(1, 0, lora.r - rank)?;
-        }
-        Ok(LoraPair { a: a.to_dtype(DType::F32)?.contiguous()?, b: b.contiguous()? })
     }
 }
 
-/// A key of a pattern is a module path or the end of one, as in PEFT; expressions are not understood and fit nothing.
-fn pattern<T: Copy>(patterns: &BTreeMap<String, T>, module: &str) -> Option<T> {
-    patterns.iter().find(|(key, _)| key_fits(key, module)).map(|(_, value)| *value)
-}
-
-fn key_fits(key: &str, module: &str) -> bool {
-    module == key || module.strip_suffix(key).is_some_and(|before| before.ends_with('.'))
+/// An alpha as a whole number of at least 1.
+fn whole(alpha: f64) -> Option<usize> {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked: whole and at least 1")]
+    ((1.0..1e15).contains(&alpha) && alpha.fract() == 0.0).then_some(alpha as usize)
 }
 
 /// A list of names, `"all-linear"`, or one plain name.

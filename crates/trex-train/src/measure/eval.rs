@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use serde::Serialize;
-use trex_domain::{Backend, Precision, Quantization};
+use trex_domain::{Backend, LoraConfig, Precision, Quantization};
 
 use crate::backend::{Numbers, load_weights};
 use crate::batch::{push_root, row};
@@ -62,7 +62,7 @@ pub fn measure_eval(model_dir: &Path, plan: &EvalPlan) -> Result<EvalTimes, Trai
     let tensors = load_weights(model_dir, &config, numbers, Backend::Auto, &Placement::cpu())?;
     let bf16 = numbers.bf16();
     let vocabulary = config.vocab_size;
-    let mut engine = CpuEngine::new(config, tensors, &[], 1.0, bf16)?;
+    let mut engine = CpuEngine::new(config, tensors, &[], &LoraConfig::default(), bf16)?;
     let prompts = made_up_prompts(plan, vocabulary);
     let alone = tree_of(&prompts, 0);
     let shared = tree_of(&prompts, plan.shared_tokens.min(plan.prompt_tokens.saturating_sub(1)));

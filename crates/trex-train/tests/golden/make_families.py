@@ -1,10 +1,11 @@
 """Makes tiny random checkpoints of every family and what transformers, PEFT and gguf-py make of them.
 
-Usage: python make_families.py [--smollm2 FOLDER_WITH_THE_GGUF_FILE]
+Usage: python make_families.py [--only-ranks] [--smollm2 FOLDER_WITH_THE_GGUF_FILE]
 Needs: torch 2.15, transformers 5.24, peft 0.21, gguf 0.19, safetensors 0.8 (the versions of the committed files).
 
 families/CASE/config.json, model.safetensors   the checkpoint, bfloat16, one of them in two shards
 families/CASE/golden.safetensors               logits, adapters, their gradients, the losses of 21 forward passes
+families/CASE/ranks.safetensors                the same for adapters whose rank and alpha differ by module, of some
 families/CASE/model.gguf                       some of them again, in mixed types, with the logits of transformers' reader
 quants.gguf, quants.safetensors                one tensor of every quantised type, and gguf-py's dequantisation
 smollm2.json                                   top logits of SmolLM2-135M-Instruct by transformers' GGUF reader
@@ -70,6 +71,15 @@ CASES = {
 }
 SHARDED = "qwen3"
 
+# Ranks and alphas by module; a key is the end of a module's path, of several that fit the first one counts.
+PATTERNS = {
+    "llama": dict(
+        rank_pattern={"layers.1.self_attn.q_proj": 1, "mlp.down_proj": 5, "q_proj": 3},
+        alpha_pattern={"down_proj": 7, "model.layers.0.mlp.up_proj": 2}),
+    "phi3": dict(
+        use_rslora=True, rank_pattern={"qkv_proj": 6, "1.mlp.gate_up_proj": 1}, alpha_pattern={"self_attn.o_proj": 9}),
+}
+
 
 def make_model(name):
     family, extra = CASES[name]
@@ -101,11 +111,11 @@ def losses(model):
     return total / sum(SUPERVISED)
 
 
-def golden(name, model):
+def golden(name, model, **lora):
     tensors = {"logits": model(torch.tensor([SEQUENCES[0]])).logits[0].detach().clone()}
     family = CASES[name][0]
     targets = FUSED if family == "Phi3" else SPLIT
-    tuned = get_peft_model(model, LoraConfig(r=2, lora_alpha=4, target_modules=targets, task_type="CAUSAL_LM"))
+    tuned = get_peft_model(model, LoraConfig(r=2, lora_alpha=4, target_modules=targets, task_type="CAUSAL_LM", **lora))
     generator = torch.Generator().manual_seed(1)
     trained = {key.replace(".default", ""): p for key, p in tuned.named_parameters() if p.requires_grad}
     for key, weight in sorted(trained.items()):
@@ -213,6 +223,13 @@ def families():
         print(name, f"{tensors['losses'][0]:.4f} -> {tensors['losses'][-1]:.4f}", f"logits ±{tensors['logits'].abs().max():.1f}")
 
 
+def ranks():
+    for name, patterns in PATTERNS.items():
+        tensors = golden(name, make_model(name), **patterns)
+        save_file(tensors, HERE / "families" / name / "ranks.safetensors")
+        print(name, f"{tensors['losses'][0]:.4f} -> {tensors['losses'][-1]:.4f} with ranks by module")
+
+
 def quants():
     """Random blocks: scales that are small numbers, everything else any bits."""
     rng = np.random.default_rng(0)
@@ -260,9 +277,14 @@ def smollm2(folder):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--smollm2")
+    parser.add_argument("--only-ranks", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    if arguments.only_ranks:
+        ranks()
+        raise SystemExit
     families()
+    ranks()
     quants()
     if arguments.smollm2:
         smollm2(arguments.smollm2)

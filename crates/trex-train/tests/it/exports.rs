@@ -280,6 +280,53 @@ fn a_gguf_adapter_is_the_adapter_whatever_its_scale() {
 }
 
 #[test]
+fn ranks_and_alphas_by_module_are_kept_in_every_form() {
+    let pattern = |entries: &[(&str, usize)]| entries.iter().map(|(key, value)| ((*key).to_owned(), *value)).collect();
+    for use_rslora in [false, true] {
+        let trained = Trained::new(|job| {
+            job.config.lora.use_rslora = use_rslora;
+            job.config.lora.rank_pattern =
+                pattern(&[("layers.1.self_attn.q_proj", 2), ("mlp.down_proj", 20), ("q_proj", 3)]);
+            job.config.lora.alpha_pattern = pattern(&[("layers.0.mlp.up_proj", 5), ("v_proj", 40)]);
+        });
+        let model_dir = trained.fixture.model_dir();
+        let peft = trained.export(ExportForm::Peft, "peft");
+        let config = json(&peft.weights.join("adapter_config.json"));
+        assert_eq!(config["rank_pattern"]["mlp.down_proj"], 20);
+        assert_eq!(config["alpha_pattern"], serde_json::json!({"layers.0.mlp.up_proj": 5, "v_proj": 40}));
+        assert!(peft.warnings.iter().any(|warning| warning.starts_with("rank 20 needs")), "{:?}", peft.warnings);
+        assert!(peft.warnings.iter().any(|warning| warning.contains("differ by module")), "{:?}", peft.warnings);
+        check_close(&answers(&model_dir, Some(&peft.weights)), &trained.expected(), 1e-5);
+        let gguf = trained.export(ExportForm::GgufLora, "lora").weights;
+        check_close(&answers(&model_dir, Some(&gguf)), &trained.expected(), 1e-5);
+        let merged = trained.export(MERGED_F32, "merged").weights;
+        check_close(&answers(&merged, None), &trained.expected(), 1e-5);
+        let mut job = trained.fixture.train_job("continued", 2);
+        job.init_adapter = Some(peft.weights.clone());
+        job.config.lora = peft_lora_config(&peft.weights).unwrap();
+        assert_eq!(job.config.lora.rank_of("model.layers.1.self_attn.q_proj"), 2);
+        train(&job, &mut Sink::default()).unwrap();
+        job.config.lora.rank_pattern.remove("q_proj");
+        assert_eq!(train(&job, &mut Sink::default()).unwrap_err().code(), "train.mismatch");
+    }
+}
+
+#[test]
+fn a_rank_for_a_module_that_the_model_has_not_is_refused() {
+    let fixture = Fixture::new();
+    let check = |key: &str, code: &str| {
+        let mut job = fixture.train_job("strange", 1);
+        job.config.lora.rank_pattern.insert(key.to_owned(), 4);
+        let err = train(&job, &mut Sink::default()).unwrap_err();
+        assert_eq!(err.code(), code, "{err}");
+        assert!(err.to_string().contains(key), "{err}");
+    };
+    check("layers.7.mlp.down_proj", "config.bad_module_pattern");
+    check("qkv_proj", "config.bad_module_pattern");
+    check("lm_head", "config.bad_module_pattern");
+}
+
+#[test]
 fn an_adapter_on_some_layers_is_exported_alone() {
     let trained = Trained::new(|job| job.config.lora.target_modules = TargetModules::List(vec!["k_proj".to_owned()]));
     for form in [ExportForm::Peft, ExportForm::GgufLora] {
@@ -348,6 +395,9 @@ fn adapters_that_do_more_than_lora_are_refused_by_name() {
     check_refused(|c| c["modules_to_save"] = vec!["lm_head"].into(), "adapter.unsupported", "modules_to_save");
     check_refused(|c| c["lora_alpha"] = 0.into(), "adapter.unsupported", "lora_alpha");
     check_refused(|c| c["alpha_pattern"] = serde_json::json!({"^x.*": 2}), "adapter.unsupported", "^x.*");
+    check_refused(|c| c["alpha_pattern"] = serde_json::json!({"q_proj": 0.5}), "adapter.unsupported", "0.5 for q_proj");
+    let beyond = serde_json::json!({"layers.9.self_attn.q_proj": 8});
+    check_refused(|c| c["rank_pattern"] = beyond, "adapter.unsupported", "no such target module");
 }
 
 #[test]
@@ -368,7 +418,7 @@ fn adapters_of_another_shape_are_refused_with_names_and_shapes() {
 }
 
 #[test]
-fn ranks_and_alphas_by_module_are_folded_exactly() {
+fn alphas_by_module_are_those_of_the_file() {
     let trained = Trained::new(|_| ());
     let folder = trained.export(ExportForm::Peft, "peft").weights;
     // Twice the alpha for one kind of layer is B twice as large there.

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::{Precision, export_trainer_config};
+use crate::{ModuleKey, Precision, export_trainer_config};
 
 #[track_caller]
 fn read(file: &Value) -> ImportedConfig {
@@ -188,6 +188,10 @@ fn wrong_values_are_errors_with_their_key() {
     check(json!({"training": {"max_steps": 1.5}}), "training.max_steps");
     check(json!({"lora_target_modules": ["wq"]}), "wq");
     check(json!({"lora_r": 0}), "lora.r");
+    check(json!({"rank_pattern": {"q_proj": "many"}}), "rank_pattern");
+    check(json!({"rank_pattern": [4]}), "rank_pattern");
+    check(json!({"alpha_pattern": {"q_proj": 0.5}}), "alpha_pattern");
+    check(json!({"peft_type": "LORA", "target_modules": "all-linear", "rank_pattern": {"^model.*": 4}}), "^model.*");
     check(json!([1]), "the file");
 }
 
@@ -212,7 +216,7 @@ fn configs() -> impl Strategy<Value = TrainConfig> {
             SchedulerType::WarmupStableDecay,
         ];
         TrainConfig {
-            lora: LoraConfig { r, lora_alpha, lora_dropout, target_modules, use_rslora },
+            lora: LoraConfig { r, lora_alpha, lora_dropout, target_modules, use_rslora, ..LoraConfig::default() },
             learning_rate,
             warmup_ratio,
             max_steps,
@@ -244,7 +248,15 @@ proptest! {
             prop_assert!(found.warnings.is_empty(), "{:?}", found.warnings);
             prop_assert_eq!(found.base_model.as_deref(), Some("owner/base"));
         }
-        let (file, _) = export_trainer_config(&config, TrainerFormat::Peft, "owner/base");
-        prop_assert_eq!(import_trainer_config(&file, None, None).unwrap().config.lora, config.lora);
+        let mut config = config;
+        let target = config.lora.target_modules.names().unwrap()[0];
+        config.lora.rank_pattern.insert(target.to_owned(), config.lora.r + 1);
+        config.lora.alpha_pattern.insert(ModuleKey::path(3, target), config.lora.lora_alpha + 1);
+        let (_, warnings) = export_trainer_config(&config, TrainerFormat::Trl, "owner/base");
+        prop_assert!(warnings.iter().any(|warning| warning.contains("rank_pattern")), "{:?}", warnings);
+        for format in [TrainerFormat::Peft, Axolotl] {
+            let (file, _) = export_trainer_config(&config, format, "owner/base");
+            prop_assert_eq!(&import_trainer_config(&file, None, None).unwrap().config.lora, &config.lora);
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Values of other trainers' files: one setting's text, number or list, or an error that names its key. Knows no key.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use crate::{DomainError, Precision, TargetModules};
@@ -12,6 +14,12 @@ pub(super) fn bad(path: &str, value: &Value, expected: &'static str) -> DomainEr
 pub(super) fn number(path: &str, value: &Value) -> Result<f64, DomainError> {
     let number = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok());
     number.filter(|number: &f64| number.is_finite()).ok_or_else(|| bad(path, value, "a number"))
+}
+
+/// Ranks or alphas by module. What keys mean is checked with the whole configuration.
+pub(super) fn pattern(path: &str, value: &Value) -> Result<BTreeMap<String, usize>, DomainError> {
+    let map = value.as_object().ok_or_else(|| bad(path, value, "a table of modules with whole numbers"))?;
+    map.iter().map(|(key, number)| Ok((key.clone(), count(&format!("{path}.{key}"), number)?))).collect()
 }
 
 pub(super) fn count(path: &str, value: &Value) -> Result<usize, DomainError> {
