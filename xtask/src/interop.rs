@@ -58,6 +58,14 @@ max_steps = 12
 per_device_train_batch_size = 6
 max_length = 224
 
+# Some modules have a rank or an alpha of their own, which every form must carry.
+[train.lora]
+r = 8
+lora_alpha = 16
+target_modules = "all-linear"
+rank_pattern = { "layers.1.self_attn.q_proj" = 2, "mlp.down_proj" = 12 }
+alpha_pattern = { v_proj = 24 }
+
 [budget]
 trials = 4
 
