@@ -6,6 +6,7 @@ pub(crate) mod bench;
 pub(crate) mod export;
 pub(crate) mod kb;
 pub(crate) mod net;
+pub(crate) mod orders;
 pub(crate) mod researcher;
 pub(crate) mod review;
 
@@ -20,6 +21,7 @@ use crate::args::bench::BenchArgs;
 use crate::args::export::{BaseGgufArgs, ConfigArgs, EXPORT_HELP, ExportArgs, ProbeArgs};
 use crate::args::kb::KbArgs;
 use crate::args::net::{NET_HELP, NetArgs};
+use crate::args::orders::{BRANCH_HELP, BranchArgs, FORBID_HELP, ForbidArgs, PartArgs};
 use crate::args::researcher::{RESEARCHER_HELP, ResearcherArgs};
 use crate::args::review::{GateArgs, REVIEW_HELP, ReviewArgs};
 
@@ -97,6 +99,18 @@ before that, and strategies that take more steps or write rows cost more.")]
 NODE is a strategy (s2), an experiment (s2.e1), a variant (s2.e1.a), or base for the end of the search.
 The chosen candidate is marked with an arrow; --json prints the records as they are kept.")]
     Why(NodeArgs),
+    /// Have the search go on with a node before others: below its strategy, or with a variant of a batch.
+    Pin(PartArgs),
+    /// Take a pin back.
+    Unpin(PartArgs),
+    /// Have the search never go on with a node, nor with anything below it.
+    #[command(after_long_help = FORBID_HELP)]
+    Forbid(ForbidArgs),
+    /// Take what `trex forbid` said back.
+    Allow(PartArgs),
+    /// Have a variant trained next that differs from a node in settings of your own.
+    #[command(after_long_help = BRANCH_HELP)]
+    Branch(BranchArgs),
     /// Print the report of the run.
     Report(ReportArgs),
     /// Train a node again from nothing and compare the bytes.

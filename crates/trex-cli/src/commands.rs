@@ -19,6 +19,7 @@ pub(crate) mod measure_kb;
 pub(crate) mod model;
 pub(crate) mod net;
 pub(crate) mod new;
+pub(crate) mod orders;
 pub(crate) mod probe;
 pub(crate) mod recipe;
 pub(crate) mod report;

@@ -6,7 +6,7 @@ use serde_json::json;
 use trex_domain::{
     Clock as _, DecidedBy, Event, ModelCall, Phase, RunState, Score, StopReason, StoredEvent, Verdict, WorkerEvent,
 };
-use trex_engine::{BudgetUse, Observer, TreeLook, progress_line, tree_text};
+use trex_engine::{BudgetUse, Observer, TreeLook, order_text, progress_line, tree_text};
 
 use crate::output::Output;
 use crate::system::{self, SystemClock};
@@ -190,6 +190,7 @@ pub(crate) fn describe(event: &Event) -> Option<String> {
             let reason = decision.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
             format!("{who} {} {}{reason}", decision.verdict.as_str(), decision.id)
         }
+        Event::Ordered(record) => order_text(record),
         Event::SearchStopped { reason } => format!("search ended: {}", why_stopped(reason)),
         Event::FinalOpened { times, reason } => format!("sealed split opened (time {times}): {reason}"),
         Event::FinalistChosen { variant, value, of } => {

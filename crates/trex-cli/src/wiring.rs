@@ -10,7 +10,7 @@ use trex_domain::{
     ImportedData, Memory, ModelCard, ModelFacts, Precision, PreparedData, PreparedRequest, Problem, SplitSource,
     TaskSpec,
 };
-use trex_engine::{ReviewBox, RunSettings, WorkerProcesses};
+use trex_engine::{OrderBox, ReviewBox, RunSettings, WorkerProcesses};
 use trex_ftbench::{FtBenchError, mini_task};
 use trex_store::KnowledgeBase;
 use trex_train::{
@@ -261,6 +261,7 @@ pub(crate) fn run_settings(workspace: &Path, model: ModelFacts, machine: &Machin
         warm_start: true,
         gates: None,
         desk: Some(Arc::new(ReviewBox::of(workspace))),
+        orders: Some(Arc::new(OrderBox::of(workspace))),
     }
 }
 

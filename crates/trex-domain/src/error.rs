@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::TreePart;
+
 /// What the caller should do about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -63,6 +65,43 @@ pub enum DomainError {
     BadReviewId {
         /// As given.
         text: String,
+    },
+    /// A name of something that no order can be about.
+    #[error("not a strategy, an experiment or a variant: {text:?}")]
+    BadTreePart {
+        /// As given.
+        text: String,
+    },
+    /// A part that the tree does not have.
+    #[error("the tree has no {node}")]
+    UnknownTreePart {
+        /// As given.
+        node: TreePart,
+    },
+    /// An order that nothing follows any more.
+    #[error("the search is over, so nothing of the tree is gone on with")]
+    SearchOver,
+    /// A part without precedence.
+    #[error("{node} is not pinned")]
+    NotPinned {
+        /// As given.
+        node: TreePart,
+    },
+    /// A part that nobody forbade by its own name.
+    #[error("{node} is not forbidden{}", by.as_ref().map(|by| format!(" itself, but by {by}")).unwrap_or_default())]
+    NotForbidden {
+        /// As given.
+        node: TreePart,
+        /// What it lies below, where that is forbidden.
+        by: Option<TreePart>,
+    },
+    /// A part that is not gone on with.
+    #[error("{node} is forbidden{}", if by == node { String::new() } else { format!(" by {by}") })]
+    IsForbidden {
+        /// As given.
+        node: TreePart,
+        /// What was forbidden.
+        by: TreePart,
     },
     /// A change by a person that cannot be made.
     #[error("{name} cannot be changed so: {why}")]
@@ -161,6 +200,12 @@ impl Problem for DomainError {
             Self::BadNodeId { .. } => "domain.bad_node_id",
             Self::BadPassageId { .. } => "knowledge.bad_passage_id",
             Self::BadReviewId { .. } => "review.bad_id",
+            Self::BadTreePart { .. } => "order.bad_node",
+            Self::UnknownTreePart { .. } => "order.unknown_node",
+            Self::SearchOver => "order.search_over",
+            Self::NotPinned { .. } => "order.not_pinned",
+            Self::NotForbidden { .. } => "order.not_forbidden",
+            Self::IsForbidden { .. } => "order.forbidden",
             Self::BadEdit { .. } => "review.bad_edit",
             Self::BadHash { .. } => "domain.bad_hash",
             Self::NotJson(_) => "domain.not_json",
@@ -185,9 +230,18 @@ impl Problem for DomainError {
             Self::BadReviewId { .. } => {
                 Some("`trex review list` shows them; they are named r1, r2 and so on".to_owned())
             }
-            Self::BadEdit { .. } => {
-                Some("`trex review show ID` prints every setting with its name and value".to_owned())
+            Self::BadTreePart { .. } | Self::UnknownTreePart { .. } => {
+                Some("`trex tree` shows them: strategies like s2, experiments like s2.e1, variants like s2.e1.a".to_owned())
             }
+            Self::SearchOver => Some("begin another run with `trex run --new`".to_owned()),
+            Self::NotPinned { .. } => Some("`trex tree` marks what is pinned".to_owned()),
+            Self::NotForbidden { by: Some(by), .. } => Some(format!("allow that one: `trex allow {by}`")),
+            Self::NotForbidden { by: None, .. } => Some("`trex tree` marks what is forbidden".to_owned()),
+            Self::IsForbidden { by, .. } => Some(format!("allow it first: `trex allow {by}`")),
+            Self::BadEdit { .. } => Some(
+                "`trex review show ID`, or `trex show NODE --json` for a branch, prints every setting with its name and value"
+                    .to_owned(),
+            ),
             Self::OutOfRange { field, allowed, .. } => Some(format!("set {field} to a value {allowed}")),
             Self::TooFewTrials { needed, .. } => Some(format!(
                 "allow at least {needed} trials (`trials` in [budget], or --trials), or lower rungs or finalist_seeds in [search]"

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     BudgetLimit, Claim, ContentHash, Cost, DataProfile, DryRunDone, Effect, FailureClass, GatePolicy, Insight, Millis,
-    ModelCall, NodeId, ReviewDecision, ReviewRequest, RowLedger, RunId, Score, Strategy, TaskSpec, TrainDone, Variant,
-    VariantId, WarmStart,
+    ModelCall, NodeId, OrderRecord, ReviewDecision, ReviewRequest, RowLedger, RunId, Score, Strategy, TaskSpec,
+    TrainDone, Variant, VariantId, WarmStart,
 };
 
 /// The parts of a run, in order.
@@ -74,6 +74,11 @@ pub enum PruneReason {
         /// The probability that it does.
         reach: f64,
     },
+    /// A person forbade it, or what it lies below.
+    Forbidden {
+        /// Why.
+        reason: String,
+    },
 }
 
 impl PruneReason {
@@ -87,6 +92,7 @@ impl PruneReason {
             Self::Hopeless { reach } => {
                 format!("reaches the best so far with probability {reach:.3}, extrapolated from its rung")
             }
+            Self::Forbidden { reason } => format!("a person forbade it: {reason}"),
         }
     }
 }
@@ -531,6 +537,8 @@ pub enum Event {
     ReviewAsked(ReviewRequest),
     /// A person, or the default after a time-out, decided.
     ReviewDecided(ReviewDecision),
+    /// A person gave an order about the tree, which was taken or could not be carried out.
+    Ordered(OrderRecord),
     /// The search ended.
     SearchStopped {
         /// Why.
@@ -625,6 +633,7 @@ impl Event {
             Self::GatesSet { .. } => "gates_set",
             Self::ReviewAsked(_) => "review_asked",
             Self::ReviewDecided(_) => "review_decided",
+            Self::Ordered(_) => "ordered",
             Self::SearchStopped { .. } => "search_stopped",
             Self::FinalistChosen { .. } => "finalist_chosen",
             Self::FinalOpened { .. } => "final_opened",

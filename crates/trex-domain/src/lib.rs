@@ -24,6 +24,7 @@ mod licence;
 mod markup;
 mod measure;
 mod memory;
+mod order;
 mod ports;
 mod profile;
 mod quantization;
@@ -76,9 +77,10 @@ pub use licence::{DataTerms, LicenceTerms, UNKNOWN_LICENCE};
 pub use markup::escape_html;
 pub use measure::{EmbedDone, EmbedJob, Embedder, LossMeter, MeasureError, Vectors};
 pub use memory::{MemoryBackend, MemoryEstimate, MicroBatch, estimate_memory};
+pub use order::{GivenOrder, Order, OrderRecord, TreePart};
 pub use ports::{
     Clock, DataPort, EventLog, Executor, ExportRequest, Exporter, ImportRequest, ImportedData, JobControl, ModelFacts,
-    PreparedData, PreparedRequest, Researcher, ReviewDesk, StrategyRequest, Surveyed,
+    OrderDesk, PreparedData, PreparedRequest, Researcher, ReviewDesk, StrategyRequest, Surveyed,
 };
 pub use profile::{DataProfile, LengthBucket, MeasuresAtHand, QuarantinedRow, RowCounts, RowLedger};
 pub use quantization::{BlockFormat, Quantization};

@@ -4,8 +4,9 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use crate::{
-    Claim, ContentHash, DataProfile, Effect, Event, Insight, Job, JobOutcome, Millis, ModelCall, ModelCard, NodeId,
-    Problem, Recipe, ReviewDecision, RowLedger, RunId, RunState, StoredEvent, Strategy, TaskSpec, Variant, WorkerEvent,
+    Claim, ContentHash, DataProfile, Effect, Event, GivenOrder, Insight, Job, JobOutcome, Millis, ModelCall, ModelCard,
+    NodeId, Problem, Recipe, ReviewDecision, RowLedger, RunId, RunState, StoredEvent, Strategy, TaskSpec, Variant,
+    WorkerEvent,
 };
 
 /// Tells the time.
@@ -225,6 +226,12 @@ pub trait ReviewDesk: std::fmt::Debug + Send + Sync {
 
     /// Waits a moment, so that looking again is worth it.
     fn pause(&self);
+}
+
+/// Where a person leaves orders about the search tree.
+pub trait OrderDesk: std::fmt::Debug + Send + Sync {
+    /// The orders for a run behind the one with this number, in order.
+    fn orders(&self, run: RunId, after: u64) -> Result<Vec<GivenOrder>, Box<dyn Problem + Send + Sync>>;
 }
 
 /// Asks for what a run delivers.

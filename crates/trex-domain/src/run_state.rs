@@ -1,15 +1,16 @@
 //! The state of a run, folded from its events. The engine decides from this value alone, so recovery is a second fold.
 //! Long because all events are folded in one place.
 
+mod orders;
 mod records;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     ActionRecord, BudgetLimit, Claim, Comparison, ContentHash, Continued, Cost, DomainError, DryRunDone, Event,
-    GatePolicy, Insight, Judgement, ModelCall, NodeId, NodeState, Phase, PruneReason, Recipe, ReviewDecision, ReviewId,
-    ReviewRecord, ReviewRequest, ReviewSubject, ReviewVerdict, RunFailure, Score, StopReason, StoredEvent, Strategy,
-    TaskSpec, VariantId, Verdict, WarmStart, check_transition, edited, variant_diff,
+    GatePolicy, Insight, Judgement, ModelCall, NodeId, NodeState, OrderRecord, Phase, PruneReason, Recipe,
+    ReviewDecision, ReviewId, ReviewRecord, ReviewRequest, ReviewSubject, ReviewVerdict, RunFailure, Score, StopReason,
+    StoredEvent, Strategy, TaskSpec, TreePart, VariantId, Verdict, WarmStart, check_transition, edited, variant_diff,
 };
 
 use records::DataRecord;
@@ -72,6 +73,12 @@ pub struct RunState {
     pub gates: Option<GatePolicy>,
     /// What a person was asked, in order.
     pub reviews: Vec<ReviewRecord>,
+    /// What a person ordered about the tree, in order.
+    pub orders: Vec<OrderRecord>,
+    /// What a person wants to go first.
+    pub pinned: BTreeSet<TreePart>,
+    /// What a person does not want to be gone on with, and why.
+    pub forbidden: BTreeMap<TreePart, String>,
     /// Why the search ended.
     pub stopped: Option<StopReason>,
     /// Times the sealed split was opened.
@@ -273,6 +280,7 @@ impl RunState {
             Event::GatesSet { policy } => self.gates = Some(policy.clone()),
             Event::ReviewAsked(request) => self.ask_review(event, request)?,
             Event::ReviewDecided(decision) => self.decide_review(event, decision)?,
+            Event::Ordered(record) => self.take_order(event, record)?,
             Event::SearchStopped { reason } => self.stopped = Some(reason.clone()),
             Event::Warned { message, .. } => self.warnings.push(message.clone()),
             Event::Delivered { folder } => self.delivered = Some(folder.clone()),

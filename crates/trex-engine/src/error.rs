@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-use trex_domain::{DomainError, ErrorClass, FailureClass, Problem, ReviewId, RunFailure, RunId};
+use trex_domain::{DomainError, ErrorClass, FailureClass, Problem, ReviewId, RunFailure, RunId, TreePart};
 use trex_eval::EvalError;
 use trex_fs::FsError;
 use trex_search::SearchError;
@@ -131,6 +131,14 @@ pub enum EngineError {
         /// The review.
         id: ReviewId,
     },
+    /// A branch that the budget has no trials for.
+    #[error(
+        "the budget has no trial left for a branch of {node}: the others are needed by what is under way, or for repeats"
+    )]
+    NoTrialLeft {
+        /// As given.
+        node: TreePart,
+    },
     /// A variant that is not in the tree, or was never trained.
     #[error("{node} has no trained weights to reproduce")]
     NothingToReproduce {
@@ -193,6 +201,7 @@ impl Problem for EngineError {
             Self::UnknownReview { .. } => "review.unknown",
             Self::ReviewDecided { .. } => "review.decided",
             Self::NoReason { .. } => "review.no_reason",
+            Self::NoTrialLeft { .. } => "order.no_trial_left",
             Self::NothingToReproduce { .. } => "run.nothing_to_reproduce",
             Self::NothingToExport { .. } => "export.nothing",
             Self::ExportDisagrees { .. } => "export.disagrees",
@@ -224,6 +233,10 @@ impl Problem for EngineError {
                 Some("only the task and the opening of the sealed split can be taken up again".to_owned())
             }
             Self::NoReason { .. } => Some("say why with --reason: it is evidence for what is proposed next".to_owned()),
+            Self::NoTrialLeft { .. } => Some(
+                "`trex repro` trains again what was tried; for another variant begin a run with more trials (--trials)"
+                    .to_owned(),
+            ),
             Self::NothingToReproduce { .. } => {
                 Some("`trex tree` lists the variants; give one that was trained".to_owned())
             }

@@ -176,7 +176,7 @@ fn starting_point(task: &TaskSpec) -> Result<Variant, EngineError> {
 
 /// What the rows of a task need so that training takes them at all: answers that are valid, none of the evaluation's rows, and
 /// pairs where they are to be made.
-fn trainable_rows(task: &TaskSpec) -> Recipe {
+pub(crate) fn trainable_rows(task: &TaskSpec) -> Recipe {
     let form = task.train.objective.row_form();
     let is_choice = task.kind == TaskKind::Choice;
     let steps = [

@@ -12,6 +12,7 @@ mod honesty;
 mod live;
 mod local_model;
 mod measure;
+mod orders;
 mod report;
 mod repro;
 mod review;
@@ -30,6 +31,7 @@ pub use honesty::{HonestySettings, HonestySummary, Truth, simulate_honesty};
 pub use live::{BudgetUse, TreeLook, progress_line, tree_text};
 pub use local_model::{LocalModel, LocalModelError, estimate_answer_bytes};
 pub use measure::{MeasureListener, WorkerMeter};
+pub use orders::{BranchStart, OrderBox, branch_start, foreseen, give_order};
 pub use report::{
     REPORT_SCHEMA, build_report, mark_interrupted, report_html, report_markdown, report_schema, schema_text, why_best,
 };
@@ -39,5 +41,5 @@ pub use run::{NewRun, Observer, Ports, RunSettings, resume_run, start_run};
 pub use task_file::{FilePlace, TaskFileError, parse_task_file, task_schema};
 pub use verifier::bench::{VerifierSummary, measure_verifier};
 pub use verifier::{Passed, Proposal, Rejection, check_recipe, estimate_disk_bytes, estimate_memory_bytes, verify};
-pub use why::{action_text, actions_about};
+pub use why::{action_text, actions_about, order_text};
 pub use worker_process::WorkerProcesses;

@@ -45,7 +45,7 @@ pub struct TreeLook {
 /// The tree as text, one node or variant per line.
 ///
 /// A variant's line shows its state as glyph and word, its rung, its last search score, its select score, and a star
-/// where it is the best so far.
+/// where it is the best so far. What a person pinned is marked with ⚑, what a person forbade with ⊘.
 pub fn tree_text(state: &RunState, look: TreeLook) -> String {
     let TreeLook { width, colour, at_work } = look;
     let mut lines = vec![base_line(state)];
@@ -60,7 +60,12 @@ pub fn tree_text(state: &RunState, look: TreeLook) -> String {
             lines.push(Line {
                 lead: format!("{before}{}", branch(last_experiment)),
                 style: if node.finished || !at_work { Style::Plain } else { Style::Active },
-                text: format!("{id} {}{}", one_line(&node.title), if node.finished || !at_work { "" } else { " …" }),
+                text: format!(
+                    "{id}{} {}{}",
+                    marks(state, id.as_str()),
+                    one_line(&node.title),
+                    if node.finished || !at_work { "" } else { " …" }
+                ),
             });
             for (index, variant) in node.variants.iter().enumerate() {
                 let lead = format!("{before}{}{}", trunk(last_experiment), branch(index + 1 == node.variants.len()));
@@ -177,7 +182,11 @@ fn strategy_line(state: &RunState, id: &NodeId, lead: &str) -> Line {
         .filter_map(|variant| state.select_score(Some(variant)))
         .max_by(|a, b| a.merit().total_cmp(&b.merit()));
     let best = best.map(|score| format!(" best {:.3}", score.value)).unwrap_or_default();
-    Line { lead: lead.to_owned(), style: Style::Plain, text: format!("{id} {title} ({kind}){best}") }
+    Line {
+        lead: lead.to_owned(),
+        style: Style::Plain,
+        text: format!("{id}{} {title} ({kind}){best}", marks(state, id.as_str())),
+    }
 }
 
 fn variant_line(state: &RunState, id: &VariantId, lead: String, at_work: bool) -> Option<Line> {
@@ -186,7 +195,7 @@ fn variant_line(state: &RunState, id: &VariantId, lead: String, at_work: bool) -
     let is_interrupted = record.state == NodeState::Running && !at_work;
     let (glyph, style) = if is_interrupted { ('‖', Style::Dim) } else { glyph_of(record.state) };
     let word = if is_interrupted { "interrupted" } else { record.state.as_str() };
-    let mut text = format!("{glyph} {id} {word}");
+    let mut text = format!("{glyph} {id}{} {word}", marks(state, id.as_str()));
     let measured = record.duplicate_of.as_ref().unwrap_or(id);
     if let Some((rung, score)) = last_search_score(state, measured) {
         text = format!("{text} r{rung}");
@@ -202,6 +211,12 @@ fn variant_line(state: &RunState, id: &VariantId, lead: String, at_work: bool) -
     }
     text.push_str(&remark(record));
     Some(Line { lead, style: if is_best { Style::Best } else { style }, text })
+}
+
+/// What a person ordered of a node or variant itself, each with a blank before it.
+fn marks(state: &RunState, name: &str) -> String {
+    let is_forbidden = state.forbidden.keys().any(|part| part.as_str() == name);
+    format!("{}{}", if state.is_pinned(name) { " ⚑" } else { "" }, if is_forbidden { " ⊘" } else { "" })
 }
 
 /// What ended it; for the others, what it changes.

@@ -8,6 +8,7 @@ mod gates;
 mod jobs;
 mod ladder;
 mod memory;
+mod orders;
 mod reuse;
 mod search;
 mod together;
@@ -18,8 +19,8 @@ use std::sync::Arc;
 
 use trex_domain::{
     Clock, DataPort, DeviceChoice, Event, EventLog, Executor, Exporter, GatePolicy, ImportRequest, Memory, Millis,
-    ModelFacts, NodeId, Phase, Researcher, ReviewDesk, ReviewId, RunId, RunState, StoredEvent, StrategyRequest,
-    Surveyed, TaskSpec, WorkerEvent,
+    ModelFacts, NodeId, OrderDesk, Phase, Researcher, ReviewDesk, ReviewId, RunId, RunState, StoredEvent,
+    StrategyRequest, Surveyed, TaskSpec, WorkerEvent,
 };
 use trex_fs::BlobStore;
 
@@ -80,6 +81,8 @@ pub struct RunSettings {
     pub gates: Option<GatePolicy>,
     /// Where a person leaves decisions.
     pub desk: Option<Arc<dyn ReviewDesk>>,
+    /// Where a person leaves orders about the tree.
+    pub orders: Option<Arc<dyn OrderDesk>>,
 }
 
 impl RunSettings {
@@ -244,7 +247,7 @@ impl<'a, L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driv
 
     /// The next thing to do, by phase. Each either records something or enters the next phase.
     fn step(&mut self) -> Result<(), EngineError> {
-        if self.await_reviews()? {
+        if self.take_order()? || self.await_reviews()? {
             return Ok(());
         }
         match self.state.phase {

@@ -1,8 +1,9 @@
-//! What the search chose, as far as it concerns a node: for `trex why`. Looks things up and decides nothing.
+//! What the search chose and what a person ordered, as far as it concerns a node: for `trex why`. Looks things up and decides
+//! nothing.
 
 use std::collections::BTreeSet;
 
-use trex_domain::{ActionCandidate, ActionRecord, NodeId, RunState, SearchAction};
+use trex_domain::{ActionCandidate, ActionRecord, NodeId, OrderRecord, RunState, SearchAction};
 
 /// The actions that concern a node or variant, in order: those done with it or below it, and, where it was a candidate, those
 /// that went to another. `base` asks how the search ended. `None` where there is no such node.
@@ -38,6 +39,12 @@ pub fn action_text(record: &ActionRecord) -> String {
     rows.extend(record.candidates.iter().map(|one| row(record, one, &names)));
     text.push_str(&table(&rows));
     text
+}
+
+/// What a person ordered, in a sentence.
+pub fn order_text(record: &OrderRecord) -> String {
+    let refused = record.refused.as_ref().map(|why| format!("; it was not carried out: {why}")).unwrap_or_default();
+    format!("order {}: {}{refused}", record.given.number, record.given.words())
 }
 
 fn row(record: &ActionRecord, candidate: &ActionCandidate, names: &BTreeSet<&str>) -> Vec<String> {

@@ -8,7 +8,8 @@
 //! 4. At the top rung the best search score wins and is scored once more on the select split.
 //!
 //! The places of step 3 are taken over all variants that have a score at the rung, also those that were moved on already,
-//! so that a run killed between two promotions goes on with the same places. Duplicates are never run; the variant they
+//! so that a run killed between two promotions goes on with the same places. Variants that a person pinned have the first places
+//! of step 3 and go on however well they do; what a person forbade is pruned as soon as no worker is at it. Duplicates are never run; the variant they
 //! equal stands for them in the report. A variant that failed stays failed: it is out of the batch without a step.
 
 use trex_domain::{
@@ -70,6 +71,9 @@ pub fn next_in_batch(state: &RunState, node: &NodeId) -> BatchStep {
     if let Some((id, _)) = batch.iter().find(|(_, variant)| variant.state == NodeState::Proposed) {
         return BatchStep::Verify((*id).clone());
     }
+    if let Some((id, reason)) = forbidden_in(state, &batch) {
+        return BatchStep::Prune { variant: id.clone(), reason };
+    }
     let Some(rung) = batch.iter().filter(|(_, variant)| is_live(variant.state)).map(|(_, one)| one.rung).min() else {
         return BatchStep::Finished { winner: None };
     };
@@ -108,6 +112,15 @@ fn is_live(state: NodeState) -> bool {
     matches!(state, NodeState::Verified | NodeState::Running | NodeState::Evaluated | NodeState::Promoted)
 }
 
+/// The first variant that a person does not want to be gone on with. One that a worker has begun is carried to its score first.
+fn forbidden_in<'a>(state: &RunState, batch: &Batch<'a>) -> Option<(&'a VariantId, PruneReason)> {
+    let live = batch.iter().filter(|(_, variant)| is_live(variant.state) && variant.state != NodeState::Running);
+    live.into_iter().find_map(|(id, _)| {
+        let (_, reason) = state.forbidden_by(id.as_str())?;
+        Some((*id, PruneReason::Forbidden { reason: reason.to_owned() }))
+    })
+}
+
 fn waiting_at<'a>(batch: &Batch<'a>, rung: usize) -> Option<&'a VariantId> {
     batch.iter().find(|(_, variant)| waits_at(variant, rung)).map(|(id, _)| *id)
 }
@@ -126,7 +139,9 @@ fn stands_at(batch: &Batch<'_>, id: &VariantId, rung: usize) -> bool {
 }
 
 fn halve(state: &RunState, batch: &Batch<'_>, rung: usize, settings: &SearchSettings) -> BatchStep {
-    let ranked = rank(state, &ids(batch), rung);
+    let mut ranked = rank(state, &ids(batch), rung);
+    // The sort keeps the order of those that are equal in this.
+    ranked.sort_by_key(|(variant, _)| !state.is_pinned(variant.as_str()));
     let of = ranked.len();
     let keep = kept(of, settings.eta);
     for (index, (variant, _)) in ranked.into_iter().enumerate() {
@@ -153,6 +168,9 @@ pub fn kept(of: usize, eta: usize) -> usize {
 
 /// What ends a variant that is among the best of its batch; `None` where it goes on.
 fn why_not_on(state: &RunState, variant: &VariantId, rung: usize, settings: &SearchSettings) -> Option<PruneReason> {
+    if state.is_pinned(variant.as_str()) {
+        return None;
+    }
     if promotion(settings) == Promotion::Asynchronous {
         let everyone: Vec<_> = state.variants.keys().cloned().collect();
         let ranked = rank(state, &everyone, rung);

@@ -27,7 +27,11 @@ pub fn explain_step(state: &RunState, node: &NodeId, step: &BatchStep) -> Option
             record(SearchAction::Run, variant, because, waiting(state, node, *rung))
         }
         BatchStep::Promote { variant, rung } => {
-            let because = format!("among the best of its batch at rung {}", rung - 1);
+            let because = if state.is_pinned(variant.as_str()) {
+                format!("a person pinned it, so it goes on from rung {} before others of its batch", rung - 1)
+            } else {
+                format!("among the best of its batch at rung {}", rung - 1)
+            };
             record(SearchAction::Promote, variant, because, ranked(state, node, rung - 1))
         }
         BatchStep::Prune { variant, reason } => {
@@ -97,6 +101,7 @@ fn pruned_because(reason: &PruneReason, rung: usize) -> String {
         ),
         PruneReason::Budget => "its next trial does not fit into the rest of the budget".to_owned(),
         PruneReason::Failed => "it failed".to_owned(),
+        PruneReason::Forbidden { reason } => format!("a person forbade it: {reason}"),
     }
 }
 

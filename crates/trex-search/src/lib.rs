@@ -25,7 +25,7 @@ pub use explain::{explain_step, explain_stop};
 pub use forecast::{
     CheckedForecast, ForecastBasis, checked_forecasts, forecast_full_cost, forecast_steps_cost, forecast_trial_cost,
 };
-pub use plan::{PlannedRun, plan_run};
+pub use plan::{PlannedRun, affordable_variants, plan_run};
 pub use policy::{
     Asha, Choice, Greedy, POLICY_NAMES, Policy, Puct, Random, Sequential, Thompson, Tpe, Uct, ValueModel, policy,
     surrogate_priors,

@@ -1,7 +1,9 @@
-//! What a run has before it, counted from its task alone: trials, optimiser steps, scored items. Knows no time;
-//! whoever has measured a step and an item can say how long it takes.
+//! What a run has before it, counted from its task: trials, optimiser steps, scored items; and how wide its next batch may be.
+//! Knows no time; whoever has measured a step and an item can say how long it takes.
 
-use trex_domain::TaskSpec;
+use trex_domain::{NodeRecord, NodeState, RunState, TaskSpec};
+
+use crate::forecast_trial_cost;
 
 /// The work of a run that takes every trial of its budget, in batches as wide as they may be, and ends none early.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,6 +46,34 @@ pub fn plan_run(task: &TaskSpec, rows: [usize; 4], seeded: bool) -> PlannedRun {
     // The base, and all trainings of the finalist, if there is one.
     plan.score(if plan.trials > 0 { 2 + seeds } else { 1 }, final_);
     plan
+}
+
+/// How many variants the next batch may have so that it can be carried to the top rung, repeats for seeds included; 0 where not
+/// even one may begin. Trials that a batch under way may still take are not given away a second time.
+pub fn affordable_variants(state: &RunState) -> usize {
+    let Some(task) = &state.task else { return 0 };
+    if state.broken_limit(&forecast_trial_cost(state, &task.train, 0)).is_some() {
+        return 0;
+    }
+    let under_way: usize = state.nodes.values().map(|node| trials_ahead(state, task, node)).sum();
+    let left = task.budget.trials.saturating_sub(state.trials.len() + under_way);
+    // The first winner is repeated for the noise floor, the last incumbent as finalist.
+    let is_trained_noise_known = state.noise.iter().any(|(of, ..)| of != "base");
+    let repeats = if is_trained_noise_known { 1 } else { 2 } * task.search.finalist_seeds;
+    widest_batch(task, left, repeats).unwrap_or(0)
+}
+
+/// The most trials that an experiment which is not through may still begin.
+fn trials_ahead(state: &RunState, task: &TaskSpec, node: &NodeRecord) -> usize {
+    if node.finished || node.strategy.is_some() {
+        return 0;
+    }
+    let is_in = |id: &&trex_domain::VariantId| {
+        let record = state.variants.get(*id);
+        record.is_some_and(|record| !matches!(record.state, NodeState::Rejected | NodeState::Cached))
+    };
+    let begun = state.trials.keys().filter(|(variant, _, seed)| *seed == 0 && node.variants.contains(variant)).count();
+    batch_trials(task, node.variants.iter().filter(is_in).count()).saturating_sub(begun)
 }
 
 /// The most variants of a batch that can go to the top rung and still leave room for the repeats.

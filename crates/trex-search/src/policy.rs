@@ -2,6 +2,7 @@
 //!
 //! Rules that all of them share
 //! - A strategy that is exhausted is never chosen.
+//! - Where a person pinned strategies, or something below them, the policy chooses among those alone while one is open.
 //! - Progressive widening (Coulom, 2007): a strategy may have at most `⌈k · N^α⌉` experiments, and always one, where `N`
 //!   counts the experiments of the *whole tree*, finished and in flight. When that would close every strategy it is lifted.
 //!   Greedy, sequential and random, which are there for comparison, ignore it.

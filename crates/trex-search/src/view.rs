@@ -39,6 +39,8 @@ pub struct StrategyView {
     pub expected_effect: f64,
     /// Whether nothing can be tried there now.
     pub exhausted: bool,
+    /// Whether a person pinned it, or something below it, so that it goes before those that are not.
+    pub pinned: bool,
     /// Expected cost relative to one full-fidelity trial.
     pub expected_cost: f64,
 }
@@ -71,7 +73,7 @@ impl StrategyView {
 }
 
 /// Looks at the tree. `exhausted` names strategies for which the Researcher had nothing new to propose; those that a person
-/// rejected count as such.
+/// rejected or forbade count as such.
 ///
 /// A strategy that fuses two others counts as exhausted until two others have a score: there is nothing to join before.
 pub fn tree_view(state: &RunState, exhausted: &BTreeSet<NodeId>) -> TreeView {
@@ -79,7 +81,7 @@ pub fn tree_view(state: &RunState, exhausted: &BTreeSet<NodeId>) -> TreeView {
     let mut strategies: Vec<_> = state
         .strategies()
         .map(|(id, node, strategy)| {
-            let unwanted = node.rejected.is_some();
+            let unwanted = node.rejected.is_some() || state.forbidden_by(id.as_str()).is_some();
             let experiments: Vec<&NodeRecord> = state.experiments(id).map(|(_, node)| node).collect();
             let finished = experiments.iter().filter(|node| node.finished);
             let outcomes: Vec<Option<f64>> =
@@ -101,6 +103,7 @@ pub fn tree_view(state: &RunState, exhausted: &BTreeSet<NodeId>) -> TreeView {
                 expected_effect: strategy.expected_effect,
                 values,
                 exhausted: unwanted || exhausted.contains(id),
+                pinned: state.pinned.iter().any(|part| part.strategy() == *id),
                 expected_cost: strategy.expected_cost,
             }
         })

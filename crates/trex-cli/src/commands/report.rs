@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use trex_domain::{Clock as _, Report, ReportScore, RunId, RunState, TrainMethod, Verdict};
-use trex_engine::{build_report, mark_interrupted, report_html, report_markdown};
+use trex_engine::{OrderBox, build_report, foreseen, mark_interrupted, report_html, report_markdown};
 use trex_research::report_words;
 use trex_store::Workspace;
 
@@ -61,6 +61,11 @@ impl Latest {
             (None, false) if self.state.failure.is_some() => "failed",
             (None, false) => "interrupted",
         }
+    }
+
+    /// With the orders that lie in the workspace and that the run has yet to take.
+    pub(crate) fn foreseen(self, workspace: &Path) -> Self {
+        Self { state: foreseen(&self.state, self.run, &OrderBox::of(workspace)), ..self }
     }
 
     /// Its report, which also says whether it was interrupted.

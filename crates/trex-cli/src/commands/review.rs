@@ -100,7 +100,8 @@ fn flatten(name: &str, value: &Value, out: &mut Vec<(String, String)>) {
     }
 }
 
-fn changes(set: &[String]) -> Result<BTreeMap<String, Value>, CliError> {
+/// Settings with their new values, as `--set` takes them.
+pub(crate) fn changes(set: &[String]) -> Result<BTreeMap<String, Value>, CliError> {
     let change = |text: &String| {
         let (name, value) = text.split_once('=').ok_or_else(|| CommandError::BadChange { text: text.clone() })?;
         let value = value.trim();

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
-use trex_domain::{CandidateNumbers, NodeReport, NodeState, RunState, VariantReport};
-use trex_engine::why_best;
+use serde_json::{Value, json};
+use trex_domain::{CandidateNumbers, NodeReport, NodeState, RunState, TreePart, VariantReport};
+use trex_engine::{branch_start, why_best};
 
 use crate::args::NodeArgs;
 use crate::commands::report::latest;
@@ -12,14 +12,15 @@ use crate::error::{CliError, CommandError};
 use crate::output::Output;
 
 pub(crate) fn run(args: &NodeArgs, output: &mut Output) -> Result<(), CliError> {
-    let latest = latest(&args.workspace)?;
+    let latest = latest(&args.workspace)?.foreseen(&args.workspace.workspace);
     let report = latest.report(BTreeMap::new());
     let view = View { at_work: latest.at_work, state: &latest.state, why_best: why_best(&report) };
     let state = view.state;
     if let Some(node) = report.nodes.iter().find(|node| node.id.as_str() == args.node) {
         let decision = state.nodes.get(&node.id).and_then(|record| record.decision.clone());
         let warm_start = state.warm_start.as_ref().filter(|_| node.parent.is_none());
-        let value = json!({"node": node, "decision": decision, "warm_start": warm_start});
+        let steering = steering(state, &args.node)?;
+        let value = json!({"node": node, "decision": decision, "warm_start": warm_start, "steering": steering});
         return output.result(&value, || node_text(node, &view));
     }
     let variants = report.nodes.iter().flat_map(|node| &node.variants);
@@ -27,11 +28,37 @@ pub(crate) fn run(args: &NodeArgs, output: &mut Output) -> Result<(), CliError> 
         return Err(CommandError::UnknownNode { name: args.node.clone() }.into());
     };
     let whole = state.variants.get(&variant.id).map(|record| &record.variant);
-    let value = json!({"variant": variant, "recipe": whole.map(|v| &v.recipe), "config": whole.map(|v| &v.config)});
+    let value = json!({
+        "variant": variant,
+        "recipe": whole.map(|v| &v.recipe),
+        "config": whole.map(|v| &v.config),
+        "steering": steering(state, &args.node)?,
+    });
     output.result(&value, || {
         let why = view.why_best_of(variant).map(|why| format!("\n  {why}")).unwrap_or_default();
         variant_text(variant, &view) + &why
     })
+}
+
+/// What a person ordered of a node, and what a branch of it starts from; nothing of the base, about which there are no orders.
+fn steering(state: &RunState, name: &str) -> Result<Option<Value>, CliError> {
+    let Ok(part) = name.parse::<TreePart>() else { return Ok(None) };
+    let start = branch_start(state, &part)?;
+    Ok(Some(json!({
+        "pinned": state.is_pinned(name),
+        "forbidden": state.forbidden_by(name).map(|(by, reason)| json!({"by": by, "reason": reason})),
+        "branch_from": {"variant": start.parent, "recipe": start.recipe, "config": start.config},
+    })))
+}
+
+/// What a person ordered of a node, in lines.
+fn steering_lines(state: &RunState, name: &str) -> Vec<String> {
+    let pinned = state.is_pinned(name).then(|| "pinned by a person: it goes before others".to_owned());
+    let forbidden = state.forbidden_by(name).map(|(by, reason)| {
+        let what = if by.as_str() == name { String::new() } else { format!(" with {by}") };
+        format!("forbidden by a person{what}: {reason}")
+    });
+    pinned.into_iter().chain(forbidden).collect()
 }
 
 /// What the texts of nodes and variants look up.
@@ -58,6 +85,7 @@ impl View<'_> {
 
 fn node_text(node: &NodeReport, view: &View<'_>) -> String {
     let mut lines = vec![format!("{}: {}", node.id, node.title)];
+    lines.extend(steering_lines(view.state, node.id.as_str()));
     if let Some(strategy) = &node.strategy {
         lines.push(format!("kind: {}", strategy.kind.as_str()));
         lines.push(format!("hypothesis: {}", strategy.hypothesis));
@@ -93,6 +121,7 @@ fn node_text(node: &NodeReport, view: &View<'_>) -> String {
 
 fn variant_text(variant: &VariantReport, view: &View<'_>) -> String {
     let mut lines = vec![format!("{} ({})", variant.id, view.state_of(variant)), format!("  why: {}", variant.why)];
+    lines.extend(steering_lines(view.state, variant.id.as_str()).iter().map(|line| format!("  {line}")));
     lines.extend(variant.diff.iter().map(|(setting, (from, to))| format!("  {setting}: {from} → {to}")));
     for score in [&variant.search, &variant.select].into_iter().flatten() {
         let [low, high] = score.ci95;

@@ -113,13 +113,15 @@ pub(crate) fn watch(args: &WatchArgs, output: &mut Output) -> Result<(), CliErro
 }
 
 pub(crate) fn tree(args: &WorkspaceArgs, output: &mut Output) -> Result<(), CliError> {
-    let latest = latest(args)?;
+    let latest = latest(args)?.foreseen(&args.workspace);
     let report = latest.report(BTreeMap::new());
     let value = json!({
         "run": latest.run,
         "status": latest.status(),
         "incumbent": latest.state.incumbent,
         "nodes": report.nodes,
+        "pinned": latest.state.pinned,
+        "forbidden": latest.state.forbidden,
     });
     let look = TreeLook { width: WIDTH, colour: output.is_terminal(), at_work: latest.at_work };
     output.result(&value, || {

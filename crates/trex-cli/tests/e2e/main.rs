@@ -28,6 +28,8 @@ mod objectives;
 #[cfg(test)]
 mod offline;
 #[cfg(test)]
+mod orders;
+#[cfg(test)]
 mod outcome;
 #[cfg(test)]
 mod program;

@@ -8,8 +8,8 @@ use trex_domain::{
     StrategyRequest, TrialKey, Variant, VariantId, seeded_rng,
 };
 use trex_search::{
-    BatchStep, TreeView, explain_step, explain_stop, forecast_full_cost, forecast_trial_cost, next_in_batch,
-    should_stop, tree_view,
+    BatchStep, TreeView, affordable_variants, explain_step, explain_stop, forecast_full_cost, forecast_trial_cost,
+    next_in_batch, should_stop, tree_view,
 };
 
 use super::Driver;
@@ -30,7 +30,7 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
         if let Some(reason) = should_stop(&self.state, &view) {
             return self.stop_search(&view, reason, Vec::new());
         }
-        let count = self.affordable_variants()?;
+        let count = affordable_variants(&self.state);
         if count == 0 {
             let limit = self.state.broken_limit(&self.cheapest_trial()?).unwrap_or(BudgetLimit::Trials);
             let mut notes = Vec::new();
@@ -89,28 +89,6 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
         Ok(forecast_trial_cost(&self.state, &self.state.task()?.train, 0))
     }
 
-    /// How many variants the next batch may have so that it can be carried to the top rung, repeats for seeds included.
-    fn affordable_variants(&self) -> Result<usize, EngineError> {
-        let task = self.state.task()?;
-        if self.state.broken_limit(&self.cheapest_trial()?).is_some() {
-            return Ok(0);
-        }
-        let left = task.budget.trials.saturating_sub(self.state.trials.len());
-        // The first winner is repeated for the noise floor, the last incumbent as finalist.
-        let repeats = if self.trained_noise_known() { 1 } else { 2 } * task.search.finalist_seeds;
-        let batch_trials = |variants: usize| {
-            let mut at_rung = variants;
-            let mut trials = 0;
-            for _ in 0..task.search.rungs {
-                trials += at_rung;
-                at_rung = at_rung.div_ceil(task.search.eta);
-            }
-            trials
-        };
-        let fits = |variants: &usize| batch_trials(*variants) + repeats <= left;
-        Ok((1..=task.search.batch).filter(fits).max().unwrap_or(0))
-    }
-
     fn trained_noise_known(&self) -> bool {
         self.state.noise.iter().any(|(of, ..)| of != "base")
     }
@@ -151,6 +129,10 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
         let variant = record.variant.clone();
         let reject =
             |code: &str, reason: String| Event::VariantRejected { variant: id.clone(), code: code.to_owned(), reason };
+        if let Some((by, reason)) = self.state.forbidden_by(id.as_str()) {
+            let reason = format!("a person forbade {by}: {reason}");
+            return self.record(vec![reject("order.forbidden", reason)]);
+        }
         if let Err(no) = check_recipe(&variant) {
             return self.record(vec![reject(no.code, no.reason())]);
         }

@@ -13,6 +13,8 @@ mod interrupted;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]
+mod orders;
+#[cfg(test)]
 mod proposals;
 #[cfg(test)]
 mod reproduce;

@@ -43,6 +43,7 @@ impl World {
             warm_start: true,
             gates: None,
             desk: None,
+            orders: None,
         };
         Self {
             log: FailingLog::new(),

@@ -22,16 +22,15 @@ pub(super) struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    /// Every strategy that is not exhausted.
+    /// Every strategy that may be chosen.
     pub(super) fn all(view: &'a TreeView, settings: &SearchSettings) -> Self {
-        Self::of(view, settings, view.strategies.iter().filter(|strategy| !strategy.exhausted).collect())
+        Self::of(view, settings, open(view))
     }
 
     /// Those of them that progressive widening leaves open; all where it would leave none.
     pub(super) fn within_limit(view: &'a TreeView, settings: &SearchSettings) -> Self {
         let limit = widening_limit(settings, view.total_visits());
-        let open = |one: &&StrategyView| !one.exhausted && (one.children() as f64) < limit;
-        let within: Vec<_> = view.strategies.iter().filter(open).collect();
+        let within: Vec<_> = open(view).into_iter().filter(|one| (one.children() as f64) < limit).collect();
         if within.is_empty() { Self::all(view, settings) } else { Self::of(view, settings, within) }
     }
 
@@ -100,8 +99,18 @@ impl<'a> Table<'a> {
         if self.stagnant {
             because.push_str("; the last experiments brought no gain, so another kind goes first");
         }
+        if row.view.pinned {
+            because.push_str("; a person pinned it");
+        }
         Some(Choice { node: row.view.node.clone(), because, candidates })
     }
+}
+
+/// The strategies that are not exhausted; where a person pinned some of them, only those.
+fn open(view: &TreeView) -> Vec<&StrategyView> {
+    let (pinned, others): (Vec<_>, Vec<_>) =
+        view.strategies.iter().filter(|one| !one.exhausted).partition(|one| one.pinned);
+    if pinned.is_empty() { others } else { pinned }
 }
 
 fn widening_limit(settings: &SearchSettings, total_visits: usize) -> f64 {

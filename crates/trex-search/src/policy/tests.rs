@@ -21,6 +21,7 @@ fn strategy(number: usize, prior: f64) -> StrategyView {
         values: Vec::new(),
         expected_effect: 0.0,
         exhausted: false,
+        pinned: false,
         expected_cost: 2.0,
     }
 }
@@ -95,6 +96,20 @@ fn widening_limits_a_favourite_and_is_lifted_when_nothing_else_is_left() {
     for name in POLICY_NAMES {
         assert_eq!(select(name, &view, 1), None, "{name}");
     }
+}
+
+#[test]
+fn what_is_pinned_is_chosen_while_it_is_open() {
+    let mut view = tree(vec![visited(1, 3, 0.9, 0.9), visited(2, 2, 0.6, 0.6), visited(3, 2, 0.5, 0.5)]);
+    view.strategies[2].pinned = true;
+    for name in POLICY_NAMES {
+        let choice = select(name, &view, 1).unwrap();
+        assert_eq!((choice.node, choice.candidates.len()), (NodeId::strategy(3), 1), "{name}");
+        assert!(choice.because.ends_with("; a person pinned it"), "{name}: {}", choice.because);
+    }
+    view.strategies[2].exhausted = true;
+    check("greedy", &view, 1);
+    assert!(!select("greedy", &view, 1).unwrap().because.contains("pinned"));
 }
 
 #[test]

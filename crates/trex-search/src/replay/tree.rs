@@ -125,6 +125,7 @@ impl Tree {
             failures: one.failures,
             repaired: 0,
             expected_effect: 0.0,
+            pinned: false,
             exhausted: one.exhausted || (one.kind == StrategyKind::Fuse && scored < 2),
             expected_cost: 1.0,
         });

@@ -2,12 +2,12 @@
 
 use proptest::prelude::*;
 use trex_domain::{
-    Metric, NodeId, NodeState, Promotion, PruneReason, RunState, Score, SearchSettings, StopReason, StrategyKind,
-    TrialStatus, VariantId,
+    Event, GivenOrder, Metric, NodeId, NodeState, Order, OrderRecord, Promotion, PruneReason, RunState, Score,
+    SearchSettings, StopReason, StrategyKind, TrialStatus, VariantId,
 };
-use trex_search::{BatchStep, rank, should_stop, tree_view};
+use trex_search::{BatchStep, affordable_variants, rank, should_stop, tree_view};
 
-use crate::fake::{Ran, Verified, World, propose_batch, propose_strategy, run_batch, score, started};
+use crate::fake::{Ran, Verified, World, apply, propose_batch, propose_strategy, run_batch, score, started};
 
 /// Scores by variant, the same at every rung; everything passes.
 struct Fixed(Vec<f64>);
@@ -261,4 +261,61 @@ fn where_less_is_better_the_lowest_score_wins_and_reaches_the_target() {
     assert_eq!(should_stop(&state, &view), None, "the base is above the target and no best variant was named");
     state.incumbent = Some(VariantId::new(&node, 1));
     assert_eq!(should_stop(&state, &view), Some(StopReason::TargetReached));
+}
+
+/// Orders about parts of the tree, given at once.
+fn ordered(state: &mut RunState, orders: &[(&str, Order)]) {
+    for (number, (node, order)) in (state.last_order() + 1..).zip(orders) {
+        let given = GivenOrder { number, node: node.parse().unwrap(), order: order.clone() };
+        apply(state, &Event::Ordered(OrderRecord { given, refused: None }));
+    }
+}
+
+fn forbid(reason: &str) -> Order {
+    Order::Forbid { reason: Some(reason.to_owned()) }
+}
+
+#[test]
+fn what_is_pinned_goes_up_before_others_and_what_is_forbidden_never_runs_again() {
+    let (mut state, node) = batch_of(3, SearchSettings { rungs: 2, ..SearchSettings::default() });
+    ordered(&mut state, &[("s1.e1.c", Order::Pin), ("s1.e1.b", forbid("no"))]);
+    let steps = run_batch(&mut state, &node, &mut Fixed(vec![0.6, 0.9, 0.5]));
+    let expected = [
+        "verify a",
+        "verify b",
+        "verify c",
+        "drop b: Forbidden { reason: \"no\" }",
+        "run a0",
+        "run c0",
+        "promote c1",
+        "prune a 2/2",
+        "run c1",
+        "select c",
+        "winner Some('c')",
+    ];
+    assert_eq!(steps.iter().map(brief).collect::<Vec<_>>(), expected, "a is better, and c has its place");
+}
+
+#[test]
+fn a_forbidden_experiment_ends_without_a_trial() {
+    for part in ["s1", "s1.e1"] {
+        let (mut state, node) = batch_of(2, SearchSettings::default());
+        ordered(&mut state, &[(part, forbid("no"))]);
+        let steps = run_batch(&mut state, &node, &mut Fixed(vec![0.6, 0.9]));
+        assert!(steps.iter().all(|step| !matches!(step, BatchStep::Run { .. })), "{part}: {steps:?}");
+        assert_eq!(steps.last(), Some(&BatchStep::Finished { winner: None }));
+    }
+}
+
+#[test]
+fn a_batch_under_way_keeps_its_trials() {
+    let (mut state, _) = batch_of(2, SearchSettings { rungs: 2, finalist_seeds: 1, ..SearchSettings::default() });
+    let mut check = |trials: usize, expected: usize| {
+        state.task.as_mut().unwrap().budget.trials = trials;
+        assert_eq!(affordable_variants(&state), expected, "{trials}");
+    };
+    // Two variants on two rungs take 3 trials, repeats of two seeds 2, and one more variant takes 2.
+    check(6, 0);
+    check(7, 1);
+    check(8, 2);
 }
