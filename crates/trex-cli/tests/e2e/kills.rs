@@ -4,6 +4,7 @@
 
 #![cfg(unix)]
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use rand::{Rng, RngExt as _};
@@ -120,21 +121,27 @@ impl Killer {
     }
 }
 
-/// How often the worker of the trial that is under way has died.
-fn deaths_of_open_trial(events: &[Value]) -> usize {
-    let name = |event: &Value| ["variant", "rung", "seed"].map(|key| event[key].clone());
-    let Some(open) = events.iter().rfind(|event| event["type"] == "trial_started").map(name) else { return 0 };
-    events.iter().filter(|event| event["type"] == "trial_interrupted" && name(event) == open).count()
+/// How often the workers of a trial that is under way have died, at most: several may be under way.
+fn deaths_of_open_trials(events: &[Value]) -> usize {
+    let name = |event: &Value| ["variant", "rung", "seed"].map(|key| event[key].to_string());
+    let mut deaths = BTreeMap::new();
+    for event in events {
+        match event["type"].as_str() {
+            Some("trial_interrupted") => *deaths.entry(name(event)).or_insert(0) += 1,
+            Some("trial_trained" | "trial_failed") => _ = deaths.remove(&name(event)),
+            _ => {}
+        }
+    }
+    deaths.into_values().max().unwrap_or(0)
 }
 
 /// Kills a run over and over, resumes it each time, and lets it end.
-fn run_with_kills(program: &Program, killer: &mut Killer) {
-    let limit = (killer.done() + KILLS_OF_A_RUN).min(KILLS);
-    let mut next: &[&str] = &RUN;
+fn run_with_kills(program: &Program, killer: &mut Killer, [run, resume]: [&[&str]; 2], limit: usize) {
+    let mut next = run;
     let mut events: Vec<Value> = Vec::new();
     while killer.done() < limit {
         let life = Life::start(program, next);
-        if killer.disturb(life, deaths_of_open_trial(&events)).is_none() {
+        if killer.disturb(life, deaths_of_open_trials(&events)).is_none() {
             break;
         }
         let watched = program.run(&["watch", "--no-follow", "--json", "--workspace", "w"]);
@@ -149,9 +156,9 @@ fn run_with_kills(program: &Program, killer: &mut Killer) {
         let lost = events.iter().zip(&recorded).any(|(before, now)| before != now) || recorded.len() < events.len();
         assert!(!lost, "recorded events were lost or changed");
         events = recorded;
-        next = &RESUME;
+        next = resume;
     }
-    program.succeed(&RESUME);
+    program.succeed(resume);
 }
 
 #[test]
@@ -166,7 +173,8 @@ fn killed_runs_come_to_the_same_result() {
     let mut runs = 0;
     while killer.done() < KILLS {
         let program = program();
-        run_with_kills(&program, &mut killer);
+        let limit = (killer.done() + KILLS_OF_A_RUN).min(KILLS);
+        run_with_kills(&program, &mut killer, [&RUN, &RESUME], limit);
         runs += 1;
         println!("run {runs}: {} kills (program, worker, both: {:?})", killer.done(), killer.hits);
         Outcome::of(&program, "w").assert_equals(&expected);
@@ -353,24 +361,12 @@ fn two_workers_at_once_are_killed_and_come_to_the_result_of_one() {
     let undisturbed = program();
     undisturbed.succeed(&RUN);
     let expected = Outcome::of(&undisturbed, "w");
+    let with_two = |args: &[&'static str]| [args, &["--workers", "2", "--device", "cpu"]].concat();
+    let (run, resume) = (with_two(&RUN), with_two(&RESUME));
     let mut killer = Killer::new();
     while killer.done() < KILLS_OF_TWO {
         let program = program();
-        let limit = KILLS_OF_TWO;
-        let with_two = |args: &[&'static str]| [args, &["--workers", "2", "--device", "cpu"]].concat();
-        let (first, again) = (with_two(&RUN), with_two(&RESUME));
-        let mut next = first.as_slice();
-        while killer.done() < limit {
-            let life = Life::start(&program, next);
-            let watched =
-                killer.disturb(life, 0).map(|_| program.run(&["watch", "--no-follow", "--json", "--workspace", "w"]));
-            let Some(watched) = watched else { break };
-            if watched.code == Some(0) {
-                next = again.as_slice();
-            }
-        }
-        let status = program.run(&again);
-        assert_eq!(status.code, Some(0), "{status:?}");
+        run_with_kills(&program, &mut killer, [&run, &resume], KILLS_OF_TWO);
         assert_eq!(Outcome::of(&program, "w").report, expected.report);
         check_left_overs(&program);
     }
