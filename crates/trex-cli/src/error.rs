@@ -1,5 +1,6 @@
 //! Every error of the command, with the exit code that scripts see.
 
+use std::error::Error;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -82,15 +83,24 @@ impl CliError {
     }
 
     fn causes(&self) -> Vec<String> {
-        let mut causes = Vec::new();
-        let mut next = self.0.source();
-        while let Some(err) = next {
-            // Some libraries add a backtrace to their text; the first line says what happened.
-            causes.push(err.to_string().lines().next().unwrap_or_default().to_owned());
-            next = err.source();
-        }
-        causes
+        causes(&*self.0)
     }
+}
+
+/// A fault that is told beside something else: what happened and why, in one line.
+pub(crate) fn with_causes(err: &dyn Error) -> String {
+    std::iter::once(err.to_string()).chain(causes(err)).collect::<Vec<_>>().join(": ")
+}
+
+fn causes(err: &dyn Error) -> Vec<String> {
+    let mut causes = Vec::new();
+    let mut next = err.source();
+    while let Some(err) = next {
+        // Some libraries add a backtrace to their text; the first line says what happened.
+        causes.push(err.to_string().lines().next().unwrap_or_default().to_owned());
+        next = err.source();
+    }
+    causes
 }
 
 /// What only the command itself can get wrong.

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use trex_domain::{
-    Clock as _, DecidedBy, Event, ModelCall, Phase, RunState, Score, StopReason, StoredEvent, Verdict, WorkerEvent,
+    Clock as _, DecidedBy, DryRunDone, Event, ModelCall, Phase, RunState, Score, StopReason, StoredEvent, Verdict,
+    WorkerEvent,
 };
 use trex_engine::{BudgetUse, Observer, TreeLook, order_text, progress_line, tree_text};
 
@@ -146,15 +147,10 @@ pub(crate) fn describe(event: &Event) -> Option<String> {
             format!("{node} {} ({}): {}", strategy.title, strategy.kind.as_str(), strategy.hypothesis)
         }
         Event::Decided { node, because, .. } => format!("next {node}: {because}"),
-        Event::DryRun { variant, done, .. } => format!(
-            "{variant} dry run: {} rows with {} of {} tokens trained; a micro-batch of {} took {:.2} s, {} MiB at most",
-            done.rows,
-            done.row_supervised,
-            done.row_tokens,
-            done.micro_batch_rows,
-            done.micro_batch.wall_s,
-            done.peak_rss_bytes >> 20
-        ),
+        Event::DryRun { variant, done, .. } => format!("{variant} dry run: {}", tried(done)),
+        Event::DryRunFailed { variant, failure, .. } => {
+            format!("{variant} dry run failed [{}]: {}", failure.code, failure.message)
+        }
         Event::VariantRejected { variant, code, reason } => format!("{variant} rejected [{code}]: {reason}"),
         Event::DuplicateAvoided { variant, of } => format!("{variant} equals {of}: not run"),
         Event::TrialInterrupted { variant, rung, message, .. } => {
@@ -213,6 +209,18 @@ pub(crate) fn describe(event: &Event) -> Option<String> {
 }
 
 /// A question to a language model: what for, what it took, and what came of it.
+fn tried(done: &DryRunDone) -> String {
+    format!(
+        "{} rows with {} of {} tokens trained; a micro-batch of {} took {:.2} s, {} MiB at most",
+        done.rows,
+        done.row_supervised,
+        done.row_tokens,
+        done.micro_batch_rows,
+        done.micro_batch.wall_s,
+        done.peak_rss_bytes >> 20
+    )
+}
+
 fn called(call: &ModelCall) -> String {
     let outcome = match (&call.failure, call.replayed) {
         (Some(code), _) => format!("no usable answer [{code}]"),

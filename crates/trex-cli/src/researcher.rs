@@ -8,7 +8,8 @@ use trex_domain::{Knowledge, LanguageModel, Memory};
 use trex_engine::LocalModel;
 use trex_research::llm::{CallLimits, Endpoint, RemoteModel, SleepingPause, StoredModel, Surroundings};
 use trex_research::{
-    Asker, Assistant, AssistedResearcher, KeyFile, LOCAL, NetGate, NetLog, NetSettings, ResearcherSettings,
+    Asker, Assistant, AssistedResearcher, Keys, LOCAL, NetGate, NetLog, NetSettings, NoStore, ResearcherSettings,
+    SecretStore, SystemStore,
 };
 
 use crate::error::CliError;
@@ -32,8 +33,17 @@ pub(crate) fn settings_path() -> Result<PathBuf, CliError> {
 }
 
 /// The stored keys.
-pub(crate) fn key_file() -> Result<KeyFile, CliError> {
-    Ok(KeyFile::new(system::config_dir()?.join("keys.toml")))
+pub(crate) fn keys() -> Result<Keys, CliError> {
+    Ok(Keys::new(system::config_dir()?.join("keys.toml"), secret_store()))
+}
+
+/// The secret store of this system, unless `TREX_SECRET_STORE` says `off`.
+fn secret_store() -> Arc<dyn SecretStore> {
+    if variable("TREX_SECRET_STORE").as_deref() == Some("off") {
+        Arc::new(NoStore)
+    } else {
+        Arc::new(SystemStore::new(variable))
+    }
 }
 
 /// Folder of questions and answers of a workspace.
@@ -92,7 +102,7 @@ fn model_named(name: &str, gate: &Arc<NetGate>) -> Result<(Arc<dyn LanguageModel
 }
 
 fn model_at(endpoint: Endpoint, gate: Arc<NetGate>) -> Result<(RemoteModel, bool), CliError> {
-    let key = key_file()?.find(&endpoint, variable)?;
+    let key = keys()?.find(&endpoint, variable)?;
     let is_local = endpoint.is_local();
     let surroundings = Surroundings { gate, clock: Arc::new(SystemClock), pause: Arc::new(SleepingPause) };
     Ok((RemoteModel::new(endpoint, key, CallLimits::default(), surroundings), is_local))

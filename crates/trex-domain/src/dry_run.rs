@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ContentHash, Cost, DomainError, TrainConfig};
+use crate::{ContentHash, Cost, DomainError, FailureClass, TrainConfig};
 
 /// What a dry run measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,6 +37,19 @@ impl DryRunDone {
     pub fn per_row(&self) -> Cost {
         self.micro_batch.times(1.0 / self.micro_batch_rows.max(1) as f64)
     }
+}
+
+/// Why a dry run did not come to its end. Stands for all trainings of the same shape, too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DryRunFailure {
+    /// Kind of failure.
+    pub class: FailureClass,
+    /// Stable code of the worker's error.
+    pub code: String,
+    /// What happened.
+    pub message: String,
+    /// What a person can do about it.
+    pub hint: Option<String>,
 }
 
 /// Names what a dry run depends on: trainings that differ only in rate, schedule, length and the like need one.

@@ -7,9 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BudgetLimit, Claim, ContentHash, Cost, DataProfile, DryRunDone, Effect, FailureClass, GatePolicy, Insight, Millis,
-    ModelCall, NodeId, OrderRecord, ReviewDecision, ReviewRequest, RowLedger, RunId, Score, Strategy, TaskSpec,
-    TrainDone, Variant, VariantId, WarmStart,
+    BudgetLimit, Claim, ContentHash, Cost, DataProfile, DryRunDone, DryRunFailure, Effect, FailureClass, GatePolicy,
+    Insight, Millis, ModelCall, NodeId, OrderRecord, ReviewDecision, ReviewRequest, RowLedger, RunId, Score, Strategy,
+    TaskSpec, TrainDone, Variant, VariantId, WarmStart,
 };
 
 /// The parts of a run, in order.
@@ -375,6 +375,15 @@ pub enum Event {
         /// What it measured.
         done: DryRunDone,
     },
+    /// A dry run failed for good; no variant of the same shape is tried again.
+    DryRunFailed {
+        /// The variant that it was made for.
+        variant: VariantId,
+        /// What it stands for ([`crate::dry_run_shape`]).
+        shape: ContentHash,
+        /// Why.
+        failure: DryRunFailure,
+    },
     /// The verifier let a variant pass.
     VariantVerified {
         /// Which.
@@ -615,6 +624,7 @@ impl Event {
             Self::ActionChosen(_) => "action_chosen",
             Self::ExperimentProposed { .. } => "experiment_proposed",
             Self::DryRun { .. } => "dry_run",
+            Self::DryRunFailed { .. } => "dry_run_failed",
             Self::VariantVerified { .. } => "variant_verified",
             Self::VariantRejected { .. } => "variant_rejected",
             Self::DuplicateAvoided { .. } => "duplicate_avoided",

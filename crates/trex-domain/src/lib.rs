@@ -48,7 +48,7 @@ pub use config::{
 pub use cost::{Budget, BudgetLimit, Cost};
 pub use device::DeviceChoice;
 pub use diff::variant_diff;
-pub use dry_run::{DryRunDone, dry_run_shape};
+pub use dry_run::{DryRunDone, DryRunFailure, dry_run_shape};
 pub use error::{DomainError, ErrorClass, Problem};
 pub use event::{
     ActionCandidate, ActionRecord, CandidateNumbers, Comparison, Continued, Event, Judgement, Phase, PruneReason,

@@ -7,8 +7,8 @@ mod records;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    ActionRecord, BudgetLimit, Claim, Comparison, ContentHash, Continued, Cost, DomainError, DryRunDone, Event,
-    GatePolicy, Insight, Judgement, ModelCall, NodeId, NodeState, OrderRecord, Phase, PruneReason, Recipe,
+    ActionRecord, BudgetLimit, Claim, Comparison, ContentHash, Continued, Cost, DomainError, DryRunDone, DryRunFailure,
+    Event, GatePolicy, Insight, Judgement, ModelCall, NodeId, NodeState, OrderRecord, Phase, PruneReason, Recipe,
     ReviewDecision, ReviewId, ReviewRecord, ReviewRequest, ReviewSubject, ReviewVerdict, RunFailure, Score, StopReason,
     StoredEvent, Strategy, TaskSpec, TreePart, VariantId, Verdict, WarmStart, check_transition, edited, variant_diff,
 };
@@ -53,6 +53,8 @@ pub struct RunState {
     pub variants: BTreeMap<VariantId, VariantRecord>,
     /// What dry runs measured, by what they stand for.
     pub dry_runs: BTreeMap<ContentHash, DryRunDone>,
+    /// Dry runs that failed, with the variant that they were made for, by what they stand for.
+    pub failed_dry_runs: BTreeMap<ContentHash, (VariantId, DryRunFailure)>,
     /// Trials.
     pub trials: BTreeMap<TrialKey, TrialRecord>,
     /// Trials in the order they were started.
@@ -297,6 +299,9 @@ impl RunState {
             Event::DryRun { shape, done, .. } => {
                 self.dry_runs.insert(*shape, done.clone());
                 self.book(Cost { wall_s: 0.0, ..done.cost });
+            }
+            Event::DryRunFailed { variant, shape, failure } => {
+                self.failed_dry_runs.insert(*shape, (variant.clone(), failure.clone()));
             }
             Event::VariantVerified { .. }
             | Event::VariantRejected { .. }

@@ -10,10 +10,10 @@ use std::fmt::Display;
 
 use trex_domain::{
     Cost, MemoryBackend, Metric, MicroBatch, ModelFacts, PreparedData, TaskSpec, TrainConfig, TrainMethod,
-    TrainObjective, Variant, estimate_memory,
+    TrainObjective, Variant, VariantId, estimate_memory,
 };
 
-pub(crate) use ladder::{FailedDryRun, check_dry_run, failed_dry_run};
+pub(crate) use ladder::{check_dry_run, failed_dry_run};
 
 /// A variant that may be run.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,6 +52,12 @@ impl Rejection {
 
     fn fixed_by(mut self, name: &'static str, value: impl Display) -> Self {
         self.fix.insert(name, format!("{value}"));
+        self
+    }
+
+    /// The same of a variant that nothing was tried for, because another one of its shape was found wrong.
+    pub(crate) fn known_from(mut self, other: &VariantId) -> Self {
+        self.what = format!("{}; known from the dry run of {other}, which is equal in rows and shapes", self.what);
         self
     }
 

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use hf_hub::api::sync::ApiError;
 use trex_domain::{DomainError, ErrorClass, NodeId, Problem};
 
+use crate::secret_store::StoreFault;
+
 /// What can go wrong in proposing and in downloading.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -46,6 +48,26 @@ pub enum ResearchError {
     BadKeyFile {
         /// The file.
         path: PathBuf,
+    },
+    /// The secret store of the system did not do what was asked.
+    #[error("cannot {action} the key of {name} in {store}")]
+    SecretStore {
+        /// What was tried.
+        action: &'static str,
+        /// Name of the key.
+        name: String,
+        /// The store.
+        store: &'static str,
+        /// Why.
+        source: StoreFault,
+    },
+    /// A key that somebody took out of the secret store.
+    #[error("the key of {name} is no longer in {store}")]
+    KeyGone {
+        /// Name of the key.
+        name: String,
+        /// The store.
+        store: &'static str,
     },
     /// Settings without a TOML form.
     #[error("the settings have no TOML form")]
@@ -178,6 +200,8 @@ impl Problem for ResearchError {
             Self::BadRules { .. } => "researcher.bad_rules",
             Self::BadPrice { .. } => "researcher.bad_price",
             Self::BadKeyFile { .. } => "researcher.bad_key_file",
+            Self::SecretStore { source, .. } => source.code(),
+            Self::KeyGone { .. } => "researcher.key_gone",
             Self::NoToml { .. } => "researcher.no_toml",
             Self::Files(err) => err.code(),
             Self::Offline { .. } => "net.offline",
@@ -202,6 +226,18 @@ impl Problem for ResearchError {
             "researcher.bad_settings" => "its keys are order, stages and prices; see `trex researcher --help`",
             "researcher.bad_price" => "give US dollars for a million tokens",
             "researcher.bad_key_file" => "remove the file and store the keys again with `trex researcher key set`",
+            "researcher.store_off" => {
+                "the key lies in the secret store: unset TREX_SECRET_STORE, or give it in the variable of the service"
+            }
+            "researcher.store_absent" | "researcher.store_silent" => {
+                "log in to a session with a secret store and unlock it, give the key in the variable of the service, or store \
+                 it with `trex researcher key set NAME --file < FILE`"
+            }
+            "researcher.store_locked" | "researcher.store_refused" => {
+                "unlock the secret store, or keep the key in a file that only you may read: `trex researcher key set NAME \
+                 --file < FILE`"
+            }
+            "researcher.key_gone" => "store it again with `trex researcher key set NAME < FILE`, or remove its name",
             "net.offline" => {
                 "switch the network on (unset TREX_OFFLINE and HF_HUB_OFFLINE), or copy the model to this machine and add \
                  its folder with `trex model add`"
@@ -231,7 +267,9 @@ impl Problem for ResearchError {
             Self::Files(err) => err.class(),
             Self::Hub { source, .. } => hub_class(source),
             Self::Source { source, .. } if is_transient(source) => ErrorClass::Transient,
-            Self::Truncated { .. } | Self::OddAnswer { .. } => ErrorClass::Transient,
+            Self::SecretStore { source: StoreFault::Silent { .. } | StoreFault::Lost, .. }
+            | Self::Truncated { .. }
+            | Self::OddAnswer { .. } => ErrorClass::Transient,
             Self::Io { source, .. } if is_full(source) => ErrorClass::Resource,
             Self::UnknownStrategy { .. } | Self::NoToml { .. } | Self::BadRules { .. } => ErrorClass::Bug,
             _ => ErrorClass::Permanent,

@@ -23,6 +23,7 @@ mod prompts;
 mod proposals;
 mod recipes;
 pub mod requirements;
+mod secret_store;
 mod settings;
 mod sources;
 mod stages;
@@ -35,9 +36,10 @@ pub use diagnosis::{BadCase, Diagnosis, DiagnosisRules, Features, Finding, diagn
 pub use distil::distil;
 pub use error::ResearchError;
 pub use hub::{DatasetRequest, FetchedDataset, download_dataset, download_gguf, download_model};
-pub use keys::KeyFile;
+pub use keys::{KeyPlace, Keys, Stored};
 pub use net::{NetAttempt, NetGate, NetLog, NetSettings, Secret};
 pub use playbook::Playbook;
+pub use secret_store::{NoStore, SecretStore, StoreFault, SystemStore};
 pub use settings::{LOCAL, PLAYBOOK, ResearcherSettings};
 pub use sources::{FoundPaper, FoundRepo, HubKind, find_papers, find_repos};
 pub use stages::{

@@ -145,6 +145,8 @@ fn open(
     step.set_parameters(&optimizer.parameters)?;
     let mut config = job.config.clone();
     config.gradient_accumulation_steps = 1;
+    // The second micro-batch meets the weights of the first, so that no rate decides what is found.
+    config.learning_rate = 0.0;
     let micro_batch = config.per_device_train_batch_size;
     let plan = Plan { config, seed: job.seed, total_steps: job.total_steps, hidden_size: model.hidden_size };
     Ok((Stepper::new(plan, step, optimizer, rows, micro_batch), base))

@@ -45,6 +45,7 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("hf-hub", &["trex-research"]),
     ("ureq", &["trex-research"]),
     ("reqwest", &["trex-research"]),
+    ("keyring", &["trex-research"]),
 ];
 
 /// What must not be reachable from the domain, which stays pure.

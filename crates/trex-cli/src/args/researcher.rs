@@ -9,7 +9,8 @@ The built-in Playbook researches without a language model and always answers las
 --researcher of `trex run`, is asked before it: NAME is preset:MODEL (`trex researcher presets`), an address with the
 model behind a hash, such as http://127.0.0.1:8080#qwen3, or local:NAME for a model of `trex model list`, which this program
 runs itself and holds to the schema of every answer. Models on this machine are asked offline, too; TREX_OFFLINE=1 keeps from all
-others. Keys come from the variable of the preset, TREX_RESEARCHER_KEY, or the file of `trex researcher key set`.
+others. Keys come from the variable of the preset, TREX_RESEARCHER_KEY, or what `trex researcher key set` stored: in the secret
+store of the system (Secret Service, keychain, credential manager), or where none answers, or TREX_SECRET_STORE=off, in keys.toml.
 Settings lie in researcher.toml below TREX_CONFIG, else XDG_CONFIG_HOME/trex, else ~/.config/trex; a run keeps a copy.";
 
 #[derive(Debug, Args)]
@@ -72,12 +73,15 @@ pub(crate) enum ResearcherCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeyCommand {
-    /// Read a key from standard input and store it; it is never shown again.
+    /// Read a key from standard input and store it in the secret store of the system; it is never shown again.
     Set {
         /// A preset, or the host of an address.
         name: String,
+        /// Keep it in a file that only you may read, unencrypted, for sessions without a secret store.
+        #[arg(long)]
+        file: bool,
     },
-    /// List the names under which keys are stored.
+    /// List the names under which keys are stored, and where each lies.
     List,
     /// Forget a key.
     Remove {

@@ -3,15 +3,16 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 use trex_domain::{DeviceChoice, Hardware, NvidiaCard, Precision, Problem as _};
+use trex_research::KeyPlace;
 use trex_store::{Workspace, check_writable, free_bytes};
 use trex_train::{DeviceBuild, ThisMachine, check_model_files, inspect_hardware, plan_device};
 
 use crate::args::DoctorArgs;
 use crate::commands::data_rows;
-use crate::error::CliError;
+use crate::error::{CliError, with_causes};
 use crate::output::Output;
 use crate::worker_program::WorkerProgram;
-use crate::{measures, system, wiring};
+use crate::{measures, researcher, system, wiring};
 
 /// One finding; a later version may add keys and findings, and takes none away.
 #[derive(Debug, PartialEq, Serialize, JsonSchema)]
@@ -49,7 +50,7 @@ pub(crate) fn run(args: &DoctorArgs, output: &mut Output) -> Result<(), CliError
     let hardware = inspect_hardware(&ThisMachine);
     let mut findings = machine(&hardware, DeviceBuild::THIS);
     findings.push(worker(args.device.unwrap_or_default()));
-    findings.extend([cache(), models(), embedder(), workspace(args), disk(args), network()]);
+    findings.extend([cache(), models(), embedder(), workspace(args), disk(args), keys(), network()]);
     let facts = Finding { facts: Some(hardware.clone()), ..Finding::good("hardware", hardware.system) };
     findings.push(facts);
     output.result(&findings, || findings.iter().filter(|finding| finding.facts.is_none()).map(text_of).collect())
@@ -216,6 +217,42 @@ fn disk(args: &DoctorArgs) -> Finding {
     match free_bytes(&args.workspace.workspace) {
         Ok(bytes) => Finding::good("disk", format!("{} free", gibibytes(bytes))),
         Err(err) => Finding::error("disk", &err.into()),
+    }
+}
+
+/// Where keys of services lie, and whether that place answers.
+fn keys() -> Finding {
+    let what = "keys";
+    let keys = match researcher::keys() {
+        Ok(keys) => keys,
+        Err(err) => return Finding::error(what, &err),
+    };
+    let places = match keys.places() {
+        Ok(places) => places,
+        Err(err) => return Finding::error(what, &err.into()),
+    };
+    let names = |place: KeyPlace| -> Vec<&str> {
+        places.iter().filter(|(_, lies)| **lies == place).map(|(name, _)| name.as_str()).collect()
+    };
+    let (in_store, in_file) = (names(KeyPlace::SecretStore), names(KeyPlace::File));
+    let (title, file) = (keys.store().title(), keys.path().display());
+    match keys.store().check() {
+        Ok(()) if in_file.is_empty() => Finding::good(what, format!("{title} answers; keys in it: {}", in_store.len())),
+        Ok(()) => {
+            let hint = "store them again with `trex researcher key set NAME < FILE`".to_owned();
+            let detail = format!("{title} answers, and keys lie unencrypted in {file}: {}", in_file.join(", "));
+            Finding::note(what, detail, Some(hint))
+        }
+        Err(fault) if in_store.is_empty() => {
+            let why = with_causes(&fault);
+            Finding::good(what, format!("{why}; keys go into {file}, which only you may read, unencrypted"))
+        }
+        Err(fault) => {
+            let why = with_causes(&fault);
+            let hint =
+                "log in to a session with that store, or give the keys in the variables of the services".to_owned();
+            Finding::note(what, format!("{why}, and keys lie in it: {}", in_store.join(", ")), Some(hint))
+        }
     }
 }
 

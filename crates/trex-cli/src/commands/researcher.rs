@@ -8,10 +8,10 @@ use serde::Deserialize;
 use serde_json::json;
 use trex_domain::{AnswerForm, Message, ModelRequest, Stage, ToTheEnd};
 use trex_research::llm::{Endpoint, PRESETS, Price, Question, StoredCall, ask_structured};
-use trex_research::{LOCAL, PLAYBOOK, ResearchError, ResearcherSettings, Secret, stage_schema};
+use trex_research::{KeyPlace, Keys, LOCAL, PLAYBOOK, ResearchError, ResearcherSettings, Secret, Stored, stage_schema};
 
 use crate::args::researcher::{KeyCommand, ResearcherArgs, ResearcherCommand};
-use crate::error::{CliError, CommandError};
+use crate::error::{CliError, CommandError, with_causes};
 use crate::output::Output;
 use crate::researcher::{self, variable};
 
@@ -45,7 +45,7 @@ fn presets(output: &mut Output) -> Result<(), CliError> {
 
 fn show(output: &mut Output) -> Result<(), CliError> {
     let settings = ResearcherSettings::read(&researcher::settings_path()?)?;
-    let keys = researcher::key_file()?.names()?;
+    let keys: Vec<String> = researcher::keys()?.places()?.into_keys().collect();
     let order = |stage: Stage| {
         let names = settings.models_for(stage).into_iter().chain([PLAYBOOK]);
         names.collect::<Vec<_>>().join(", then ")
@@ -123,35 +123,70 @@ fn test(name: &str, output: &mut Output) -> Result<(), CliError> {
 }
 
 fn key(command: &KeyCommand, output: &mut Output) -> Result<(), CliError> {
-    let file = researcher::key_file()?;
+    let keys = researcher::keys()?;
     match command {
-        KeyCommand::Set { name } => {
-            let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text).map_err(CommandError::Input)?;
-            let text = text.trim();
-            if text.is_empty() {
-                return Err(CommandError::EmptyKey.into());
-            }
-            file.set(name, &Secret::new(text.to_owned()))?;
-            let path = file.path().display().to_string();
-            output.result(&json!({"name": name, "file": path, "encrypted": false}), || {
-                format!("the key of {name} is stored in {path}, which only you may read; it is not encrypted")
-            })
+        KeyCommand::Set { name, file } => {
+            let key = key_from_stdin()?;
+            let stored = if *file { keys.set_in_file(name, &key)? } else { keys.set(name, &key)? };
+            say_stored(&keys, name, &stored, output)
         }
-        KeyCommand::List => {
-            let names = file.names()?;
-            output.result(&names, || {
-                let lines: Vec<String> = names.iter().map(|name| format!("{name}\t***")).collect();
-                if lines.is_empty() { "no keys are stored".to_owned() } else { lines.join("\n") }
-            })
-        }
+        KeyCommand::List => list_keys(&keys, output),
         KeyCommand::Remove { name } => {
-            let was_there = file.remove(name)?;
-            output.result(&json!({"name": name, "removed": was_there}), || {
-                let what = if was_there { "is removed" } else { "was not there" };
-                format!("the key of {name} {what}")
+            let lay = keys.remove(name)?;
+            output.result(&json!({"name": name, "removed": lay.is_some(), "place": lay}), || match lay {
+                Some(place) => format!("the key of {name} is removed from {}", place_text(&keys, place)),
+                None => format!("the key of {name} was not there"),
             })
         }
+    }
+}
+
+fn key_from_stdin() -> Result<Secret, CliError> {
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text).map_err(CommandError::Input)?;
+    let text = text.trim();
+    if text.is_empty() { Err(CommandError::EmptyKey.into()) } else { Ok(Secret::new(text.to_owned())) }
+}
+
+/// Says where a key lies now; the one time that a file is not encrypted.
+fn say_stored(keys: &Keys, name: &str, stored: &Stored, output: &mut Output) -> Result<(), CliError> {
+    let place = place_text(keys, stored.place);
+    let file = (stored.place == KeyPlace::File).then(|| keys.path().display().to_string());
+    let why = stored.because.as_ref().map(|fault| with_causes(fault));
+    let value = json!({
+        "name": name,
+        "place": stored.place,
+        "file": file,
+        "encrypted": stored.place == KeyPlace::SecretStore,
+        "why": why,
+    });
+    output.result(&value, || match (stored.place, why) {
+        (KeyPlace::SecretStore, _) => format!("the key of {name} is stored in {place}"),
+        (KeyPlace::File, Some(why)) => {
+            format!(
+                "the key of {name} is stored in {place}, which only you may read; it is not encrypted, because {why}"
+            )
+        }
+        (KeyPlace::File, None) => {
+            format!("the key of {name} is stored in {place}, which only you may read; it is not encrypted")
+        }
+    })
+}
+
+fn list_keys(keys: &Keys, output: &mut Output) -> Result<(), CliError> {
+    let places = keys.places()?;
+    let value: Vec<_> = places.iter().map(|(name, place)| json!({"name": name, "place": place})).collect();
+    output.result(&value, || {
+        let line = |(name, place): (&String, &KeyPlace)| format!("{name}\t***\tin {}", place_text(keys, *place));
+        let lines: Vec<String> = places.iter().map(line).collect();
+        if lines.is_empty() { "no keys are stored".to_owned() } else { lines.join("\n") }
+    })
+}
+
+fn place_text(keys: &Keys, place: KeyPlace) -> String {
+    match place {
+        KeyPlace::SecretStore => keys.store().title().to_owned(),
+        KeyPlace::File => keys.path().display().to_string(),
     }
 }
 

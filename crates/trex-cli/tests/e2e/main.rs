@@ -43,3 +43,5 @@ mod researcher;
 mod review;
 #[cfg(test)]
 mod schema;
+#[cfg(test)]
+mod secrets;

@@ -83,7 +83,9 @@ fn a_key_is_stored_used_and_never_shown() {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(b"sk-very-secret\n").unwrap();
     let told = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
-    assert!(told.contains("not encrypted") && !told.contains("very-secret"), "{told}");
+    assert!(told.contains("not encrypted") && told.contains("switched off") && !told.contains("very-secret"), "{told}");
+    let listed = program.json(&["researcher", "key", "list"]);
+    assert_eq!((&listed[0]["name"], &listed[0]["place"]), (&"127.0.0.1".into(), &"file".into()));
     let done = program.succeed(&["researcher", "test", server.address()]);
     assert!(done.stdout.contains("blue"), "{done:?}");
     assert_eq!(server.heard()[0].header("authorization"), Some("Bearer sk-very-secret"));

@@ -2,27 +2,35 @@
 //! What fails there is rejected and costs no trial. Judges nothing itself; the verifier does.
 
 use trex_domain::{
-    DataPort, DryRunDone, Event, EventLog, Executor, Exporter, FailureClass, Job, JobOutcome, Researcher, RunState,
-    TrainJob, VariantId, dry_run_shape,
+    DataPort, DryRunDone, DryRunFailure, Event, EventLog, Executor, Exporter, FailureClass, Job, JobOutcome,
+    Researcher, RunState, TrainJob, VariantId, dry_run_shape,
 };
 use trex_search::forecast_full_cost;
 
 use super::Driver;
 use super::jobs::{ATTEMPTS, job_error, train_job};
 use crate::EngineError;
-use crate::verifier::{FailedDryRun, Proposal, Rejection, check_dry_run, failed_dry_run};
+use crate::verifier::{Proposal, Rejection, check_dry_run, failed_dry_run};
 
 impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'_, L, D, X, R, E> {
     /// What is recorded of a variant that the rules let pass: `verified` if its dry run passes, too, which is made where none
-    /// of this run stands for it.
+    /// of this run stands for it, passed or failed.
     pub(super) fn climb(&mut self, proposal: &Proposal<'_>, verified: Event) -> Result<Vec<Event>, EngineError> {
         let id = proposal.variant.id.clone();
         let shape = dry_run_shape(&self.settings.model.hash, &proposal.data.data, &proposal.variant.config)?;
+        if let Some((of, failure)) = self.state.failed_dry_runs.get(&shape) {
+            let no = failed_dry_run(failure, &proposal.variant.config).known_from(of);
+            return Ok(vec![rejected(id, &no)]);
+        }
         let known = self.state.dry_runs.get(&shape).cloned();
         let (done, mut events) = match known {
             Some(done) => (done, Vec::new()),
             None => match self.try_out(&id, &verified)? {
-                Err(failed) => return Ok(vec![rejected(id, &failed.rejection(proposal))]),
+                Err(failure) => {
+                    let no = failed_dry_run(&failure, &proposal.variant.config);
+                    let event = Event::DryRunFailed { variant: id.clone(), shape, failure };
+                    return Ok(vec![event, rejected(id, &no)]);
+                }
                 Ok(done) => {
                     let event = Event::DryRun { variant: id.clone(), shape, done: done.clone() };
                     (done, vec![event])
@@ -43,7 +51,7 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
     }
 
     /// Makes the dry run of a variant. A worker that dies is started again.
-    fn try_out(&mut self, id: &VariantId, verified: &Event) -> Result<Result<DryRunDone, Failed>, EngineError> {
+    fn try_out(&mut self, id: &VariantId, verified: &Event) -> Result<Result<DryRunDone, DryRunFailure>, EngineError> {
         let what = format!("{id} dry run");
         let job = Job::DryRun(self.dry_run_job(id, verified)?);
         let mut attempt = 1;
@@ -56,7 +64,7 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
                     return Err(job_error(&what, outcome));
                 }
                 JobOutcome::Failed { class, code, message, hint } => {
-                    return Ok(Err(Failed { class, code, message, hint }));
+                    return Ok(Err(DryRunFailure { class, code, message, hint }));
                 }
                 outcome => return Err(job_error(&what, outcome)),
             }
@@ -69,22 +77,6 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
         state.apply(verified)?;
         let scratch = self.settings.workspace.join("scratch").join(self.run.to_string()).join(format!("{id}-dry"));
         train_job(&state, &(id.clone(), 0, 0), self.settings, scratch)
-    }
-}
-
-/// The end of a dry run that found something.
-struct Failed {
-    class: FailureClass,
-    code: String,
-    message: String,
-    hint: Option<String>,
-}
-
-impl Failed {
-    fn rejection(&self, proposal: &Proposal<'_>) -> Rejection {
-        let failed =
-            FailedDryRun { class: self.class, code: &self.code, message: &self.message, hint: self.hint.as_deref() };
-        failed_dry_run(failed, &proposal.variant.config)
     }
 }
 

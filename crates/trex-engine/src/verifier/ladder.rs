@@ -1,22 +1,12 @@
 //! What a dry run says of a proposal. The dry run itself is made in [`crate::run`]; nothing is computed here.
 
-use trex_domain::{BudgetLimit, DryRunDone, FailureClass, TrainConfig};
+use trex_domain::{BudgetLimit, DryRunDone, DryRunFailure, FailureClass, TrainConfig};
 
 use super::rules::mib;
 use super::{Proposal, Rejection};
 
-/// How a dry run ended that did not come to its end.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct FailedDryRun<'a> {
-    pub(crate) class: FailureClass,
-    /// Code of the worker's error.
-    pub(crate) code: &'a str,
-    pub(crate) message: &'a str,
-    pub(crate) hint: Option<&'a str>,
-}
-
 /// What is wrong with a proposal whose dry run did not come to its end.
-pub(crate) fn failed_dry_run(failed: FailedDryRun<'_>, config: &TrainConfig) -> Rejection {
+pub(crate) fn failed_dry_run(failed: &DryRunFailure, config: &TrainConfig) -> Rejection {
     let batch = config.per_device_train_batch_size;
     match failed.class {
         FailureClass::OutOfMemory => {
@@ -42,9 +32,12 @@ pub(crate) fn failed_dry_run(failed: FailedDryRun<'_>, config: &TrainConfig) -> 
         _ => Rejection::new(
             "verify.dry_run",
             format!("the dry run failed: {}", failed.message),
-            failed.hint.unwrap_or("mend what the message names, or take a model, rows or settings that fit each other"),
+            failed
+                .hint
+                .as_deref()
+                .unwrap_or("mend what the message names, or take a model, rows or settings that fit each other"),
         )
-        .value("error", failed.code),
+        .value("error", &failed.code),
     }
 }
 
@@ -85,23 +78,26 @@ pub(crate) fn check_dry_run(proposal: &Proposal<'_>, done: &DryRunDone) -> Resul
 mod tests {
     use super::*;
 
-    fn failed(class: FailureClass) -> FailedDryRun<'static> {
-        FailedDryRun { class, code: "chat.no_template", message: "it went wrong", hint: None }
+    fn failed(class: FailureClass) -> DryRunFailure {
+        DryRunFailure { class, code: "chat.no_template".to_owned(), message: "it went wrong".to_owned(), hint: None }
     }
 
     #[test]
     fn a_dry_run_that_fails_names_the_rule_the_values_and_the_fix() {
         let config =
             TrainConfig { per_device_train_batch_size: 6, gradient_accumulation_steps: 2, ..TrainConfig::default() };
-        let no = failed_dry_run(failed(FailureClass::OutOfMemory), &config);
+        let no = failed_dry_run(&failed(FailureClass::OutOfMemory), &config);
         let fix: Vec<(&str, &str)> = no.fix.iter().map(|(name, value)| (*name, value.as_str())).collect();
         assert_eq!(no.code, "verify.memory");
         assert_eq!(fix, [("gradient_accumulation_steps", "4"), ("per_device_train_batch_size", "3")]);
         let single = TrainConfig { per_device_train_batch_size: 1, ..config.clone() };
-        assert!(failed_dry_run(failed(FailureClass::OutOfMemory), &single).fix.is_empty(), "there is no smaller one");
-        assert_eq!(failed_dry_run(failed(FailureClass::Diverged), &config).code, "verify.not_finite");
-        let no = failed_dry_run(failed(FailureClass::Config), &config);
+        assert!(failed_dry_run(&failed(FailureClass::OutOfMemory), &single).fix.is_empty(), "there is no smaller one");
+        assert_eq!(failed_dry_run(&failed(FailureClass::Diverged), &config).code, "verify.not_finite");
+        let no = failed_dry_run(&failed(FailureClass::Config), &config);
         assert_eq!((no.code, no.values["error"].as_str()), ("verify.dry_run", "chat.no_template"));
         assert!(no.reason().contains("it went wrong") && no.reason().contains("; mend"), "{}", no.reason());
+        let again = no.clone().known_from(&trex_testkit::variant_id("s1.e1.a"));
+        assert_eq!((again.code, &again.values, &again.fix), (no.code, &no.values, &no.fix));
+        assert!(again.reason().contains("known from the dry run of s1.e1.a"), "{}", again.reason());
     }
 }

@@ -5,7 +5,7 @@ use trex_engine::{EngineError, TreeLook, tree_text};
 use trex_testkit::{Dies, START, run_id, stored, variant_id};
 
 use crate::fakes::{DIVERGES, Fate, Surface};
-use crate::researcher::{FakeResearcher, plan, rates};
+use crate::researcher::{FakeResearcher, cleaned, plan, rates};
 use crate::world::{World, settled};
 
 const UNLUCKY: &str = "s1.e1.c-r0-s0";
@@ -217,6 +217,38 @@ fn what_fails_in_the_dry_run_is_rejected_and_costs_no_trial() {
     check_rejected(FailureClass::Diverged, "verify.not_finite", 1);
     check_rejected(FailureClass::OutOfMemory, "verify.memory", 3);
     check_rejected(FailureClass::Crashed, "verify.dry_run", 3);
+}
+
+#[test]
+fn a_dry_run_that_failed_is_not_made_again_for_an_equal_shape() {
+    let mut world = world();
+    world.executor.fate = fate("dry s1.e1.a", FailureClass::OutOfMemory, usize::MAX);
+    let batch = rates(&[3e-4, 6e-4]).into_iter().chain(cleaned(&[9e-4])).collect();
+    world.researcher.0[0].batches = vec![batch];
+    let state = world.start().unwrap();
+    let made = world.executor.jobs.borrow().iter().filter_map(dry_run_of).collect::<Vec<_>>();
+    assert_eq!(made, ["s1.e1.a-dry", "s1.e1.a-dry", "s1.e1.a-dry", "s1.e1.c-dry"], "three attempts, then other rows");
+    let rejection = |name: &str| {
+        world.events().into_iter().find_map(|event| match event {
+            Event::VariantRejected { variant, code, reason } if variant == variant_id(name) => Some((code, reason)),
+            _ => None,
+        })
+    };
+    let (first, again) = (rejection("s1.e1.a").unwrap(), rejection("s1.e1.b").unwrap());
+    assert_eq!((first.0.as_str(), again.0.as_str()), ("verify.memory", "verify.memory"));
+    assert!(!first.1.contains("known from") && again.1.contains("known from the dry run of s1.e1.a"), "{again:?}");
+    assert!(again.1.contains("per_device_train_batch_size"), "{again:?}");
+    assert!(rejection("s1.e1.c").is_none());
+    let shapes: Vec<_> = state.failed_dry_runs.values().map(|(of, failure)| (of.clone(), failure.class)).collect();
+    assert_eq!(shapes, [(variant_id("s1.e1.a"), FailureClass::OutOfMemory)]);
+}
+
+/// Name of the folder of a dry run.
+fn dry_run_of(job: &trex_domain::Job) -> Option<String> {
+    match job {
+        trex_domain::Job::DryRun(job) => Some(job.scratch_dir.file_name()?.to_str()?.to_owned()),
+        _ => None,
+    }
 }
 
 #[test]
