@@ -557,9 +557,10 @@ pub(crate) struct DataExportArgs {
     /// File to write; a folder for hf.
     #[arg(long, short)]
     pub(crate) out: PathBuf,
-    /// messages, prompt-completion, preference, sharegpt, csv, parquet, or hf for a Hugging Face dataset folder.
-    #[arg(long, default_value = "messages")]
-    pub(crate) format: String,
+    /// messages, prompt-completion, preference, sharegpt, csv, parquet, or hf for a Hugging Face dataset folder; where
+    /// absent, preference for preference pairs and messages for all else.
+    #[arg(long)]
+    pub(crate) format: Option<String>,
     /// Licence identifier for the card of a dataset folder.
     #[arg(long)]
     pub(crate) license: Option<String>,
@@ -613,8 +614,8 @@ pub(crate) struct RecipeRunArgs {
     #[arg(long, short)]
     pub(crate) out: Option<PathBuf>,
     /// Form of the files, as for `trex data export`.
-    #[arg(long, default_value = "messages")]
-    pub(crate) format: String,
+    #[arg(long)]
+    pub(crate) format: Option<String>,
     /// JSON lines with `id` and `loss` of each row under the base model, for difficulty_filter; measured where absent.
     #[arg(long)]
     pub(crate) losses: Option<PathBuf>,

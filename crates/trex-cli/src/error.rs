@@ -210,6 +210,14 @@ pub(crate) enum CommandError {
         /// The folder.
         path: PathBuf,
     },
+    /// A file that would be replaced, and is not ours.
+    #[error("{} would be replaced, and it is {what}", path.display())]
+    OutputTaken {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
     /// A place for an export where nothing can be made.
     #[error("nothing can be written at {}", path.display())]
     OutputUnwritable {
@@ -301,6 +309,7 @@ impl Problem for CommandError {
             Self::NoCacheFolder => "cli.no_cache_folder",
             Self::NoWorker { .. } => "worker.missing",
             Self::OutputExists { .. } => "export.exists",
+            Self::OutputTaken { .. } => "export.taken",
             Self::NoAdapter { .. } => "export.no_adapter",
             Self::OutputUnwritable { .. } => "export.unwritable",
             Self::OtherAdapterShape { .. } => "adapter.other_shape",
@@ -363,6 +372,7 @@ impl Problem for CommandError {
             Self::NoCacheFolder => "set TREX_CACHE to a folder that you may write to".to_owned(),
             Self::NoAdapter { .. } => "use --format merged or --format gguf, which hold all weights".to_owned(),
             Self::NoWorker { .. } => "give the path of a build of trex, or unset TREX_WORKER".to_owned(),
+            Self::OutputTaken { .. } => "give another place with --out; originals are only read".to_owned(),
             Self::OutputExists { .. } => "give a folder that is absent or empty with --out".to_owned(),
             Self::OutputUnwritable { .. } => {
                 "give a folder with --out that can be made, below one that you may write to".to_owned()

@@ -205,6 +205,16 @@ pub enum DataError {
     /// Decontamination was asked for without anything to compare with.
     #[error("decontaminate has no evaluation items to compare with")]
     NoEvaluation,
+    /// An evaluation item that decontamination would have to leave out.
+    #[error("{file}:{line}: an evaluation item cannot be compared with: {reason}")]
+    UnreadableEvaluation {
+        /// The file.
+        file: String,
+        /// Its line.
+        line: u64,
+        /// Why it is no item.
+        reason: String,
+    },
     /// A step needs the losses of the base model, and a row has none.
     #[error("difficulty_filter has no loss of the base model for {}", row.as_deref().unwrap_or("any row"))]
     NoLosses {
@@ -381,6 +391,7 @@ impl Problem for DataError {
             Self::BadParameter { .. } => "data.bad_parameter",
             Self::BadPattern { .. } => "data.bad_pattern",
             Self::NoEvaluation => "data.no_evaluation",
+            Self::UnreadableEvaluation { .. } => "data.unreadable_evaluation",
             Self::NoLosses { .. } => "data.no_losses",
             Self::NoTokenizer => "data.no_tokenizer",
             Self::NoEmbedder { .. } => "data.no_embedder",
@@ -448,6 +459,9 @@ impl Problem for DataError {
             }
             Self::BadPattern { .. } => Some("correct the pattern; the cause shows the place".to_owned()),
             Self::NoEvaluation => Some("give the task search, select and final rows, or drop the step".to_owned()),
+            Self::UnreadableEvaluation { .. } => Some(
+                "mend the row or take it out of the evaluation file: what is not compared with might be trained on".to_owned(),
+            ),
             Self::NoLosses { row: None } => {
                 Some("name the model that measures them, give a file of losses, or drop the step".to_owned())
             }

@@ -15,7 +15,7 @@ use trex_fs::{FsError, NewFile, write_atomic};
 
 use crate::DataError;
 
-pub use card::HfFolder;
+pub use card::{CARD_MARK, HfFolder};
 pub use rows::{BlobRows, Rows, SourceRows};
 
 /// A form of training data.
@@ -91,9 +91,14 @@ fn lines(rows: &[Example], format: ExportFormat) -> Result<Vec<u8>, DataError> {
     Ok(text.into_bytes())
 }
 
+/// The prompt as a model reads it; where options are listed in an order that is drawn, as seed 0 draws it.
+fn prompt(row: &Example) -> Vec<Message> {
+    row.rendered_prompt(0)
+}
+
 /// Prompt and answer as one conversation.
 fn conversation(row: &Example) -> Vec<Message> {
-    row.prompt.iter().cloned().chain([Message::assistant(row.answer.clone())]).collect()
+    prompt(row).into_iter().chain([Message::assistant(row.answer.clone())]).collect()
 }
 
 fn sharegpt_turn(turn: &Message) -> serde_json::Value {
@@ -106,7 +111,7 @@ fn sharegpt_turn(turn: &Message) -> serde_json::Value {
 }
 
 fn prompt_completion(row: &Example) -> serde_json::Value {
-    match &row.prompt[..] {
+    match &prompt(row)[..] {
         [question] => json!({ "prompt": question.content, "completion": row.answer }),
         turns => json!({ "prompt": turns, "completion": [Message::assistant(row.answer.clone())] }),
     }
@@ -115,7 +120,7 @@ fn prompt_completion(row: &Example) -> serde_json::Value {
 fn preference(row: &Example) -> Result<serde_json::Value, DataError> {
     let rejected = row.rejected_answer().ok_or_else(|| DataError::NoPair { row: row.id.clone() })?;
     let answer = |text: &str| [Message::assistant(text)];
-    Ok(json!({ "prompt": row.prompt, "chosen": answer(&row.answer), "rejected": answer(rejected) }))
+    Ok(json!({ "prompt": prompt(row), "chosen": answer(&row.answer), "rejected": answer(rejected) }))
 }
 
 /// The first line of a CSV file.
@@ -126,7 +131,7 @@ const CSV_HEAD: &str = "id,prompt,answer\r\n";
 fn csv_text(rows: &[Example]) -> String {
     let mut text = String::new();
     for row in rows {
-        let prompt = row.prompt_text();
+        let prompt = Example { prompt: prompt(row), ..row.clone() }.prompt_text();
         let fields = [&row.id, &prompt, &row.answer].map(|field| csv_field(field));
         writeln!(text, "{}\r", fields.join(",")).ok();
     }

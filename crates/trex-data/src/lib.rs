@@ -29,7 +29,7 @@ mod text;
 
 pub use error::{DataError, MeasureFailure};
 pub use export::{
-    BlobRows, ExportFormat, HfFolder, Rows, SourceRows, axolotl_block, dataset_info_entry, quarantine_csv,
+    BlobRows, CARD_MARK, ExportFormat, HfFolder, Rows, SourceRows, axolotl_block, dataset_info_entry, quarantine_csv,
     write_export, write_hf_folder,
 };
 pub use import::{DataService, Measures};

@@ -314,6 +314,10 @@ impl Run<'_, '_> {
                 None => ExampleReader::guessed(&path, &trex_domain::FieldMap::default())?,
             };
             while let Some(chunk) = reader.next_chunk()? {
+                if let Some(row) = chunk.quarantined.first().filter(|_| compares(self.request.recipe)) {
+                    let (file, reason) = (row.file.clone(), row.reason.clone());
+                    return Err(DataError::UnreadableEvaluation { file, line: row.line, reason });
+                }
                 items.extend(chunk.examples)?;
             }
         }
@@ -372,6 +376,13 @@ impl Run<'_, '_> {
 }
 
 /// Whether a comparison with the evaluation items comes behind all that a language model writes.
+/// Whether any step compares with evaluation items.
+fn compares(recipe: &RecipeFile) -> bool {
+    let is_check =
+        |step: &Operator| matches!(step, Operator::Decontaminate { .. } | Operator::DecontaminateNear { .. });
+    recipe.operators.iter().any(is_check)
+}
+
 fn is_compared_last(recipe: &Recipe) -> bool {
     recipe.has_after_writing("decontaminate") || recipe.has_after_writing("decontaminate_near")
 }

@@ -46,6 +46,14 @@ pub fn remove_dir_all(path: &Path) -> Result<(), FsError> {
     }
 }
 
+/// Removes a file; one that is absent is fine.
+pub fn remove_file(path: &Path) -> Result<(), FsError> {
+    match fs::remove_file(path) {
+        Err(err) if err.kind() != std::io::ErrorKind::NotFound => Err(FsError::io("remove", path, err)),
+        _ => Ok(()),
+    }
+}
+
 /// Reads a file of one JSON value per line; empty lines are passed over.
 pub fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, FsError> {
     let text = read_to_string(path)?;

@@ -12,7 +12,8 @@ mod stream;
 pub use blobs::{BlobStore, BlobWriter};
 pub use error::FsError;
 pub use files::{
-    create_dir_all, hash_file, open, read, read_lines, read_to_string, remove_dir_all, write_atomic, write_json,
+    create_dir_all, hash_file, open, read, read_lines, read_to_string, remove_dir_all, remove_file, write_atomic,
+    write_json,
 };
 pub use scratch::ScratchFile;
 pub use stream::{NewFile, StreamWriter, read_part, rename_dir};

@@ -182,13 +182,19 @@ pub(crate) fn row_text(row: &Example) -> String {
         writeln!(text, "{}: {}", turn.role.as_str(), turn.content).expect("writing to a string cannot fail");
     }
     if row.is_text() {
-        return text;
+        return harmless(&text);
     }
     writeln!(text, "→ {}", row.answer).expect("writing to a string cannot fail");
     if let Some(rejected) = row.rejected_answer() {
         writeln!(text, "not {rejected}").expect("writing to a string cannot fail");
     }
-    text
+    harmless(&text)
+}
+
+/// Text of data without characters that a terminal takes for commands.
+fn harmless(text: &str) -> String {
+    let is_shown = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
+    text.chars().map(|c| if is_shown(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
 }
 
 fn export(args: &DataExportArgs, output: &mut Output) -> Result<(), CliError> {
@@ -211,11 +217,49 @@ fn export(args: &DataExportArgs, output: &mut Output) -> Result<(), CliError> {
         recipe: None,
         license: args.license.as_deref(),
     };
-    let written = write_form(&args.out, &args.format, &folder)?;
+    let format = args.format.as_deref().unwrap_or_else(|| usual_format(&profile.schema));
+    check_spared(&args.out, std::slice::from_ref(&args.source.file))?;
+    let written = write_form(&args.out, format, &folder)?;
     let value = json!({ "rows": counts, "written": written });
     output.result(&value, || {
-        format!("{} rows written, {} quarantined\n{}", counts.kept, counts.quarantined, written_text(&written))
+        let lost = if leaves_out_rejected(&profile.schema, format) { REJECTED_LEFT_OUT } else { "" };
+        format!("{} rows written, {} quarantined\n{lost}{}", counts.kept, counts.quarantined, written_text(&written))
     })
+}
+
+/// What a person reads where a form has no place for the worse answers of pairs.
+pub(crate) const REJECTED_LEFT_OUT: &str =
+    "note: this form has no place for rejected answers, which are left out; --format preference keeps them\n";
+
+/// The form that keeps all of rows whose schema is described so.
+pub(crate) fn usual_format(schema: &str) -> &'static str {
+    if has_pairs(schema) { "preference" } else { "messages" }
+}
+
+/// Whether a form keeps less than such rows have.
+pub(crate) fn leaves_out_rejected(schema: &str, format: &str) -> bool {
+    has_pairs(schema) && format != "preference"
+}
+
+fn has_pairs(schema: &str) -> bool {
+    schema.starts_with(SchemaKind::Preference.as_str())
+}
+
+/// Refuses to replace what is read: a file of the sources, or one that lies in a folder of them.
+pub(crate) fn check_spared(out: &Path, sources: &[PathBuf]) -> Result<(), CliError> {
+    let card = out.join("README.md");
+    let is_strange = trex_fs::read_to_string(&card).is_ok_and(|text| !text.contains(trex_data::CARD_MARK));
+    if out.is_dir() && is_strange {
+        return Err(CommandError::OutputTaken { path: card, what: "no card that TREX wrote" }.into());
+    }
+    let Ok(real) = out.canonicalize() else { return Ok(()) };
+    let sources = sources.iter().filter_map(|source| source.canonicalize().ok());
+    for source in sources {
+        if !real.is_dir() && (real == source || source.is_dir() && real.starts_with(&source)) {
+            return Err(CommandError::OutputTaken { path: out.to_owned(), what: "what is read" }.into());
+        }
+    }
+    Ok(())
 }
 
 /// Writes the training rows of a folder in a form, beside entries for other tools where these read it.
@@ -295,5 +339,5 @@ fn profile_text(profile: &DataProfile) -> String {
     for sample in &profile.samples {
         writeln!(text, "  e.g. {sample}").expect("writing to a string cannot fail");
     }
-    text
+    harmless(&text)
 }

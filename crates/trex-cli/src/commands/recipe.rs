@@ -2,19 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::json;
 use trex_data::{
     Aids, BlobRows, DataService, HfFolder, NearDedupCurve, RecipeChange, RecipeFile, RecipeOutcome, RecipeProgress,
-    RecipeRequest, RecipeVersion, Rows as _, TableFacts, diff_recipes, near_dedup_curve, operator_docs, profile_rows,
-    recipe_history, recipe_schema, record_recipe_run, run_recipe_file,
+    RecipeRequest, RecipeVersion, Rows as _, SchemaKind, TableFacts, diff_recipes, near_dedup_curve, operator_docs,
+    profile_rows, recipe_history, recipe_schema, record_recipe_run, run_recipe_file,
 };
 use trex_domain::{Clock as _, ContentHash, Embedder, Example, LossMeter, Operator};
 
 use crate::args::{RecipeArgs, RecipeCommand, RecipeRunArgs};
-use crate::commands::data::{chat_model, num_tokens, told, told_all, write_form, written_text};
+use crate::commands::data::{
+    chat_model, check_spared, num_tokens, told, told_all, usual_format, write_form, written_text,
+};
 use crate::error::CliError;
 use crate::output::Output;
 use crate::{measures, system, wiring};
@@ -162,7 +164,7 @@ fn run_file(args: &RecipeRunArgs, output: &mut Output) -> Result<(), CliError> {
         num_tokens: count.as_ref().map(|count| -> &(dyn Fn(&Example) -> usize + Sync) { count }),
     };
     let aids_name = aids_name(args)?;
-    let base = args.file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let base = base_of(&args.file);
     let request = RecipeRequest { recipe: &recipe, base, workspace, aids, aids_name: &aids_name };
     let is_json = output.is_json();
     let mut progress = |state: &RecipeProgress| {
@@ -218,23 +220,51 @@ fn write(
         recipe: Some(&canonical),
         license: args.license.as_deref().or_else(|| recipe.license()),
     };
-    if args.format == "hf" {
+    let format = args.format.as_deref().unwrap_or_else(|| usual_format(schema_of(recipe, outcome)));
+    let base = base_of(&args.file);
+    let read: Vec<PathBuf> = recipe.sources.iter().map(|source| base.join(&source.path)).collect();
+    let read = [read, recipe.evaluation.iter().map(|path| base.join(path)).collect()].concat();
+    if format == "hf" {
+        check_spared(out, &read)?;
         return write_form(out, "hf", &folder);
     }
-    let extension = match args.format.as_str() {
+    let extension = match format {
         "csv" => "csv",
         "parquet" => "parquet",
         _ => "jsonl",
     };
-    let written = write_form(&out.join(format!("train.{extension}")), &args.format, &folder)?;
-    for (name, rows) in [("dev", &dev), ("test", &test)] {
+    let file = |split: &str| out.join(format!("{split}.{extension}"));
+    for split in ["train", "dev", "test"] {
+        check_spared(&file(split), &read)?;
+    }
+    let outcome_file = out.join("outcome.json");
+    let is_ours = outcome_file.is_file();
+    let written = write_form(&file("train"), format, &folder)?;
+    for (split, rows) in [("dev", &dev), ("test", &test)] {
         if !rows.is_empty() {
             let part = HfFolder { train: rows, ..folder };
-            write_form(&out.join(format!("{name}.{extension}")), &args.format, &part)?;
+            write_form(&file(split), format, &part)?;
+        } else if is_ours && file(split).is_file() {
+            // It was written by an earlier run into this folder and belongs to no row of this one.
+            trex_fs::remove_file(&file(split))?;
         }
     }
-    trex_fs::write_json(&out.join("outcome.json"), outcome)?;
+    trex_fs::write_json(&outcome_file, outcome)?;
     Ok(written)
+}
+
+/// Paths of a recipe are relative to its folder.
+fn base_of(file: &Path) -> &Path {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// What the rows of a result are: pairs where a source has pairs or a step makes some.
+fn schema_of<'o>(recipe: &RecipeFile, outcome: &'o RecipeOutcome) -> &'o str {
+    let makes_pairs = |step: &Operator| matches!(step, Operator::PreferencePairs | Operator::RejectedSynthesis { .. });
+    if recipe.operators.iter().any(makes_pairs) {
+        return SchemaKind::Preference.as_str();
+    }
+    outcome.sources.first().map_or("", |source| source.schema.as_str())
 }
 
 fn outcome_text(outcome: &RecipeOutcome, is_cached: bool) -> String {

@@ -76,6 +76,50 @@ fn rows_are_written_for_other_tools() {
 }
 
 #[test]
+fn originals_are_not_replaced() {
+    let program = program();
+    let before = fs::read(program.path("rows.jsonl")).unwrap();
+    program.refused(&["data", "export", "rows.jsonl", "--out", "./rows.jsonl"], 3, "export.taken");
+    program.write("train.jsonl", before.clone());
+    program.write("same.toml", RECIPE.replace("rows.jsonl", "train.jsonl"));
+    program.refused(&["recipe", "run", "same.toml", "--workspace", "w", "--out", "."], 3, "export.taken");
+    assert_eq!(fs::read(program.path("train.jsonl")).unwrap(), before);
+    fs::create_dir(program.path("mine")).unwrap();
+    program.write("mine/README.md", "# My notes\n");
+    program.refused(&["data", "export", "rows.jsonl", "--format", "hf", "--out", "mine"], 3, "export.taken");
+    assert_eq!(fs::read_to_string(program.path("mine/README.md")).unwrap(), "# My notes\n");
+}
+
+#[test]
+fn worse_answers_are_kept_unless_a_form_is_named_that_has_none() {
+    let program = program();
+    program.write("pairs.jsonl", "{\"prompt\":\"q\",\"chosen\":\"yes\",\"rejected\":\"no\"}\n");
+    program.succeed(&["data", "export", "pairs.jsonl", "--out", "kept.jsonl"]);
+    assert!(fs::read_to_string(program.path("kept.jsonl")).unwrap().contains("\"rejected\""));
+    let said = program.succeed(&["data", "export", "pairs.jsonl", "--out", "x.jsonl", "--format", "messages"]).stdout;
+    assert!(said.contains("--format preference keeps them"), "{said}");
+}
+
+#[test]
+fn what_a_terminal_takes_for_commands_is_not_shown_as_it_is() {
+    let program = program();
+    program.write("esc.jsonl", "{\"prompt\":\"a\\u001b]0;title\\u0007b\",\"completion\":\"\\u001b[2Jc\"}\n");
+    for command in [["data", "show", "esc.jsonl"], ["data", "profile", "esc.jsonl"]] {
+        let text = program.succeed(&command).stdout;
+        assert!(!text.contains(['\u{1b}', '\u{7}']), "{text:?}");
+    }
+}
+
+#[test]
+fn an_evaluation_item_that_cannot_be_read_stops_decontamination() {
+    let program = program();
+    let items = fs::read_to_string(program.path("dev.jsonl")).unwrap();
+    program.write("dev.jsonl", format!("{items}{{\"text\": broken\n"));
+    let refusal = program.refused(&["recipe", "run", "r.toml", "--workspace", "w"], 3, "data.unreadable_evaluation");
+    assert!(refusal.message.contains("dev.jsonl:"), "{refusal:?}");
+}
+
+#[test]
 fn a_recipe_is_checked_compared_and_run() {
     let program = program();
     let checked = program.json(&["recipe", "check", "r.toml"]);

@@ -43,10 +43,13 @@ pub(super) fn file_of(split: &str) -> String {
 /// A language is named that at least one in so many rows have; fewer are mostly mistaken ones.
 const FEWEST_OF: usize = 25;
 
+/// Stands in every card, so that one of ours is told from a file that somebody wrote.
+pub const CARD_MARK: &str = "Made with TREX.";
+
 /// The whole card.
 pub(super) fn card(folder: &HfFolder<'_>) -> String {
     let mut text = yaml(folder);
-    writeln!(text, "\n# {}\n\nMade with TREX.\n", one_line(folder.name)).ok();
+    writeln!(text, "\n# {}\n\n{CARD_MARK}\n", one_line(folder.name)).ok();
     provenance(folder, &mut text);
     ledger(folder, &mut text);
     personal(folder.profile, &mut text);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 /// Names that columns of training data usually have, in the form of [`crate::schema::plain_name`].
-const USUAL_NAMES: [&str; 45] = [
+const USUAL_NAMES: [&str; 64] = [
     "id",
     "text",
     "sentence",
@@ -49,7 +49,29 @@ const USUAL_NAMES: [&str; 45] = [
     "stars",
     "idx",
     "index",
+    "文本",
+    "句子",
+    "内容",
+    "标题",
+    "评论",
+    "标签",
+    "类别",
+    "分类",
+    "情感",
+    "问题",
+    "回答",
+    "答案",
+    "指令",
+    "输入",
+    "输出",
+    "摘要",
+    "序号",
+    "编号",
+    "原文",
 ];
+
+/// Records in which a column of labels is told by its repetitions.
+const MIN_REPEATED: usize = 10;
 
 /// The column names, when the first record is a header, and the reason for the decision.
 pub(super) fn of_sample(records: &[Vec<String>], columns: usize) -> (Option<Vec<String>>, String) {
@@ -105,6 +127,10 @@ fn reason_for(first: &[String], rest: &[&Vec<String>]) -> Option<String> {
         let cells = || rest.iter().filter_map(|row| row.get(at));
         if cells().filter(|cell| is_number(cell)).count() * 10 >= rest.len() * 9 {
             return Some(format!("numbers stand below {name:?}"));
+        }
+        let distinct: BTreeSet<&String> = cells().collect();
+        if rest.len() >= MIN_REPEATED && distinct.len() * 3 <= rest.len() && !distinct.contains(name) {
+            return Some(format!("few different values stand below {name:?}, and it is none of them"));
         }
         let mean_chars = cells().map(|cell| cell.chars().count()).sum::<usize>() / rest.len();
         if mean_chars > 20 && mean_chars > 3 * name.chars().count() {

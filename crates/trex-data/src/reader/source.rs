@@ -104,6 +104,7 @@ pub(super) fn parts_of(path: &Path) -> Result<Listed, DataError> {
         tree.walk(&root, &root, 0)?;
         return tree.listed(path);
     }
+    check_is_file(path, &metadata)?;
     let allowance = Arc::new(Allowance::of(metadata.len()));
     let part = Part { name: file_name(path), path: path.to_owned(), place: PartPlace::File, allowance };
     if first_bytes(path)?.starts_with(b"PK\x03\x04") {
@@ -116,12 +117,21 @@ pub(super) fn parts_of(path: &Path) -> Result<Listed, DataError> {
 pub(super) fn files_of(path: &Path) -> Result<Vec<(String, PathBuf)>, DataError> {
     let metadata = std::fs::metadata(path).map_err(|err| missing(path, err))?;
     if !metadata.is_dir() {
+        check_is_file(path, &metadata)?;
         return Ok(vec![(String::new(), path.to_owned())]);
     }
     let mut tree = Tree::default();
     let root = std::fs::canonicalize(path).map_err(|err| FsError::io("open", path, err))?;
     tree.walk(&root, &root, 0)?;
     Ok(tree.parts.into_iter().map(|part| (part.name, part.path)).collect())
+}
+
+/// Pipes and devices have no end to be waited for.
+fn check_is_file(path: &Path, metadata: &std::fs::Metadata) -> Result<(), DataError> {
+    if metadata.is_file() {
+        return Ok(());
+    }
+    Err(DataError::UnsupportedFormat { path: path.to_owned(), found: "a pipe or a device" })
 }
 
 fn missing(path: &Path, err: io::Error) -> DataError {
@@ -184,6 +194,8 @@ impl Tree {
                 self.refused.push((name, "a folder that is a link or lies too deep".to_owned()));
             } else if real.is_dir() {
                 self.walk(root, &path, depth + 1)?;
+            } else if !real.is_file() {
+                self.refused.push((name, "a pipe or a device".to_owned()));
             } else {
                 let allowance = Arc::new(Allowance::of(real.metadata().map_or(0, |metadata| metadata.len())));
                 self.add(Part { name, path: real, place: PartPlace::File, allowance });

@@ -87,6 +87,30 @@ fn quotes_are_quotes_in_csv_and_characters_in_tsv() {
 }
 
 #[test]
+fn headers_of_other_languages_and_unusual_names_are_told_from_rows() {
+    let chinese = "文本,标签\n这部电影很好看,好\n太无聊了,坏\n";
+    let rows: &[&[&str]] = &[&["这部电影很好看", "好"], &["太无聊了", "坏"]];
+    check("a.csv", chinese.as_bytes(), "csv, header", &["文本", "标签"], rows);
+    let line = |number: usize| format!("{number} fine films,{}\n", ["good", "bad"][number % 2]);
+    let body: String = (0..12).map(line).collect();
+    let table = table_of("a.csv", format!("avis,note_de_film\n{body}").as_bytes()).unwrap();
+    assert_eq!(table.fields, ["avis", "note_de_film"]);
+    // The same without names.
+    assert_eq!(table_of("a.csv", body.as_bytes()).unwrap().fields, ["0", "1"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_refused_and_not_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    let err = crate::read_table(&path).unwrap_err();
+    assert!(matches!(err, DataError::UnsupportedFormat { .. }), "{err}");
+}
+
+#[test]
 fn headers_are_told_from_rows() {
     let longer = b"beschreibung,art\nein langer Text steht hier in dieser Zeile,x\nund noch ein langer Text in dieser Zeile,y\nund zum dritten Mal ein langer Text hier,x\n";
     assert_eq!(table_of("a.csv", longer).unwrap().fields, ["beschreibung", "art"]);

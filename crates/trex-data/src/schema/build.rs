@@ -128,6 +128,10 @@ impl Plan<'_> {
                 (pair.prompt, pair.chosen)
             }
             _ if self.schema.is_chat() => self.chat(row)?,
+            SchemaKind::PromptCompletion | SchemaKind::UnpairedPreference => match self.listed(row) {
+                Some(turns) => self.conversation(row, turns)?,
+                None => self.single(row)?,
+            },
             _ => self.single(row)?,
         };
         let answer = self.mapped(answer.trim());
@@ -162,17 +166,23 @@ impl Plan<'_> {
         Ok(pair)
     }
 
+    /// A completion that somebody found bad is no answer.
+    fn check_verdict(&self, row: &RawRow) -> Result<(), String> {
+        match &self.schema.verdict {
+            Some(column) if !row.values.get(column.as_str()).is_some_and(|verdict| is_good(verdict)) => {
+                Err(format!("column {column:?} says that the completion is a bad one"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn mapped(&self, answer: &str) -> String {
         self.fields.labels.get(answer).map_or(answer, String::as_str).to_owned()
     }
 
     /// A row with one question.
     fn single(&self, row: &RawRow) -> Result<(Vec<Message>, String), String> {
-        if let Some(column) = &self.schema.verdict
-            && !row.values.get(column.as_str()).is_some_and(|verdict| is_good(verdict))
-        {
-            return Err(format!("column {column:?} says that the completion is a bad one"));
-        }
+        self.check_verdict(row)?;
         let answer = match &self.schema.answer {
             Some(column) => self.answer(row.values.get(column.as_str()).ok_or_else(|| no_value(column))?, row)?,
             None => String::new(),
@@ -186,10 +196,28 @@ impl Plan<'_> {
         Ok((turns, answer))
     }
 
-    /// A row with a whole conversation: the last turn of the person passes the template, the others stay.
+    /// Prompt and completion as one conversation, where the prompt is a list of turns (TRL calls it conversational).
+    fn listed(&self, row: &RawRow) -> Option<Vec<Message>> {
+        let value = |column: Option<&String>| row.values.get(column?.as_str());
+        let mut turns = chat::listed_turns(value(self.schema.input.first())?)?;
+        let completion = value(self.schema.answer.as_ref())?;
+        match chat::listed_turns(completion) {
+            Some(answers) => turns.extend(answers),
+            None => turns.push(Message::assistant(completion.clone())),
+        }
+        Some(turns)
+    }
+
+    /// A row with a whole conversation.
     fn chat(&self, row: &RawRow) -> Result<(Vec<Message>, String), String> {
         let column = self.schema.input.first().ok_or("no conversation column")?;
         let turns = chat::turns(row.values.get(column.as_str()).ok_or_else(|| no_value(column))?)?;
+        self.conversation(row, turns)
+    }
+
+    /// The last turn of the person passes the template, the others stay.
+    fn conversation(&self, row: &RawRow, turns: Vec<Message>) -> Result<(Vec<Message>, String), String> {
+        self.check_verdict(row)?;
         let (turns, answer) = chat::prompt_and_answer(turns)?;
         let mut turns = self.opening(row, turns);
         if let Some(question) = turns.last_mut() {

@@ -24,10 +24,19 @@ pub(super) fn prompt_and_answer(mut turns: Vec<Message>) -> Result<(Vec<Message>
     }
 }
 
-/// Earlier exchanges: a list of pairs of question and answer. An empty text is none.
+/// The turns that a cell holds, where it is a list of turns; a text is none.
+pub(super) fn listed_turns(cell: &str) -> Option<Vec<Message>> {
+    let is_list = cell.trim_start().starts_with('[');
+    is_list.then(|| turns(cell).ok()).flatten().filter(|turns| !turns.is_empty())
+}
+
+/// Earlier exchanges: a list of pairs of question and answer, or of turns. An empty text is none.
 pub(super) fn history(json: &str) -> Result<Vec<Message>, String> {
     if json.trim().is_empty() {
         return Ok(Vec::new());
+    }
+    if let Some(turns) = listed_turns(json) {
+        return Ok(turns);
     }
     let pairs: Vec<[String; 2]> =
         serde_json::from_str(json).map_err(|err| format!("the history is not a list of pairs: {err}"))?;

@@ -13,13 +13,55 @@ const MAX_LABELS: usize = 50;
 /// A longer value than this, in characters, makes no label column.
 const MAX_LABEL_CHARS: usize = 40;
 
-const TEXT: &[&str] =
-    &["text", "sentence", "review", "content", "tweet", "comment", "utterance", "title", "body", "question"];
-const LABEL: &[&str] =
-    &["label", "labels", "labeltext", "class", "category", "sentiment", "intent", "target", "rating", "stars"];
-const QUESTION: &[&str] = &["question", "query", "problem"];
-const ANSWER: &[&str] =
-    &["answer", "answers", "response", "output", "solution", "gold", "target", "correctanswer", "correct"];
+const TEXT: &[&str] = &[
+    "text",
+    "sentence",
+    "review",
+    "content",
+    "tweet",
+    "comment",
+    "utterance",
+    "title",
+    "body",
+    "question",
+    "文本",
+    "句子",
+    "内容",
+    "评论",
+    "标题",
+];
+const LABEL: &[&str] = &[
+    "label",
+    "labels",
+    "labeltext",
+    "class",
+    "category",
+    "sentiment",
+    "intent",
+    "target",
+    "rating",
+    "stars",
+    "标签",
+    "类别",
+    "分类",
+    "情感",
+];
+const SYSTEM: &[&str] = &["system", "systemprompt", "systemmessage", "systeminstruction"];
+const HISTORY: &[&str] = &["history", "chathistory", "conversationhistory"];
+const QUESTION: &[&str] = &["question", "query", "problem", "问题"];
+const ANSWER: &[&str] = &[
+    "answer",
+    "answers",
+    "response",
+    "output",
+    "solution",
+    "gold",
+    "target",
+    "correctanswer",
+    "correct",
+    "答案",
+    "回答",
+];
 const OUTPUT: &[&str] = &["output", "response", "completion", "answer", "target"];
 const SOURCE: &[&str] = &["input", "source", "src", "document", "article", "dialogue", "dialog", "passage", "smiles"];
 const TARGET: &[&str] = &["output", "target", "tgt", "summary", "note", "highlights", "translation", "description"];
@@ -116,7 +158,7 @@ fn preference(columns: &[String]) -> Option<SchemaGuess> {
     let chosen = find(columns, &["chosen", "chosenresponse"])?;
     let rejected = find(columns, &["rejected", "rejectedresponse"])?;
     let prompt = find(columns, &["prompt", "question", "instruction", "input", "query"]);
-    let system = find(columns, &["system", "systemprompt"]);
+    let system = find(columns, SYSTEM);
     Some(SchemaGuess {
         kind: SchemaKind::Preference,
         reason: format!("there are columns {chosen:?} and {rejected:?}"),
@@ -137,6 +179,7 @@ fn listed_choice(columns: &[String]) -> Option<SchemaGuess> {
         reason: format!("there are a question, a list {list:?} and an answer"),
         choice_list: Some(list),
         answer: Some(answer),
+        system: find(columns, SYSTEM),
         ..plain(vec![question])
     })
 }
@@ -146,7 +189,7 @@ fn chat(columns: &[String]) -> Option<SchemaGuess> {
         Some(column) => (SchemaKind::Messages, column),
         None => (SchemaKind::ShareGpt, find(columns, &["conversations", "conversation"])?),
     };
-    let system = find(columns, &["system", "systemprompt"]);
+    let system = find(columns, SYSTEM);
     let tools = find(columns, &["tools", "functions"]);
     Some(SchemaGuess { kind, reason: format!("there is a column {column:?}"), system, tools, ..plain(vec![column]) })
 }
@@ -168,6 +211,7 @@ fn multiple_choice(columns: &[String]) -> Option<SchemaGuess> {
         reason,
         choices,
         answer: Some(answer),
+        system: find(columns, SYSTEM),
         ..plain(vec![question])
     })
 }
@@ -180,8 +224,8 @@ fn instruction(columns: &[String]) -> Option<SchemaGuess> {
         kind: SchemaKind::Instruction,
         reason: format!("there are columns \"instruction\" and {answer:?}"),
         answer: Some(answer),
-        system: find(columns, &["system"]),
-        history: find(columns, &["history"]),
+        system: find(columns, SYSTEM),
+        history: find(columns, HISTORY),
         ..plain(input.into_iter().flatten().collect())
     })
 }
@@ -190,8 +234,8 @@ fn pair(columns: &[String], kind: SchemaKind, inputs: &[&str], answers: &[&str])
     let input = find(columns, inputs)?;
     let answer = find(columns, answers)?;
     let reason = format!("there are columns {input:?} and {answer:?}");
-    let system = find(columns, &["system"]);
-    Some(SchemaGuess { kind, reason, answer: Some(answer), system, ..plain(vec![input]) })
+    let (system, history) = (find(columns, SYSTEM), find(columns, HISTORY));
+    Some(SchemaGuess { kind, reason, answer: Some(answer), system, history, ..plain(vec![input]) })
 }
 
 /// A question with its answer, after what it asks about where that is there.

@@ -164,6 +164,40 @@ fn conversations_keep_all_turns() {
     assert_eq!(roles, [Role::System, Role::User, Role::Assistant, Role::User]);
 }
 
+#[test]
+fn a_system_turn_is_kept_under_any_of_its_names() {
+    let check = |fields: &[&str], row: &[&str]| {
+        let (examples, ..) = guessed_examples(&table(fields, &[row]), "t");
+        assert_eq!(examples[0].prompt[0], Message::system("S"), "{fields:?}");
+    };
+    check(&["id", "system_prompt", "question", "response"], &["1", "S", "q", "a"]);
+    check(&["system_prompt", "prompt", "completion"], &["S", "q", "a"]);
+    check(&["system_message", "input", "output"], &["S", "q", "a"]);
+    check(&["systemPrompt", "instruction", "output"], &["S", "q", "a"]);
+    check(&["system", "question", "choices", "answer"], &["S", "q", r#"["x","y"]"#, "0"]);
+    check(&["system_instruction", "question", "a", "b", "answer"], &["S", "q", "x", "y", "A"]);
+}
+
+#[test]
+fn lists_of_turns_are_read_as_turns_in_prompts_and_histories() {
+    let prompt_turns = r#"[{"role":"system","content":"S"},{"role":"user","content":"q"}]"#;
+    let completion = r#"[{"role":"assistant","content":"a"}]"#;
+    for answer in [completion, "a"] {
+        let (examples, ..) = guessed_examples(&table(&["prompt", "completion"], &[&[prompt_turns, answer]]), "t");
+        assert_eq!(examples[0].prompt, [Message::system("S"), Message::user("q")]);
+        assert_eq!(examples[0].answer, "a");
+    }
+    // A text that only looks like a list is a text.
+    let (examples, ..) = guessed_examples(&table(&["prompt", "completion"], &[&["[1, 2, 3]", "6"]]), "t");
+    assert_eq!(examples[0].prompt, [Message::user("[1, 2, 3]")]);
+    let history = r#"[{"role":"user","content":"before"},{"role":"assistant","content":"then"}]"#;
+    let fields = ["chat_history", "instruction", "output"];
+    let (examples, ..) = guessed_examples(&table(&fields, &[&[history, "now", "a"]]), "t");
+    let expected = [Message::user("before"), Message::assistant("then"), Message::user("now")];
+    assert_eq!(examples[0].prompt, expected);
+    check_set_aside(&["prompt", "completion"], &[completion, "a"], "does not follow");
+}
+
 #[track_caller]
 fn check_set_aside(fields: &[&str], row: &[&str], reason: &str) {
     let (examples, quarantined, _) = guessed_examples(&table(fields, &[row]), "t");
