@@ -17,6 +17,8 @@ mod data;
 #[cfg(test)]
 mod exports;
 #[cfg(test)]
+mod fetched;
+#[cfg(test)]
 mod kills;
 #[cfg(test)]
 mod knowledge;
