@@ -57,6 +57,11 @@ impl DataPorts {
         };
         Ok(Self { service: DataService::new(workspace).with_measures(measures) })
     }
+
+    /// Data of a workspace where nothing measures or writes rows.
+    pub(crate) fn without_models(workspace: &Path) -> Self {
+        Self { service: DataService::new(workspace) }
+    }
 }
 
 /// An error of either source of data.

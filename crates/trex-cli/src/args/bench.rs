@@ -40,6 +40,12 @@ trex-rungs (the search of a run with rungs) and trex (the search of a run with d
         #[arg(long = "workspace", required = true)]
         workspaces: Vec<PathBuf>,
     },
+    /// Searches of one budget that differ in who proposes: the Playbook, with a model beside it, random draws, one default.
+    #[command(after_long_help = "\
+On a surface nothing is trained: a variant brings what the nearest point of the grid brought, and rows, recipes and verifier are
+real. On a built-in task everything is trained. strong and weak are scripted models beside the Playbook, the one with the best
+points of the (first) surface, the other with useless ones; garbled keeps to no form.")]
+    Researcher(ResearcherBenchArgs),
     /// How much of written requirements is read as it was meant.
     Requirements {
         /// List what was read wrong.
@@ -62,6 +68,40 @@ pub(crate) struct ReplayArgs {
     /// Contenders, separated by commas; all where absent.
     #[arg(long, value_delimiter = ',')]
     pub(crate) contenders: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ResearcherBenchArgs {
+    /// Files of surfaces, as `trex bench record` writes them.
+    #[arg(long = "surface", required_unless_present = "tasks")]
+    pub(crate) surfaces: Vec<PathBuf>,
+    /// Built-in tasks to train on for real, such as ftbench/mini-1.
+    #[arg(long = "task")]
+    pub(crate) tasks: Vec<String>,
+    /// Budget of a search in trainings of full length.
+    #[arg(long, default_value_t = 16)]
+    pub(crate) budget: usize,
+    /// Simulated searches of each answerer on a surface.
+    #[arg(long, default_value_t = 200)]
+    pub(crate) searches: u64,
+    /// Searches of each answerer on a built-in task.
+    #[arg(long, default_value_t = 3)]
+    pub(crate) seeds: u64,
+    /// Who proposes, separated by commas: playbook, strong, weak, garbled, random, default; all where absent.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) answerers: Vec<String>,
+    /// Language models to put beside the Playbook, as `trex researcher use` takes them.
+    #[arg(long = "model")]
+    pub(crate) models: Vec<String>,
+    /// Simulated searches of each of them on a surface.
+    #[arg(long, default_value_t = 10)]
+    pub(crate) model_searches: u64,
+    /// Folder for data and what a search leaves behind.
+    #[command(flatten)]
+    pub(crate) workspace: WorkspaceArgs,
+    /// Threads of a worker.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) threads: usize,
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@ mod forecast;
 mod honesty;
 mod record;
 mod requirements;
+mod researcher;
 mod search;
 mod surfaces;
 mod verifier;
@@ -24,6 +25,7 @@ pub(crate) fn run(args: &BenchArgs, output: &mut Output) -> Result<(), CliError>
         BenchCommand::Honesty(args) => honesty::run(args, output),
         BenchCommand::Forecast { workspaces } => forecast::run(workspaces, output),
         BenchCommand::Verifier { seed } => verifier::run(*seed, output),
+        BenchCommand::Researcher(args) => researcher::run(args, output),
         BenchCommand::Requirements { wrong } => requirements::run(*wrong, output),
     }
 }
@@ -45,6 +47,14 @@ pub(crate) enum BenchError {
         /// Its score.
         score: f64,
     },
+    /// A name that nobody has who proposes.
+    #[error("nobody who proposes is named {name:?}")]
+    UnknownAnswerer {
+        /// As given.
+        name: String,
+        /// The nearest known one.
+        nearest: Option<String>,
+    },
     /// A worker that failed.
     #[error("a worker failed: {message}")]
     Worker {
@@ -58,6 +68,7 @@ impl Problem for BenchError {
         match self {
             Self::OtherSurface { .. } => "bench.other_surface",
             Self::GradedMetric { .. } => "bench.graded_metric",
+            Self::UnknownAnswerer { .. } => "bench.unknown_answerer",
             Self::Worker { .. } => "bench.worker",
         }
     }
@@ -66,6 +77,11 @@ impl Problem for BenchError {
         match self {
             Self::OtherSurface { .. } => Some("give another file with --out, or remove this one".to_owned()),
             Self::GradedMetric { .. } => Some("take a task whose metric is accuracy or exact_match".to_owned()),
+            Self::UnknownAnswerer { nearest: Some(nearest), .. } => Some(format!("did you mean {nearest}?")),
+            Self::UnknownAnswerer { .. } => Some(
+                "known are playbook, strong, weak, garbled, random and default; models are named with --model"
+                    .to_owned(),
+            ),
             Self::Worker { .. } => None,
         }
     }

@@ -76,7 +76,7 @@ fn decontaminating_recipe(found: &FetchedDataset, evaluation: &[PathBuf]) -> Res
             writeln!(text, "license = {}", quoted(licence)).ok();
         }
     }
-    for step in ["exact_dedup", "decontaminate"] {
+    for step in ["exact_dedup", "decontaminate", "decontaminate_near"] {
         writeln!(text, "\n[[operators]]\nop = {}", quoted(step)).ok();
     }
     Ok(RecipeFile::parse(&text, Path::new("fetched recipe"))?)

@@ -3,6 +3,8 @@
 //! Nothing but `base_scores` depends on how good the bundled model is. Every test has a folder and a model cache of its own.
 
 #[cfg(test)]
+mod answerers;
+#[cfg(test)]
 mod bad_data;
 #[cfg(test)]
 mod bad_models;
@@ -16,6 +18,8 @@ mod commands;
 mod data;
 #[cfg(test)]
 mod exports;
+#[cfg(test)]
+mod fetched;
 #[cfg(test)]
 mod kills;
 #[cfg(test)]

@@ -32,7 +32,8 @@ fn skipped() -> bool {
 fn in_session(program: &Program, unlocks: bool, script: &str) -> Done {
     let plain = program.command(&[]);
     let start = if unlocks { "printf pw | gnome-keyring-daemon --unlock" } else { "gnome-keyring-daemon --start" };
-    let whole = format!("set -e\n{start} --components=secrets >/dev/null 2>&1\n{script}\n");
+    // What the bus and the daemon print is kept apart from what the program says.
+    let whole = format!("set -e\n{start} --components=secrets >/dev/null 2>&1\nexec >said\n{script}\n");
     let home = program.path("home");
     let runtime = program.path("run");
     std::fs::create_dir_all(&home).unwrap();
@@ -48,7 +49,9 @@ fn in_session(program: &Program, unlocks: bool, script: &str) -> Done {
     command.env("TREX", plain.get_program()).env("TREX_SECRET_STORE", "system").env("HOME", &home);
     command.env("XDG_RUNTIME_DIR", &runtime).env("XDG_DATA_HOME", home.join("share"));
     command.env_remove("DISPLAY").env_remove("WAYLAND_DISPLAY");
-    Done::new(&["session"], command.output().unwrap())
+    let mut done = Done::new(&["session"], command.output().unwrap());
+    done.stdout = std::fs::read_to_string(program.path("said")).unwrap();
+    done
 }
 
 #[test]
