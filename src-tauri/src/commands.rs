@@ -24,6 +24,7 @@ use crate::view::{RunView, status_of};
 pub(crate) mod data;
 pub(crate) mod knowledge;
 pub(crate) mod models;
+pub(crate) mod orders;
 pub(crate) mod review;
 pub(crate) mod scores;
 

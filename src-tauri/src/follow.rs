@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trex_domain::{Event, Millis, RunId, RunState};
+use trex_engine::{OrderBox, foreseen};
 use trex_store::{Reader, Workspace};
 use ts_rs::TS;
 
@@ -123,6 +124,8 @@ struct Follower {
     state: RunState,
     at_work: bool,
     is_news: bool,
+    /// Orders that lie in the workspace and that the run has yet to take.
+    num_lying: usize,
     said_no_run: bool,
     sent: Option<Instant>,
     log: LogTail,
@@ -137,6 +140,7 @@ impl Follower {
             state: RunState::default(),
             at_work: false,
             is_news: true,
+            num_lying: 0,
             said_no_run: false,
             sent: None,
             log: LogTail::new(Workspace::at(folder).logs()),
@@ -172,12 +176,16 @@ impl Follower {
             self.state.apply_stored(&stored)?;
             self.is_news = true;
         }
+        let desk = OrderBox::of(&self.folder);
+        let num_lying = desk.lying(latest.id, self.state.last_order()).len();
+        self.is_news |= num_lying != std::mem::replace(&mut self.num_lying, num_lying);
         let is_early = self.at_work && self.sent.is_some_and(|sent| sent.elapsed() < SEND_EVERY);
         if self.is_news && !is_early && self.state.seq > 0 {
             self.is_news = false;
             self.sent = Some(Instant::now());
             let moment = Moment { at_work: self.at_work, now: now() };
-            updates.push(Update::Run { run: Box::new(run_view(&self.state, latest.id, moment)) });
+            let state = foreseen(&self.state, latest.id, &desk);
+            updates.push(Update::Run { run: Box::new(run_view(&state, latest.id, moment)) });
         }
         Ok(updates)
     }

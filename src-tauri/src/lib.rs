@@ -19,6 +19,7 @@ mod shell;
 mod view;
 mod window;
 
+pub use commands::orders::Wish;
 pub use commands::review::Word;
 pub use commands::scores::{BenchTable, ScoreRow, rows_of};
 pub use commands::{ExampleTask, HomeView, StartRequest, WorkspaceCard};

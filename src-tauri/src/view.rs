@@ -303,6 +303,8 @@ fn inner_node(state: &RunState, node: &NodeReport, strategy: Option<String>, at_
     let inner_state = match record {
         _ if is_base => NodeState::Evaluated,
         Some(record) if record.strategy.is_none() && record.finished => NodeState::Evaluated,
+        // A batch that waits for its turn, because a person made it while another one is under way.
+        Some(record) if record.strategy.is_none() && is_untouched(state, &record.variants) => NodeState::Proposed,
         Some(record) if record.strategy.is_none() && at_work => NodeState::Running,
         Some(record) if record.strategy.is_none() => NodeState::Interrupted,
         _ if begun => NodeState::Evaluated,
@@ -326,7 +328,18 @@ fn inner_node(state: &RunState, node: &NodeReport, strategy: Option<String>, at_
         is_best: false,
         spark: Vec::new(),
         note: None,
+        pinned: state.is_pinned(node.id.as_str()),
+        forbidden_by: forbidden_by(state, node.id.as_str()),
     }
+}
+
+fn is_untouched(state: &RunState, variants: &[trex_domain::VariantId]) -> bool {
+    let proposed = |id| state.variants.get(id).is_some_and(|one| one.state == trex_domain::NodeState::Proposed);
+    state.open_experiment().is_some_and(|(_, open)| open.variants != variants) && variants.iter().all(proposed)
+}
+
+fn forbidden_by(state: &RunState, name: &str) -> Option<String> {
+    state.forbidden_by(name).map(|(by, _)| by.to_string())
 }
 
 fn leaf_node(variant: &VariantReport, parent: &str, bases: &Bases<'_>, at_work: bool) -> TreeNode {
@@ -346,6 +359,8 @@ fn leaf_node(variant: &VariantReport, parent: &str, bases: &Bases<'_>, at_work: 
         is_best: false,
         spark: spark(variant),
         note: variant.note.clone(),
+        pinned: bases.state.is_pinned(variant.id.as_str()),
+        forbidden_by: forbidden_by(bases.state, variant.id.as_str()),
     }
 }
 

@@ -8,7 +8,7 @@ use tauri::menu::{Menu, MenuItem};
 use tauri::tray::TrayIconBuilder;
 use tauri::{App, AppHandle, Builder, DragDropEvent, Emitter as _, Manager as _, Runtime, Window, WindowEvent};
 
-use crate::commands::{self, data, knowledge, models, review, scores};
+use crate::commands::{self, data, knowledge, models, orders, review, scores};
 use crate::desk::Tray;
 use crate::dropped::{Dropped, DroppedKind, identify};
 use crate::error::ShellError;
@@ -78,6 +78,7 @@ pub fn with_commands<R: Runtime>(builder: Builder<R>) -> Builder<R> {
         knowledge::kb_export,
         knowledge::kb_import_preview,
         knowledge::kb_import,
+        orders::order,
         review::review_list,
         review::review_show,
         review::review_decide,

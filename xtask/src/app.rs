@@ -3,6 +3,7 @@
 
 mod bundle;
 mod clean_tree;
+mod held;
 mod measure;
 mod packages;
 mod screens;

@@ -34,11 +34,12 @@ impl OrderBox {
         Self { folder: workspace.join("orders") }
     }
 
-    /// Orders behind the one with this number. A file that cannot be read counts as absent.
+    /// Orders behind the one with this number. A file that cannot be read counts as absent. Whoever follows a run asks often,
+    /// so only files whose names say that they are wanted are opened.
     pub fn lying(&self, run: RunId, after: u64) -> Vec<GivenOrder> {
         let Ok(entries) = std::fs::read_dir(self.of_run(run)) else { return Vec::new() };
         let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-        let files = paths.filter(|path| path.extension().is_some_and(|extension| extension == "json"));
+        let files = paths.filter(|path| number_of(path).is_some_and(|number| number > after));
         let read = |path: PathBuf| serde_json::from_slice::<GivenOrder>(&trex_fs::read(&path).ok()?).ok();
         let mut orders: Vec<GivenOrder> = files.filter_map(read).filter(|order| order.number > after).collect();
         orders.sort_by_key(|order| order.number);
@@ -60,6 +61,12 @@ impl OrderBox {
     fn of_run(&self, run: RunId) -> PathBuf {
         self.folder.join(run.to_string())
     }
+}
+
+/// The number in the name of an order's file.
+fn number_of(path: &Path) -> Option<u64> {
+    let is_order = path.extension().is_some_and(|extension| extension == "json");
+    path.file_stem().filter(|_| is_order)?.to_str()?.parse().ok()
 }
 
 /// A lock of the operating system; closing the file gives it back.

@@ -371,7 +371,9 @@ impl Canvas {
             NodeState::Evaluated => "",
             state => state.word(),
         };
-        let name = format!("{} {state}", name.trim_end());
+        let pinned = if node.pinned { " pinned" } else { "" };
+        let forbidden = if node.forbidden_by.is_some() { " forbidden" } else { "" };
+        let name = format!("{}{pinned}{forbidden} {state}", name.trim_end());
         Look {
             kind: node.kind,
             fill: self.theme.of_gain(node.gain, scale.gain),
@@ -385,6 +387,8 @@ impl Canvas {
             spark: node.spark.clone(),
             is_best: node.is_best,
             on_best_path: node.on_best_path,
+            pinned: node.pinned,
+            forbidden: node.forbidden_by.is_some(),
             faded: !self.filter.lets_through(node),
             hidden: place.hidden,
             folded: place.folded,

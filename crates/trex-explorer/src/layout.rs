@@ -176,6 +176,8 @@ mod tests {
             is_best: false,
             spark: Vec::new(),
             note: None,
+            pinned: false,
+            forbidden_by: None,
         }
     }
 

@@ -110,6 +110,12 @@ pub struct TreeNode {
     pub spark: Vec<f32>,
     /// Why it was rejected, pruned or failed.
     pub note: Option<String>,
+    /// Whether a person pinned it.
+    #[serde(default)]
+    pub pinned: bool,
+    /// What a person forbade, where that is this node or lies above it.
+    #[serde(default)]
+    pub forbidden_by: Option<String>,
 }
 
 /// A whole tree, parents before children.

@@ -38,6 +38,10 @@ pub(crate) struct Look {
     pub(crate) spark: Vec<f32>,
     pub(crate) is_best: bool,
     pub(crate) on_best_path: bool,
+    /// Marked with a flag.
+    pub(crate) pinned: bool,
+    /// Struck through.
+    pub(crate) forbidden: bool,
     /// Outside the filter.
     pub(crate) faded: bool,
     pub(crate) hidden: bool,
@@ -152,6 +156,22 @@ impl NodeShape {
         });
         if look.running {
             shapes.push(CircleShape::stroke(centre, radius + 3.0, Stroke::new(1.0, ring)).into());
+        }
+        self.orders(centre, radius, shapes);
+    }
+
+    /// What a person ordered: a flag on what is pinned, a stroke through what is forbidden.
+    fn orders(&self, centre: Pos2, radius: f32, shapes: &mut Vec<Shape>) {
+        let stroke = Stroke::new(2.0, self.faint(self.look.theme.text));
+        if self.look.forbidden {
+            let arm = vec2(radius + 3.0, -radius - 3.0);
+            shapes.push(Shape::line_segment([centre - arm, centre + arm], stroke));
+        }
+        if self.look.pinned {
+            let (foot, top) = (centre + vec2(0.0, -radius), centre + vec2(0.0, -radius - 11.0));
+            shapes.push(Shape::line_segment([foot, top], stroke));
+            let flag = vec![top, top + vec2(8.0, 3.0), top + vec2(0.0, 6.0)];
+            shapes.push(Shape::convex_polygon(flag, self.faint(self.look.theme.accent), Stroke::NONE));
         }
     }
 

@@ -1,8 +1,9 @@
 //! Whole lists of events: one run from start to end, and any number of legal ones decoded from numbers.
 
 use trex_domain::{
-    CandidateNumbers, Comparison, Effect, Event, FailureClass, Insight, Millis, NodeId, NodeState, Phase, PruneReason,
-    RunId, RunState, StopReason, StoredEvent, StrategyKind, TrialStatus, VariantId, Verdict,
+    CandidateNumbers, Comparison, Effect, Event, FailureClass, GivenOrder, Insight, Millis, NodeId, NodeState, Order,
+    OrderRecord, Phase, PruneReason, RunId, RunState, StopReason, StoredEvent, StrategyKind, TrialStatus, VariantId,
+    Verdict,
 };
 
 use crate::samples::{cost, hash, ledger, node_id, score, strategy, task, train_done, variant, variant_id};
@@ -190,11 +191,12 @@ fn node_event(state: &RunState, choice: u64) -> Option<Event> {
     let node = pick(state.nodes.keys(), choice)?;
     let record = state.nodes.get(node)?;
     let winner = pick(record.variants.iter(), choice >> 8).cloned();
-    match (choice >> 16) % 3 {
+    match (choice >> 16) % 4 {
         0 => Some(decided(node.clone())),
         1 => {
             Some(Event::ExperimentFinished { node: node.clone(), value: winner.as_ref().map(|_| unit(choice)), winner })
         }
+        2 => Some(order_event(state, node, choice)),
         _ => Some(Event::IncumbentCompared {
             candidate: winner?,
             incumbent: state.incumbent.clone(),
@@ -202,6 +204,16 @@ fn node_event(state: &RunState, choice: u64) -> Option<Event> {
             replaced: choice & (1 << 40) == 0,
         }),
     }
+}
+
+/// An order about a node; one that may not follow is left out by whoever asked.
+fn order_event(state: &RunState, node: &NodeId, choice: u64) -> Event {
+    let reason = (choice & 1 == 0).then(|| "we tried that".to_owned());
+    let orders = [Order::Pin, Order::Unpin, Order::Forbid { reason }, Order::Allow];
+    let order = pick(orders.iter(), choice >> 24).cloned().unwrap_or(Order::Pin);
+    let node = node.as_str().parse().expect("nodes of a state are parts of a tree");
+    let given = GivenOrder { number: state.last_order() + 1 + (choice & 2), node, order };
+    Event::Ordered(OrderRecord { given, refused: (choice & 4 == 0).then(|| "too late".to_owned()) })
 }
 
 /// What may come next for a variant, so that long lists get deep into the table of states.
@@ -334,7 +346,7 @@ mod tests {
         let choices: Vec<u64> = (1..600_u64).map(|n| n.wrapping_mul(0xD134_2543_DE82_EF95).rotate_left(29)).collect();
         let events = legal_events(&choices);
         let kinds: BTreeSet<_> = events.iter().map(Event::kind).collect();
-        assert!(kinds.len() >= 18, "{kinds:?}");
+        assert!(kinds.len() >= 19 && kinds.contains("ordered"), "{kinds:?}");
         RunState::from_events(&stored(run_id(1), START, events)).unwrap();
     }
 }

@@ -41,6 +41,7 @@ fn bindings() -> String {
         declaration::<app::Update>(),
         declaration::<app::LogLine>(),
         declaration::<app::Word>(),
+        declaration::<app::Wish>(),
         declaration::<app::ScoreRow>(),
         declaration::<app::BenchTable>(),
     ];

@@ -169,6 +169,24 @@ fn commands_ask_the_program() {
         ),
         ("net_log", json!({"last": 9000}), "net log --last=500 --json".to_owned()),
         ("outbound", json!({"workspace": here}), format!("researcher calls --workspace {here} --json")),
+        (
+            "order",
+            json!({"workspace": here, "id": "s1.e1", "wish": {"type": "forbid", "reason": " no "}}),
+            format!("forbid s1.e1 --workspace {here} --reason=no --json"),
+        ),
+        (
+            "order",
+            json!({
+                "workspace": here, "id": "s1",
+                "wish": {"type": "branch", "changes": [["config.lora.r", "16"]], "reason": ""},
+            }),
+            format!("branch s1 --workspace {here} --set=config.lora.r=16 --json"),
+        ),
+        (
+            "order",
+            json!({"workspace": here, "id": "s1", "wish": {"type": "pin"}}),
+            format!("pin s1 --workspace {here} --json"),
+        ),
         ("review_list", json!({"workspace": here}), format!("review list --all --workspace {here} --json")),
         ("review_show", json!({"workspace": here, "id": "r2"}), format!("review show r2 --workspace {here} --json")),
         (
@@ -252,6 +270,8 @@ fn odd_input_is_refused_before_anything_is_started() {
     let here = window.folder.path();
     for id in ["", "--help", "s1 s2", "s1;ls", "../x"] {
         window.refused("show_node", json!({"workspace": here, "id": id}), "app.bad_input");
+        let wish = json!({"type": "allow"});
+        window.refused("order", json!({"workspace": here, "id": id, "wish": wish}), "app.bad_input");
     }
     for path in ["relative", "", "/no/such/place/at/all"] {
         window.refused("profile_data", json!({"path": path, "model": "bundled"}), "app.bad_path");
@@ -302,6 +322,7 @@ fn rubbish_from_the_page_breaks_nothing() {
         "scoreboard",
         "bench_tables",
         "ask_models",
+        "order",
         "log_bundle",
         "opened",
     ];

@@ -234,7 +234,15 @@ spark: Array<number>,
 /**
  * Why it was rejected, pruned or failed.
  */
-note: string | null, };
+note: string | null, 
+/**
+ * Whether a person pinned it.
+ */
+pinned: boolean, 
+/**
+ * What a person forbade, where that is this node or lies above it.
+ */
+forbidden_by: string | null, };
 
 export type TreeView = { 
 /**
@@ -561,6 +569,20 @@ export type Word = { "type": "approve" } | { "type": "edit",
  * Setting and new value as JSON.
  */
 changes: Array<[string, string]>, } | { "type": "reject" };
+
+export type Wish = { "type": "pin" } | { "type": "unpin" } | { "type": "forbid", 
+/**
+ * Why; empty where nothing is said.
+ */
+reason: string, } | { "type": "allow" } | { "type": "branch", 
+/**
+ * Setting and new value as JSON.
+ */
+changes: Array<[string, string]>, 
+/**
+ * Why; empty where nothing is said.
+ */
+reason: string, };
 
 export type ScoreRow = { 
 /**

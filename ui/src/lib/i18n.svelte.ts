@@ -3,6 +3,9 @@
 import { zh } from './zh'
 import { settings } from './state.svelte'
 
+/** A moment in the form of the chosen language, in local time. */
+export const dateTime = (ms: number) => new Date(ms).toLocaleString(settings.value.language === 'zh' ? 'zh-CN' : 'en-GB')
+
 /** The text in the chosen language; `{name}` is filled in. */
 export function t(text: string, values: Record<string, string | number> = {}): string {
   const found = settings.value.language === 'zh' ? (zh[text] ?? text) : text

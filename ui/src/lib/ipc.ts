@@ -13,6 +13,7 @@ import type {
   ShellError,
   StartRequest,
   Update,
+  Wish,
   Word,
 } from './bindings'
 
@@ -94,6 +95,8 @@ export const reviewList = (workspace: string) => invoke<Json>('review_list', { w
 export const reviewShow = (workspace: string, id: string) => invoke<Json>('review_show', { workspace, id })
 export const reviewDecide = (workspace: string, id: string, word: Word, reason: string) =>
   invoke<Json>('review_decide', { workspace, id, word, reason })
+
+export const giveOrder = (workspace: string, id: string, wish: Wish) => invoke<Json>('order', { workspace, id, wish })
 
 /** Follows a workspace until another one is followed. */
 export async function follow(workspace: string, onUpdate: (update: Update) => void): Promise<void> {

@@ -22,5 +22,7 @@ test('every text has a translation', () => {
 
 test('a translation fills in the same values', () => {
   const values = (text: string) => [...text.matchAll(/\{\w+\}/g)].map(String).sort()
-  for (const [english, chinese] of Object.entries(zh)) expect(values(chinese), english).toEqual(values(english))
+  // The English of what the doctor found is the program's own.
+  const of = Object.entries(zh).filter(([key]) => !key.startsWith('doctor.'))
+  for (const [english, chinese] of of) expect(values(chinese), english).toEqual(values(english))
 })

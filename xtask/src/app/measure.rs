@@ -122,7 +122,7 @@ fn measure_rest(session: &Session, app: &Path, rows: &mut Vec<(String, String)>)
 fn measure_events(session: &Session, folder: &Path) -> Result<Vec<f64>> {
     let workspace = folder.join("workspaces/events");
     let request = json!({
-        "workspace": workspace, "task": crate::demo::DEMO_TASK, "seed": 0, "model": null, "trials": 2, "new": false,
+        "workspace": workspace, "task": crate::demo::DEMO_TASK, "seed": 0, "model": null, "trials": 8, "new": false,
     });
     session.ask("start_run", json!({ "request": request }))?;
     wait_for_file(&workspace.join("workspace.db"))?;
@@ -206,7 +206,7 @@ fn write_many_rows(file: &Path) -> Result<()> {
     std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
 }
 
-fn wait_for_file(file: &Path) -> Result<()> {
+pub(super) fn wait_for_file(file: &Path) -> Result<()> {
     for _ in 0..600 {
         if file.is_file() {
             return Ok(());

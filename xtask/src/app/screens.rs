@@ -14,7 +14,8 @@ const SCREENS: &[&str] =
     &["home", "new", "explore", "recipes", "runs", "knowledge", "review", "models", "benchmarks", "settings"];
 
 /// Theme and language of the pictures.
-const APPEARANCES: &[(&str, &str)] = &[("light", "en"), ("dark", "en"), ("contrast", "en"), ("light", "zh")];
+const APPEARANCES: &[(&str, &str)] =
+    &[("light", "en"), ("dark", "en"), ("contrast", "en"), ("light", "zh"), ("dark", "zh")];
 
 /// Takes all pictures; leaves the window as it was found.
 pub(super) fn look_at_all(session: &Session, folder: &Path) -> Result<()> {

@@ -13,9 +13,9 @@ use super::webdriver::Session;
 use crate::command::{answer, command};
 use crate::project::Project;
 
-/// What the test of the window needs beside the window, on Debian.
+/// What the test of the window needs beside the window, on Debian; a font with Chinese signs for its pictures.
 pub(super) const PACKAGES: &str = "webkit2gtk-driver xvfb openbox xdotool python3-gi gir1.2-gtk-3.0 fonts-dejavu-core \
-                                   libgl1-mesa-dri libegl1 libgles2";
+                                   fonts-droid-fallback libgl1-mesa-dri libegl1 libgles2";
 
 const PROGRAMS: &[&str] = &["Xvfb", "WebKitWebDriver", "openbox", "xdotool"];
 
@@ -49,7 +49,7 @@ pub(super) struct Stage {
     display: String,
     port: u16,
     children: Vec<Child>,
-    /// Everything of this stage: settings, workspaces, knowledge.
+    /// Everything of this stage: settings, workspaces, knowledge, models.
     pub(super) folder: PathBuf,
 }
 
@@ -68,8 +68,13 @@ impl Stage {
             .env("TREX_PROGRAM", trex)
             .env("TREX_APP_CONFIG", self.folder.join("settings"))
             .env("TREX_WORKSPACES", self.folder.join("workspaces"))
-            .env("TREX_KNOWLEDGE", self.folder.join("knowledge.db"));
+            .envs(self.places());
         driver
+    }
+
+    /// Where programs of this stage keep what is not a workspace's, so that they neither see nor change what is a person's.
+    pub(super) fn places(&self) -> [(&'static str, PathBuf); 2] {
+        [("TREX_KNOWLEDGE", self.folder.join("knowledge.db")), ("TREX_CACHE", self.folder.join("cache"))]
     }
 
     /// What the child that was started last says first.

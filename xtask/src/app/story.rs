@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 
-use super::screens;
 use super::stage::Stage;
 use super::webdriver::Session;
+use super::{held, screens};
 use crate::command::{answer, command};
 use crate::demo::fresh_folder;
 use crate::project::Project;
@@ -23,7 +23,7 @@ pub(super) fn play(project: &Project, steps: &mut Steps, app: &Path, trex: &Path
     let folder = project.target.join("story");
     steps.step("story: stage", || fresh_folder(&folder))?;
     let stage = Stage::new(project, trex, &folder)?;
-    let mut story = Story { stage, app, pictures: folder.join("pictures"), session: None };
+    let mut story = Story { stage, app, trex, pictures: folder.join("pictures"), session: None };
     std::fs::create_dir_all(&story.pictures).context("cannot create the folder of pictures")?;
     let played = story.acts(steps);
     if played.is_err()
@@ -38,6 +38,7 @@ pub(super) fn play(project: &Project, steps: &mut Steps, app: &Path, trex: &Path
 struct Story<'a> {
     stage: Stage,
     app: &'a Path,
+    trex: &'a Path,
     pictures: PathBuf,
     session: Option<Session>,
 }
@@ -53,6 +54,10 @@ impl Story<'_> {
         })?;
         steps.step("story: a node is looked at and exported", || self.inspect(&workspace))?;
         steps.step("story: a second start comes to the same window", || self.start_again())?;
+        steps.step("story: a run holds decisions, which are edited, rejected and approved, and is steered", || {
+            held::play(self.session()?, &self.stage.folder, &self.pictures)
+        })?;
+        steps.step("story: an attempt to reach the network is listed", || self.attempt())?;
         steps.step("story: pictures and accessibility of every screen", || {
             screens::look_at_all(self.session()?, &self.pictures)
         })?;
@@ -89,7 +94,31 @@ impl Story<'_> {
             bail!("{said} fields are marked as said, not kind and metric at least");
         }
         session.wait("rows in the list", "document.querySelector('.rows .words')", 20)?;
-        session.picture(&self.pictures.join("new-task.png"))
+        session.click("[data-act=forecast]")?;
+        session.wait("the forecast", "document.querySelector('[data-forecast=passed]')", 120)?;
+        let told = session.run("return document.querySelectorAll('.forecast strong').length", &[])?;
+        if told.as_u64() != Some(4) {
+            bail!("the forecast tells {told} numbers, not memory, disk, time and the time of a trial");
+        }
+        session.run("document.querySelector('[data-forecast]').scrollIntoView({ block: 'center' })", &[])?;
+        session.picture(&self.pictures.join("forecast.png"))
+    }
+
+    /// What is refused because the network is shut stands in Settings.
+    fn attempt(&self) -> Result<()> {
+        let mut papers = self.stage.command(&self.trex.to_string_lossy());
+        let papers = papers.args(["net", "papers", "reviews"]).envs(self.stage.places()).env("TREX_OFFLINE", "1");
+        if papers.status().context("trex cannot be started")?.success() {
+            bail!("trex looks for papers although it is told to stay off the network");
+        }
+        let session = self.session()?;
+        session.click("[data-screen=settings]")?;
+        session.wait("the attempt", "document.querySelector('[data-attempts] .refused')", 20)?;
+        let let_through = session.run("return document.querySelectorAll('[data-attempts] strong').length", &[])?;
+        if let_through.as_u64() != Some(0) {
+            bail!("{let_through} attempts were let through");
+        }
+        session.picture(&self.pictures.join("attempts.png"))
     }
 
     fn recipe(&self, rows: &Path) -> Result<()> {

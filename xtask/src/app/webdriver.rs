@@ -127,8 +127,10 @@ impl Session {
         self.run(script, &[Value::from(selector), Value::from(value)]).map(drop)
     }
 
-    /// The window's page as PNG.
+    /// The window's page as PNG, after two frames: what the page shows by then is what a script found in it before.
     pub(super) fn picture(&self, file: &Path) -> Result<()> {
+        let frames = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done())))";
+        self.promise(frames, &[])?;
         let taken = self.call("GET", "/screenshot", &Value::Null)?;
         let png = decode_base64(taken.as_str().context("no picture")?).context("the picture is not base64")?;
         std::fs::write(file, png).with_context(|| format!("cannot write {}", file.display()))

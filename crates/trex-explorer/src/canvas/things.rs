@@ -63,6 +63,8 @@ impl Canvas {
             spark: Vec::new(),
             is_best: false,
             on_best_path: false,
+            pinned: false,
+            forbidden: false,
             faded: !is_found,
             hidden: false,
             folded: 0,
@@ -109,5 +111,7 @@ fn as_tree_node(node: &NetNode) -> TreeNode {
         is_best: false,
         spark: Vec::new(),
         note: None,
+        pinned: false,
+        forbidden_by: None,
     }
 }

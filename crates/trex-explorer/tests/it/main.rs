@@ -30,6 +30,8 @@ fn node(id: &str, parent: Option<&str>, kind: NodeKind, state: NodeState) -> Tre
         is_best: false,
         spark: Vec::new(),
         note: None,
+        pinned: false,
+        forbidden_by: None,
     }
 }
 
@@ -137,6 +139,20 @@ s1.e1.2
         lines
     };
     assert_eq!(sorted(&shown), sorted(expected), "{shown}");
+}
+
+#[test]
+fn what_a_person_ordered_is_told_in_words_and_by_a_line() {
+    let mut view = small(&[NodeState::Evaluated; 2]);
+    let before = harness(view.clone()).output().shapes.len();
+    (view.nodes[1].pinned, view.nodes[3].forbidden_by) = (true, Some("s1.e1.0".to_owned()));
+    view.nodes[4].forbidden_by = Some("s1.e1".to_owned());
+    let harness = harness(view);
+    let shown = texts(&harness);
+    for line in ["s1 pinned", "s1.e1.0 forbidden", "s1.e1.1 forbidden"] {
+        assert!(shown.lines().any(|one| one == line), "{line} in {shown}");
+    }
+    assert!(harness.output().shapes.len() > before, "a flag and a stroke are shapes beside the words");
 }
 
 #[test]
