@@ -23,10 +23,19 @@ pub(super) struct Dialect {
 }
 
 impl Dialect {
+    fn new(delimiter: u8, has_quotes: bool) -> Self {
+        Self { delimiter, has_quotes, columns: 0, header: None }
+    }
+
     /// The dialects that are tried; of equally good ones the first is taken.
     pub(super) fn candidates() -> [Self; 5] {
-        let dialect = |delimiter, has_quotes| Self { delimiter, has_quotes, columns: 0, header: None };
-        [dialect(b'\t', false), dialect(b'\t', true), dialect(b',', true), dialect(b';', true), dialect(b'|', true)]
+        let quoted = |delimiter| Self::new(delimiter, true);
+        [Self::new(b'\t', false), quoted(b'\t'), quoted(b','), quoted(b';'), quoted(b'|')]
+    }
+
+    /// Dialects that are tried where none of those fits: Hive's start of heading, and signs that texts hold as well.
+    pub(super) fn rare_candidates() -> [Self; 4] {
+        [b'\x01', b'^', b'~', b':'].map(|delimiter| Self::new(delimiter, true))
     }
 
     pub(super) fn describe(&self) -> String {
@@ -35,7 +44,7 @@ impl Dialect {
         match self.delimiter {
             b'\t' => format!("tsv{quotes}, {header}"),
             b',' => format!("csv, {header}"),
-            other => format!("csv with {}, {header}", char::from(other)),
+            other => format!("csv with {}, {header}", char::from(other).escape_default()),
         }
     }
 
@@ -44,7 +53,11 @@ impl Dialect {
             b'\t' => "tabs",
             b',' => "commas",
             b';' => "semicolons",
-            _ => "bars",
+            b'|' => "bars",
+            b'^' => "carets",
+            b'~' => "tildes",
+            b':' => "colons",
+            _ => "a control character",
         }
     }
 }

@@ -102,6 +102,9 @@ fn opens_like_array(text: &str) -> bool {
     serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
 
+/// Share of the records that must have the same number of columns before a table is taken to be cut by an unusual sign.
+const RARE_SHARE: f64 = 0.9;
+
 /// The most consistent way to cut the text into columns, when one is consistent enough.
 fn best_dialect(text: &str, extension: &str) -> Option<(Dialect, String)> {
     let is_table_by_name = matches!(extension, "csv" | "tsv" | "tab" | "psv");
@@ -114,6 +117,9 @@ fn best_dialect(text: &str, extension: &str) -> Option<(Dialect, String)> {
             best = Some((Dialect { columns, ..dialect }, share, records.len()));
         }
     }
+    let is_sure = best.as_ref().is_some_and(|(_, share, _)| *share >= RARE_SHARE);
+    let rare = if is_sure { None } else { rare_dialect(text, is_table_by_name) };
+    let best = rare.or(best);
     if let Some((dialect, share, num_records)) = best {
         let percent = 100.0 * share;
         let reason = format!(
@@ -127,6 +133,17 @@ fn best_dialect(text: &str, extension: &str) -> Option<(Dialect, String)> {
         let delimiter = if extension == "csv" { b',' } else { b'\t' };
         let dialect = Dialect { delimiter, has_quotes: delimiter == b',', columns: 1, header: None };
         (dialect, "one column, because its name says it is a table".to_owned())
+    })
+}
+
+/// A sign that stands equally often in nearly every line, where no usual one does. Colons stand in prose, too.
+fn rare_dialect(text: &str, is_table_by_name: bool) -> Option<(Dialect, f64, usize)> {
+    let candidates = Dialect::rare_candidates().into_iter();
+    candidates.filter(|dialect| is_table_by_name || dialect.delimiter != b':').find_map(|dialect| {
+        let records = delimited::sample(text, &dialect, SAMPLE_RECORDS);
+        let (columns, share) = columns_of(&records);
+        let fits = records.len() >= 2 && columns >= 2 && share >= RARE_SHARE;
+        fits.then(|| (Dialect { columns, ..dialect }, share, records.len()))
     })
 }
 

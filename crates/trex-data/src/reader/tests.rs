@@ -99,6 +99,17 @@ fn headers_of_other_languages_and_unusual_names_are_told_from_rows() {
     assert_eq!(table_of("a.csv", body.as_bytes()).unwrap().fields, ["0", "1"]);
 }
 
+#[test]
+fn any_delimiter_is_found() {
+    let rows: &[&[&str]] = &[&["x", "1"], &["y, z", "2"]];
+    for (sign, shown) in [("^", "^"), ("~", "~"), (":", ":"), ("\u{1}", "\\u{1}")] {
+        let text = "text|label\nx|1\ny, z|2\n".replace('|', sign);
+        check("a.csv", text.as_bytes(), &format!("csv with {shown}, header"), &["text", "label"], rows);
+    }
+    // Prose with a colon in every line is prose.
+    assert_eq!(table_of("a.txt", b"Note: one\nNote: two\nNote: three\n").unwrap().fields.len(), 1);
+}
+
 #[cfg(unix)]
 #[test]
 fn a_pipe_is_refused_and_not_waited_for() {
