@@ -35,7 +35,10 @@ impl Adapter {
             let shown = |lora: &LoraConfig| {
                 let LoraConfig { r, lora_alpha, use_rslora, .. } = lora;
                 let targets = lora.target_modules.names().unwrap_or_default().join(", ");
-                format!("r {r}, lora_alpha {lora_alpha}, use_rslora {use_rslora} on {targets}")
+                let mut parts =
+                    vec![format!("r {r}"), format!("lora_alpha {lora_alpha}"), format!("use_rslora {use_rslora}")];
+                parts.extend(lora.patterns_text().into_iter().map(|(name, entries)| format!("{name} {entries}")));
+                format!("{} on {targets}", parts.join(", "))
             };
             let why = format!("it has {}, the training asks for {}", shown(&found.config), shown(lora));
             return Err(TrainError::Mismatch { path: path.to_owned(), why });

@@ -134,6 +134,19 @@ impl LoraConfig {
         [(Self::RANK_PATTERN, &self.rank_pattern), ("lora.alpha_pattern", &self.alpha_pattern)]
     }
 
+    /// The patterns that say something: name, and entries such as `down_proj 24, q_proj 4`.
+    pub fn patterns_text(&self) -> Vec<(&'static str, String)> {
+        let text = |pattern: &BTreeMap<String, usize>| {
+            pattern.iter().map(|(key, value)| format!("{key} {value}")).collect::<Vec<_>>().join(", ")
+        };
+        let patterns = [("rank_pattern", &self.rank_pattern), ("alpha_pattern", &self.alpha_pattern)];
+        patterns
+            .into_iter()
+            .filter(|(_, pattern)| !pattern.is_empty())
+            .map(|(name, pattern)| (name, text(pattern)))
+            .collect()
+    }
+
     /// Checks the keys and values of both patterns, as far as that is possible without a model.
     pub fn check_patterns(&self) -> Result<(), DomainError> {
         for (setting, pattern) in self.patterns() {

@@ -64,12 +64,7 @@ impl ModelCard {
             if config.method != TrainMethod::Full {
                 settings.push(value("r", lora.r.to_string()));
                 settings.push(value("lora_alpha", lora.lora_alpha.to_string()));
-                for (name, pattern) in [("rank_pattern", &lora.rank_pattern), ("alpha_pattern", &lora.alpha_pattern)] {
-                    let entries: Vec<_> = pattern.iter().map(|(key, number)| format!("{key} {number}")).collect();
-                    if !entries.is_empty() {
-                        settings.push(value(name, entries.join(", ")));
-                    }
-                }
+                settings.extend(lora.patterns_text().into_iter().map(|(name, entries)| value(name, entries)));
             }
             settings.push(value("learning_rate", config.learning_rate.to_string()));
             settings.push(value("max_steps", config.max_steps.to_string()));

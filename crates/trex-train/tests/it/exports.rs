@@ -307,7 +307,9 @@ fn ranks_and_alphas_by_module_are_kept_in_every_form() {
         assert_eq!(job.config.lora.rank_of("model.layers.1.self_attn.q_proj"), 2);
         train(&job, &mut Sink::default()).unwrap();
         job.config.lora.rank_pattern.remove("q_proj");
-        assert_eq!(train(&job, &mut Sink::default()).unwrap_err().code(), "train.mismatch");
+        let err = train(&job, &mut Sink::default()).unwrap_err();
+        assert_eq!(err.code(), "train.mismatch");
+        assert!(err.to_string().contains("mlp.down_proj 20, q_proj 3, alpha_pattern"), "{err}");
     }
 }
 
