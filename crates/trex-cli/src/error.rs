@@ -87,9 +87,16 @@ impl CliError {
     }
 }
 
-/// A fault that is told beside something else: what happened and why, in one line.
+/// A fault that is told beside something else: what happened and why, in one line. Causes that a text before them tells
+/// as well are told once.
 pub(crate) fn with_causes(err: &dyn Error) -> String {
-    std::iter::once(err.to_string()).chain(causes(err)).collect::<Vec<_>>().join(": ")
+    let mut parts = vec![err.to_string()];
+    for cause in causes(err) {
+        if !parts.iter().any(|part| part.contains(&cause)) {
+            parts.push(cause);
+        }
+    }
+    parts.join(": ")
 }
 
 fn causes(err: &dyn Error) -> Vec<String> {

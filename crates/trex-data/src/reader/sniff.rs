@@ -143,7 +143,7 @@ fn rare_dialect(text: &str, is_table_by_name: bool) -> Option<(Dialect, f64, usi
         let records = delimited::sample(text, &dialect, SAMPLE_RECORDS);
         let (columns, share) = columns_of(&records);
         let fits = records.len() >= 2 && columns >= 2 && share >= RARE_SHARE;
-        fits.then(|| (Dialect { columns, ..dialect }, share, records.len()))
+        fits.then_some((Dialect { columns, ..dialect }, share, records.len()))
     })
 }
 
