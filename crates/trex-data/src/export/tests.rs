@@ -28,15 +28,31 @@ fn read_back(format: ExportFormat, rows: &[Example]) -> Vec<Example> {
 
 #[test]
 fn conversations_are_read_back_as_they_were() {
-    for format in [ExportFormat::Messages, ExportFormat::ShareGpt, ExportFormat::Parquet] {
+    use ExportFormat::{Messages, Parquet, PromptCompletion, ShareGpt};
+    for format in [Messages, ShareGpt, Parquet, PromptCompletion] {
         let read = read_back(format, &rows());
         for (read, row) in read.iter().zip(rows()) {
             assert_eq!((&read.prompt, &read.answer), (&row.prompt, &row.answer), "{format:?}");
         }
         assert_eq!(read.len(), 2);
     }
-    let read = read_back(ExportFormat::PromptCompletion, &rows()[1..]);
-    assert_eq!((read[0].prompt_text().as_str(), read[0].answer.as_str()), ("=cmd|' /C calc'!A0", "-1"));
+}
+
+#[test]
+fn options_of_a_prompt_are_written_out() {
+    use ExportFormat::{Messages, Parquet, PromptCompletion, ShareGpt};
+    let mut row = choice_row(0, "Choose: {options}", "yes");
+    row.options = vec!["no".to_owned(), "yes".to_owned()];
+    for format in [Messages, ShareGpt, Parquet, PromptCompletion] {
+        let read = read_back(format, std::slice::from_ref(&row));
+        assert_eq!(read[0].prompt, row.rendered_prompt(0), "{format:?}");
+        assert!(read[0].prompt_text().contains("no") && read[0].prompt_text().contains("yes"), "{format:?}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("rows.csv");
+    let rows = [row];
+    write_export(&path, &&rows[..], ExportFormat::Csv).unwrap();
+    assert!(!trex_fs::read_to_string(&path).unwrap().contains("{options}"));
 }
 
 #[test]
