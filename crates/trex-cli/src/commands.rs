@@ -6,6 +6,7 @@ pub(crate) mod bench;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod data;
+pub(crate) mod data_forms;
 pub(crate) mod data_rows;
 pub(crate) mod diagnose;
 pub(crate) mod doctor;

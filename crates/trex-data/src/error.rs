@@ -484,7 +484,7 @@ impl Problem for DataError {
             Self::VersionChanged { .. } => {
                 Some("the folder recipes is the program's own: put the file back, or begin a new workspace".to_owned())
             }
-            Self::NoPair { .. } => Some("make pairs with preference_pairs or rejected_synthesis".to_owned()),
+            Self::NoPair { .. } => Some("make pairs with preference_pairs or rejected_synthesis, or name another form".to_owned()),
             Self::Cancelled => Some("the same command goes on where it stopped".to_owned()),
             Self::RecipeNotToml { .. }
             | Self::ParquetNotWritten { .. }

@@ -156,6 +156,15 @@ pub fn quarantine_csv(rows: &[trex_domain::QuarantinedRow]) -> String {
     text
 }
 
+/// The files that [`write_hf_folder`] may write below a folder.
+pub fn hf_folder_files(folder: &Path) -> Vec<PathBuf> {
+    let splits = card::SPLITS.map(|split| folder.join(card::file_of(split)));
+    splits.into_iter().chain([folder.join(CARD_FILE)]).collect()
+}
+
+/// The card of a dataset folder.
+const CARD_FILE: &str = "README.md";
+
 /// Writes a Hugging Face dataset folder: Parquet files for the splits that have rows, and a card.
 pub fn write_hf_folder(folder: &Path, content: &HfFolder<'_>) -> Result<Vec<PathBuf>, DataError> {
     let mut written = Vec::new();
@@ -166,7 +175,7 @@ pub fn write_hf_folder(folder: &Path, content: &HfFolder<'_>) -> Result<Vec<Path
             written.push(path);
         }
     }
-    let readme = folder.join("README.md");
+    let readme = folder.join(CARD_FILE);
     write_atomic(&readme, card::card(content).as_bytes())?;
     written.push(readme);
     Ok(written)

@@ -29,8 +29,8 @@ mod text;
 
 pub use error::{DataError, MeasureFailure};
 pub use export::{
-    BlobRows, CARD_MARK, ExportFormat, HfFolder, Rows, SourceRows, axolotl_block, dataset_info_entry, quarantine_csv,
-    write_export, write_hf_folder,
+    BlobRows, CARD_MARK, ExportFormat, HfFolder, Rows, SourceRows, axolotl_block, dataset_info_entry, hf_folder_files,
+    quarantine_csv, write_export, write_hf_folder,
 };
 pub use import::{DataService, Measures};
 pub use minhash::{NearDedupCurve, near_dedup_curve};

@@ -96,7 +96,7 @@ pub(crate) struct ResearcherBenchArgs {
     /// Simulated searches of each of them on a surface.
     #[arg(long, default_value_t = 10)]
     pub(crate) model_searches: u64,
-    /// Folder for data and what a search leaves behind.
+    /// Folder for the answers of models, and for what searches with `--task` leave behind.
     #[command(flatten)]
     pub(crate) workspace: WorkspaceArgs,
     /// Threads of a worker.

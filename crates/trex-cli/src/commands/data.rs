@@ -2,21 +2,19 @@
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
-use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use trex_chat::ChatModel;
 use trex_data::{
-    DataError, ExampleReader, ExportFormat, HfFolder, ProfileOptions, SchemaKind, SourceRows, axolotl_block,
-    dataset_info_entry, profile_html, profile_source, quarantine_csv, write_export, write_hf_folder,
+    DataError, ExampleReader, HfFolder, ProfileOptions, SchemaKind, SourceRows, profile_html, profile_source,
+    quarantine_csv,
 };
-use trex_domain::{
-    DataProfile, Example, FieldMap, PromptSpec, QuarantinedRow, RowCounts, RowForm, TrainObjective, nearest,
-};
+use trex_domain::{DataProfile, Example, FieldMap, PromptSpec, QuarantinedRow, RowCounts, RowForm, TrainObjective};
 
 use crate::args::{DataArgs, DataCommand, DataExportArgs, ProfileArgs, QuarantineArgs, ShowArgs, SourceArgs};
+use crate::commands::data_forms::{check_spared, usual_format, write_form, written_text};
 use crate::commands::{as_trained, data_rows};
-use crate::error::{CliError, CommandError};
+use crate::error::CliError;
 use crate::output::Output;
 use crate::{system, wiring};
 
@@ -218,82 +216,12 @@ fn export(args: &DataExportArgs, output: &mut Output) -> Result<(), CliError> {
         license: args.license.as_deref(),
     };
     let format = args.format.as_deref().unwrap_or_else(|| usual_format(&profile.schema));
-    check_spared(&args.out, std::slice::from_ref(&args.source.file))?;
-    let written = write_form(&args.out, format, &folder)?;
+    check_spared(&args.out, format, std::slice::from_ref(&args.source.file))?;
+    let written = write_form(&args.out, format, &profile.schema, &folder)?;
     let value = json!({ "rows": counts, "written": written });
     output.result(&value, || {
-        let lost = if leaves_out_rejected(&profile.schema, format) { REJECTED_LEFT_OUT } else { "" };
-        format!("{} rows written, {} quarantined\n{lost}{}", counts.kept, counts.quarantined, written_text(&written))
+        format!("{} rows written, {} quarantined\n{}", counts.kept, counts.quarantined, written_text(&written))
     })
-}
-
-/// What a person reads where a form has no place for the worse answers of pairs.
-pub(crate) const REJECTED_LEFT_OUT: &str =
-    "note: this form has no place for rejected answers, which are left out; --format preference keeps them\n";
-
-/// The form that keeps all of rows whose schema is described so.
-pub(crate) fn usual_format(schema: &str) -> &'static str {
-    if has_pairs(schema) { "preference" } else { "messages" }
-}
-
-/// Whether a form keeps less than such rows have.
-pub(crate) fn leaves_out_rejected(schema: &str, format: &str) -> bool {
-    has_pairs(schema) && format != "preference"
-}
-
-fn has_pairs(schema: &str) -> bool {
-    schema.starts_with(SchemaKind::Preference.as_str())
-}
-
-/// Refuses to replace what is read: a file of the sources, or one that lies in a folder of them.
-pub(crate) fn check_spared(out: &Path, sources: &[PathBuf]) -> Result<(), CliError> {
-    let card = out.join("README.md");
-    let is_strange = trex_fs::read_to_string(&card).is_ok_and(|text| !text.contains(trex_data::CARD_MARK));
-    if out.is_dir() && is_strange {
-        return Err(CommandError::OutputTaken { path: card, what: "no card that TREX wrote" }.into());
-    }
-    let Ok(real) = out.canonicalize() else { return Ok(()) };
-    let sources = sources.iter().filter_map(|source| source.canonicalize().ok());
-    for source in sources {
-        if !real.is_dir() && (real == source || source.is_dir() && real.starts_with(&source)) {
-            return Err(CommandError::OutputTaken { path: out.to_owned(), what: "what is read" }.into());
-        }
-    }
-    Ok(())
-}
-
-/// Writes the training rows of a folder in a form, beside entries for other tools where these read it.
-pub(crate) fn write_form(out: &Path, format: &str, folder: &HfFolder<'_>) -> Result<Value, CliError> {
-    if format == "hf" {
-        let written: Vec<PathBuf> = write_hf_folder(out, folder)?;
-        return Ok(json!({ "files": written }));
-    }
-    let known = ExportFormat::ALL;
-    let Some((_, form)) = known.iter().find(|(name, _)| *name == format) else {
-        let nearest = nearest(format, known.iter().map(|(name, _)| *name).chain(["hf"])).map(str::to_owned);
-        return Err(CommandError::UnknownFormat { name: format.to_owned(), nearest }.into());
-    };
-    write_export(out, folder.train, *form)?;
-    let file = out.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    Ok(json!({
-        "files": [out],
-        "dataset_info": dataset_info_entry(folder.name, &file, *form),
-        "axolotl": axolotl_block(&out.display().to_string(), *form),
-    }))
-}
-
-/// What was written, for people.
-pub(crate) fn written_text(written: &Value) -> String {
-    let mut text = String::new();
-    for file in written["files"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-        writeln!(text, "{file}").expect("writing to a string cannot fail");
-    }
-    for (what, key) in [("for dataset_info.json of LLaMA-Factory", "dataset_info"), ("for Axolotl", "axolotl")] {
-        if let Some(block) = written[key].as_str() {
-            writeln!(text, "\n{what}:\n{}", block.trim_end()).expect("writing to a string cannot fail");
-        }
-    }
-    text
 }
 
 fn profile_text(profile: &DataProfile) -> String {

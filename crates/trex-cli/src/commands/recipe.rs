@@ -14,9 +14,8 @@ use trex_data::{
 use trex_domain::{Clock as _, ContentHash, Embedder, Example, LossMeter, Operator};
 
 use crate::args::{RecipeArgs, RecipeCommand, RecipeRunArgs};
-use crate::commands::data::{
-    chat_model, check_spared, num_tokens, told, told_all, usual_format, write_form, written_text,
-};
+use crate::commands::data::{chat_model, num_tokens, told, told_all};
+use crate::commands::data_forms::{HUB_FOLDER, check_spared, extension_of, usual_format, write_form, written_text};
 use crate::error::CliError;
 use crate::output::Output;
 use crate::{measures, system, wiring};
@@ -136,6 +135,9 @@ struct Loss {
 fn run_file(args: &RecipeRunArgs, output: &mut Output) -> Result<(), CliError> {
     system::catch_stop_signals();
     let recipe = RecipeFile::read(&args.file)?;
+    if let Some(out) = &args.out {
+        check_outputs(args, out, &recipe)?;
+    }
     let losses: Option<BTreeMap<String, f64>> = match &args.losses {
         Some(path) => {
             let lines: Vec<Loss> = trex_fs::read_lines(path)?;
@@ -220,37 +222,41 @@ fn write(
         recipe: Some(&canonical),
         license: args.license.as_deref().or_else(|| recipe.license()),
     };
-    let format = args.format.as_deref().unwrap_or_else(|| usual_format(schema_of(recipe, outcome)));
-    let base = base_of(&args.file);
-    let read: Vec<PathBuf> = recipe.sources.iter().map(|source| base.join(&source.path)).collect();
-    let read = [read, recipe.evaluation.iter().map(|path| base.join(path)).collect()].concat();
-    if format == "hf" {
-        check_spared(out, &read)?;
-        return write_form(out, "hf", &folder);
-    }
-    let extension = match format {
-        "csv" => "csv",
-        "parquet" => "parquet",
-        _ => "jsonl",
-    };
-    let file = |split: &str| out.join(format!("{split}.{extension}"));
-    for split in ["train", "dev", "test"] {
-        check_spared(&file(split), &read)?;
+    let schema = schema_of(recipe, outcome);
+    let format = args.format.as_deref().unwrap_or_else(|| usual_format(schema));
+    if format == HUB_FOLDER {
+        return write_form(out, format, schema, &folder);
     }
     let outcome_file = out.join("outcome.json");
     let is_ours = outcome_file.is_file();
-    let written = write_form(&file("train"), format, &folder)?;
+    let written = write_form(&file_of("train", format, out), format, schema, &folder)?;
     for (split, rows) in [("dev", &dev), ("test", &test)] {
+        let file = file_of(split, format, out);
         if !rows.is_empty() {
-            let part = HfFolder { train: rows, ..folder };
-            write_form(&file(split), format, &part)?;
-        } else if is_ours && file(split).is_file() {
+            write_form(&file, format, schema, &HfFolder { train: rows, ..folder })?;
+        } else if is_ours {
             // It was written by an earlier run into this folder and belongs to no row of this one.
-            trex_fs::remove_file(&file(split))?;
+            trex_fs::remove_file(&file)?;
         }
     }
     trex_fs::write_json(&outcome_file, outcome)?;
     Ok(written)
+}
+
+fn file_of(split: &str, format: &str, out: &Path) -> PathBuf {
+    out.join(format!("{split}.{}", extension_of(format)))
+}
+
+/// Refuses, before anything is done, to replace what the recipe reads.
+fn check_outputs(args: &RecipeRunArgs, out: &Path, recipe: &RecipeFile) -> Result<(), CliError> {
+    let paths = recipe.sources.iter().map(|source| &source.path).chain(&recipe.evaluation);
+    let read: Vec<PathBuf> = paths.map(|path| base_of(&args.file).join(path)).collect();
+    // Without a form it is one of JSON lines, whatever the rows are.
+    let format = args.format.as_deref().unwrap_or_default();
+    if format == HUB_FOLDER {
+        return check_spared(out, format, &read);
+    }
+    ["train", "dev", "test"].iter().try_for_each(|split| check_spared(&file_of(split, format, out), format, &read))
 }
 
 /// Paths of a recipe are relative to its folder.

@@ -84,6 +84,8 @@ fn originals_are_not_replaced() {
     program.write("same.toml", RECIPE.replace("rows.jsonl", "train.jsonl"));
     program.refused(&["recipe", "run", "same.toml", "--workspace", "w", "--out", "."], 3, "export.taken");
     assert_eq!(fs::read(program.path("train.jsonl")).unwrap(), before);
+    program.json(&["data", "export", "rows.jsonl", "--format", "hf", "--out", "hub"]);
+    program.refused(&["data", "export", "hub", "--format", "hf", "--out", "hub"], 3, "export.taken");
     fs::create_dir(program.path("mine")).unwrap();
     program.write("mine/README.md", "# My notes\n");
     program.refused(&["data", "export", "rows.jsonl", "--format", "hf", "--out", "mine"], 3, "export.taken");
@@ -97,6 +99,12 @@ fn worse_answers_are_kept_unless_a_form_is_named_that_has_none() {
     program.succeed(&["data", "export", "pairs.jsonl", "--out", "kept.jsonl"]);
     assert!(fs::read_to_string(program.path("kept.jsonl")).unwrap().contains("\"rejected\""));
     let said = program.succeed(&["data", "export", "pairs.jsonl", "--out", "x.jsonl", "--format", "messages"]).stdout;
+    assert!(said.contains("--format preference keeps them"), "{said}");
+    program.write("p.toml", "name = \"p\"\n[[sources]]\npath = \"pairs.jsonl\"\n[[operators]]\nop = \"exact_dedup\"\n");
+    let run = ["recipe", "run", "p.toml", "--workspace", "w", "--out", "made"];
+    program.succeed(&run);
+    assert!(fs::read_to_string(program.path("made/train.jsonl")).unwrap().contains("\"rejected\""));
+    let said = program.succeed(&[&run[..], &["--format", "messages"]].concat()).stdout;
     assert!(said.contains("--format preference keeps them"), "{said}");
 }
 

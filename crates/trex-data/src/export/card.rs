@@ -31,9 +31,13 @@ pub struct HfFolder<'a> {
 impl<'a> HfFolder<'a> {
     /// The splits under their names on the Hub.
     pub(super) fn splits(&self) -> [(&'static str, &'a dyn Rows); 3] {
-        [("train", self.train), ("validation", self.dev), ("test", self.test)]
+        let [train, dev, test] = SPLITS;
+        [(train, self.train), (dev, self.dev), (test, self.test)]
     }
 }
+
+/// Splits by their names on the Hub.
+pub(super) const SPLITS: [&str; 3] = ["train", "validation", "test"];
 
 /// Where the file of a split lies in the folder.
 pub(super) fn file_of(split: &str) -> String {

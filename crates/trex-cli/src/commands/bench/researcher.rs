@@ -17,6 +17,7 @@ use trex_domain::{
     RunState, SearchSettings, StoredEvent, TaskSpec, TrainConfig,
 };
 use trex_engine::{NewRun, Ports, RunSettings, start_run};
+use trex_fs::FsError;
 use trex_ftbench::mini_task;
 use trex_research::llm::StoredModel;
 use trex_search::grid;
@@ -130,18 +131,21 @@ fn on_surface(path: &Path, args: &ResearcherBenchArgs) -> Result<Found, CliError
     let (name, surface) = surfaces::from_file(path)?;
     let recorded = Recorded::new(path, surface)?;
     let workspace = args.workspace.workspace.as_path();
-    let data = DataPorts::without_models(workspace);
+    // Nobody asks for what a simulated search leaves behind; only the answers of models are kept.
+    trex_fs::create_dir_all(workspace)?;
+    let scratch = tempfile::tempdir_in(workspace).map_err(|err| FsError::io("create folder", workspace, err))?;
+    let data = DataPorts::without_models(scratch.path());
     let task = bench_task(recorded.task.clone(), args.budget);
     let choices = Choices::of(&task, Some(&recorded));
-    let settings = run_settings(workspace, recorded.model.clone(), args.threads);
+    let settings = run_settings(scratch.path(), recorded.model.clone(), args.threads);
     let mut by_name: BTreeMap<String, Vec<Outcome>> = BTreeMap::new();
     let names = names(args)?;
     for name in &names {
         let model = kept_model(name, workspace)?;
         let searches = if model.is_some() { args.model_searches } else { args.searches };
         for number in 0..searches {
-            let replay = Replay::new(&recorded, &data, workspace, number);
-            let answerer = choices.answerer(name, model.clone(), workspace);
+            let replay = Replay::new(&recorded, &data, scratch.path(), number);
+            let answerer = choices.answerer(name, model.clone(), scratch.path());
             let (mut outcome, state, tally) = search((&replay, &replay, &replay), &answerer, &settings, &task, number)?;
             let finalist = state.finalist.as_ref().and_then(|id| state.variants.get(id)).map(|record| &record.variant);
             let truth = |one: &trex_domain::Variant| recorded.surface.truth(recorded.nearest(&one.recipe, &one.config));
