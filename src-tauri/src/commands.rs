@@ -25,6 +25,7 @@ pub(crate) mod data;
 pub(crate) mod knowledge;
 pub(crate) mod models;
 pub(crate) mod orders;
+pub(crate) mod queue;
 pub(crate) mod review;
 pub(crate) mod scores;
 
@@ -221,8 +222,16 @@ pub(crate) fn check_node(id: &str) -> Result<(), ShellError> {
 pub(crate) fn start_run(shell: State<'_, Shell>, request: StartRequest) -> Result<(), ShellError> {
     let folder = checked_new(&request.workspace)?;
     let task = task_argument(&request.task)?;
-    let mut arguments = on_workspace(["run".into(), task, "--seed".into(), request.seed.to_string().into()], &folder);
-    if let Some(model) = request.model.filter(|model| !model.is_empty()) {
+    let mut arguments = on_workspace(["run".into(), task], &folder);
+    arguments.extend(run_arguments(&request, &shell.settings()));
+    shell.start(&folder, &arguments)?;
+    shell.change_settings(|settings| settings.remember(&folder)).map(drop)
+}
+
+/// What `trex run` is told beside task and workspace.
+fn run_arguments(request: &StartRequest, settings: &Settings) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = vec!["--seed".into(), request.seed.to_string().into()];
+    if let Some(model) = request.model.as_ref().filter(|model| !model.is_empty()) {
         arguments.push(format!("--model={model}").into());
     }
     if let Some(trials) = request.trials {
@@ -231,9 +240,8 @@ pub(crate) fn start_run(shell: State<'_, Shell>, request: StartRequest) -> Resul
     if request.new {
         arguments.push("--new".into());
     }
-    arguments.extend(gates(&shell.settings()));
-    shell.start(&folder, &arguments)?;
-    shell.change_settings(|settings| settings.remember(&folder)).map(drop)
+    arguments.extend(gates(settings));
+    arguments
 }
 
 /// How much a run decides without a person.

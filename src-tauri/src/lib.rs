@@ -20,6 +20,7 @@ mod view;
 mod window;
 
 pub use commands::orders::Wish;
+pub use commands::queue::QueueWish;
 pub use commands::review::Word;
 pub use commands::scores::{BenchTable, ScoreRow, rows_of};
 pub use commands::{ExampleTask, HomeView, StartRequest, WorkspaceCard};

@@ -48,6 +48,14 @@ impl Program {
         document(&shown(arguments), &output, output.status.success())
     }
 
+    /// The same for arguments that end with those of another command.
+    pub fn ask_json_first<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Result<Value, ShellError> {
+        let first = std::iter::once(OsStr::new("--json"));
+        let all: Vec<&OsStr> = first.chain(arguments.iter().map(AsRef::as_ref)).collect();
+        let output = self.output(&all, false)?;
+        document(&shown(arguments), &output, output.status.success())
+    }
+
     /// Asks for one JSON document of a command that says no with the exit code 1, as a comparison does.
     pub fn ask_whether<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Result<Value, ShellError> {
         let output = self.output(arguments, true)?;

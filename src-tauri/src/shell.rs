@@ -86,7 +86,16 @@ impl Shell {
     /// Starts a run that outlives the window.
     pub fn start(&self, folder: &Path, arguments: &[OsString]) -> Result<(), ShellError> {
         let command = arguments.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
-        let mut child = self.program()?.start_detached(arguments, &log_file(folder, &command))?;
+        self.start_with_log(arguments, &log_file(folder, &command))
+    }
+
+    /// Starts what works the queue off, which outlives the window, too.
+    pub fn start_queue(&self, arguments: &[OsString]) -> Result<(), ShellError> {
+        self.start_with_log(arguments, &self.settings_file.with_file_name("queue.log"))
+    }
+
+    fn start_with_log(&self, arguments: &[OsString], log: &Path) -> Result<(), ShellError> {
+        let mut child = self.program()?.start_detached(arguments, log)?;
         // Waited for, so that it does not stay as a dead entry in the list of processes while the window is open.
         let wait = move || child.wait().map(drop);
         let thread = std::thread::Builder::new().name("wait".to_owned());

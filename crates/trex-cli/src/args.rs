@@ -7,6 +7,7 @@ pub(crate) mod export;
 pub(crate) mod kb;
 pub(crate) mod net;
 pub(crate) mod orders;
+pub(crate) mod queue;
 pub(crate) mod researcher;
 pub(crate) mod review;
 
@@ -22,6 +23,7 @@ use crate::args::export::{BaseGgufArgs, ConfigArgs, EXPORT_HELP, ExportArgs, Pro
 use crate::args::kb::KbArgs;
 use crate::args::net::{NET_HELP, NetArgs};
 use crate::args::orders::{BRANCH_HELP, BranchArgs, FORBID_HELP, ForbidArgs, PartArgs};
+use crate::args::queue::{QUEUE_HELP, QueueArgs};
 use crate::args::researcher::{RESEARCHER_HELP, ResearcherArgs};
 use crate::args::review::{GateArgs, REVIEW_HELP, ReviewArgs};
 
@@ -82,6 +84,9 @@ before that, and strategies that take more steps or write rows cost more.")]
     Forecast(ForecastArgs),
     /// Go on with the run of a workspace that was interrupted.
     Resume(ResumeArgs),
+    /// Let several tasks share this machine: priorities, turns, holding and releasing.
+    #[command(after_long_help = QUEUE_HELP)]
+    Queue(QueueArgs),
     /// Ask the program that works on a run to stop in order, also from another terminal.
     Stop(WorkspaceArgs),
     /// Say how far the run is.
@@ -426,6 +431,11 @@ and uses what the cache holds. hub:OWNER/NAME/FILE.gguf takes one GGUF file of a
     },
     /// List the models that tasks can name.
     List,
+    /// List what lies in the Hugging Face cache and in the folders of LM Studio and Ollama, and whether `add` takes it.
+    #[command(after_long_help = "\
+Looks where HF_HUB_CACHE, HF_HOME and OLLAMA_MODELS say, else where those programs keep their models in the home folder. Only
+looks; `trex model add PATH --name NAME` takes one in.")]
+    Found,
 }
 
 #[derive(Debug, Args)]

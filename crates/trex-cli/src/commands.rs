@@ -22,6 +22,7 @@ pub(crate) mod net;
 pub(crate) mod new;
 pub(crate) mod orders;
 pub(crate) mod probe;
+pub(crate) mod queue;
 pub(crate) mod recipe;
 pub(crate) mod report;
 pub(crate) mod repro;

@@ -186,6 +186,14 @@ pub(crate) enum CommandError {
         /// Rows that were looked at.
         num_rows: usize,
     },
+    /// A file that holds no conversation.
+    #[error("{} holds no conversation", path.display())]
+    BadConversation {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: trex_fs::FsError,
+    },
     /// A form of export that does not exist.
     #[error("there is no export format {name:?}")]
     UnknownFormat {
@@ -312,6 +320,7 @@ impl Problem for CommandError {
             Self::KnowledgeOff => "knowledge.off",
             Self::UnknownKnowledge { .. } => "knowledge.unknown",
             Self::NothingTrained { .. } => "data.nothing_trained",
+            Self::BadConversation { .. } => "ask.bad_conversation",
             Self::UnknownFormat { .. } => "data.unknown_format",
             Self::NoCacheFolder => "cli.no_cache_folder",
             Self::NoWorker { .. } => "worker.missing",
@@ -363,6 +372,9 @@ impl Problem for CommandError {
             }
             Self::NothingTrained { .. } => {
                 "check which column is the answer with `trex data profile`, and name it with --answer; answers longer than --max-length are not trained on either".to_owned()
+            }
+            Self::BadConversation { .. } => {
+                "its lines are those that `trex ask --conversation` writes; name another file to begin anew".to_owned()
             }
             Self::UnknownFormat { nearest, .. } => did_you_mean(
                 nearest,

@@ -40,6 +40,7 @@ fn dispatch(cli: Cli, output: &mut Output) -> Result<ExitCode, CliError> {
         Command::Run(args) => commands::run::run(&args, output)?,
         Command::Forecast(args) => commands::forecast::run(&args, output)?,
         Command::Resume(args) => commands::run::resume(&args, output)?,
+        Command::Queue(args) => commands::queue::run(&args, output)?,
         Command::Stop(args) => commands::stop::run(&args, output)?,
         Command::Status(args) => commands::status::status(&args, output)?,
         Command::Watch(args) => commands::status::watch(&args, output)?,

@@ -1,9 +1,9 @@
 //! Asks the untouched model and a trained one the same question, each in a worker of its own, as an evaluation does it. No
-//! split is opened, nothing is scored and nothing of it is kept.
+//! split is opened, nothing is scored, and nothing of it is kept but what the caller keeps.
 
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use trex_domain::{
     Backend, EvalJob, EvalMode, Example, Executor, GenerationConfig, ItemScore, Job, JobControl, JobOutcome, Message,
     Metric, Origin, RunState, WorkerEvent,
@@ -16,16 +16,39 @@ use crate::run::{RunSettings, job_failure};
 /// What is asked, and how answers are made.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Question {
-    /// The conversation up to the answer; the last turn is the person's.
-    pub messages: Vec<Message>,
+    /// What stands before everything as the system's turn.
+    pub system: Option<String>,
+    /// What was asked and answered before, the oldest first.
+    pub earlier: Vec<Turn>,
+    /// What is asked now.
+    pub words: String,
     /// Longest answer in tokens.
     pub max_new_tokens: usize,
     /// How tokens are chosen.
     pub generation: GenerationConfig,
 }
 
+impl Question {
+    /// The conversation of one of the two models up to its answer: each goes on from what it said itself.
+    fn messages(&self, own: impl Fn(&Answers) -> &Answer) -> Vec<Message> {
+        let turn = |turn: &Turn| [Message::user(&turn.words), Message::assistant(&own(&turn.answers).text)];
+        let system = self.system.iter().map(Message::system);
+        system.chain(self.earlier.iter().flat_map(turn)).chain([Message::user(&self.words)]).collect()
+    }
+}
+
+/// One question of a conversation with what both answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Turn {
+    /// The question.
+    pub words: String,
+    /// The answers.
+    #[serde(flatten)]
+    pub answers: Answers,
+}
+
 /// Both answers.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Answers {
     /// Of the untouched model.
     pub base: Answer,
@@ -34,7 +57,7 @@ pub struct Answers {
 }
 
 /// One answer and what it took.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
     /// The words.
     pub text: String,
@@ -59,8 +82,9 @@ pub fn ask(
     question: &Question,
 ) -> Result<Answers, EngineError> {
     let both = || {
-        let base = answer_of(state, settings, executor, (None, scratch), question)?;
-        let tuned = answer_of(state, settings, executor, (Some(adapter.to_owned()), scratch), question)?;
+        let answer = |adapter, messages| answer_of(state, settings, executor, (adapter, scratch), (question, messages));
+        let base = answer(None, question.messages(|answers| &answers.base))?;
+        let tuned = answer(Some(adapter.to_owned()), question.messages(|answers| &answers.tuned))?;
         Ok(Answers { base, tuned })
     };
     let answers = both();
@@ -73,11 +97,11 @@ fn answer_of(
     settings: &RunSettings,
     executor: &impl Executor,
     (adapter, scratch): (Option<PathBuf>, &Path),
-    question: &Question,
+    (question, messages): (&Question, Vec<Message>),
 ) -> Result<Answer, EngineError> {
     let task = state.task()?;
     let blobs = BlobStore::new(scratch);
-    let items = blobs.put_lines(&[item(question)])?;
+    let items = blobs.put_lines(&[item(messages)])?;
     let job = Job::Eval(EvalJob {
         model_dir: settings.model.dir.clone(),
         adapter,
@@ -101,14 +125,41 @@ fn answer_of(
 }
 
 /// The gold answer is never looked at; a row without one would be raw text.
-fn item(question: &Question) -> Example {
+fn item(prompt: Vec<Message>) -> Example {
     Example {
         id: "question".to_owned(),
-        prompt: question.messages.clone(),
+        prompt,
         answer: "-".to_owned(),
         options: Vec::new(),
         group: None,
         rejected: None,
         origin: Origin { source: "ask".to_owned(), row: 0, changed_by: Vec::new() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_goes_on_from_its_own_answers() {
+        let answer = |text: &str| Answer { text: text.to_owned(), wall_s: 1.0 };
+        let earlier = Turn {
+            words: "first".to_owned(),
+            answers: Answers { base: answer("of the base"), tuned: answer("of the trained") },
+        };
+        let question = Question {
+            system: Some("be brief".to_owned()),
+            earlier: vec![earlier],
+            words: "second".to_owned(),
+            max_new_tokens: 8,
+            generation: GenerationConfig::default(),
+        };
+        let expected = |own: &str| {
+            let (system, first) = (Message::system("be brief"), Message::user("first"));
+            vec![system, first, Message::assistant(own), Message::user("second")]
+        };
+        assert_eq!(question.messages(|answers| &answers.base), expected("of the base"));
+        assert_eq!(question.messages(|answers| &answers.tuned), expected("of the trained"));
     }
 }

@@ -13,6 +13,7 @@ mod live;
 mod local_model;
 mod measure;
 mod orders;
+mod queue;
 mod report;
 mod repro;
 mod review;
@@ -22,7 +23,7 @@ mod verifier;
 mod why;
 mod worker_process;
 
-pub use ask::{Answer, Answers, Question, ask};
+pub use ask::{Answer, Answers, Question, Turn, ask};
 pub use asked_writer::{AskedWriter, WritingListener};
 pub use error::{EngineError, PortError};
 pub use export_check::{ExportCheck, ExportPrecision, ExportTolerance, Weights, score_on_select, trained_weights};
@@ -32,6 +33,7 @@ pub use live::{BudgetUse, TreeLook, progress_line, tree_text};
 pub use local_model::{LocalModel, LocalModelError, estimate_answer_bytes};
 pub use measure::{MeasureListener, WorkerMeter};
 pub use orders::{BranchStart, OrderBox, branch_start, foreseen, give_order};
+pub use queue::{Queue, QueueEnding, QueueEntry, QueueState};
 pub use report::{
     REPORT_SCHEMA, build_report, mark_interrupted, report_html, report_markdown, report_schema, schema_text, why_best,
 };

@@ -23,6 +23,7 @@ mod evaluate;
 mod export;
 mod generate;
 mod gguf;
+mod glance;
 #[cfg(test)]
 mod golden;
 mod hardware;
@@ -64,6 +65,7 @@ pub use export::{
     write_peft_folder,
 };
 pub use gguf::GgufFault;
+pub use glance::{ModelGlance, glance_at_model};
 pub use hardware::{Answer, HardwareSource, ThisMachine, inspect_hardware};
 pub use import::peft_lora_config;
 pub use measure::{EvalPlan, EvalTimes, StepPlan, StepTimes, measure_eval, measure_products, measure_steps};

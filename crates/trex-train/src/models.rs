@@ -97,7 +97,7 @@ pub fn check_model_files(dir: &Path) -> Result<(), TrainError> {
     find_files(dir).map(drop)
 }
 
-fn find_files(dir: &Path) -> Result<WeightFiles, TrainError> {
+pub(crate) fn find_files(dir: &Path) -> Result<WeightFiles, TrainError> {
     for missing in ["config.json", "tokenizer.json"] {
         if !dir.join(missing).is_file() {
             return Err(TrainError::NotAModel { path: dir.to_owned(), missing });
@@ -179,7 +179,7 @@ fn license(dir: &Path) -> Option<String> {
 /// Writes `config.json`, tokenizer and template of a GGUF file into a folder.
 fn write_hf_files(path: &Path, dir: &Path) -> Result<(), TrainError> {
     let file = GgufFile::open(path)?;
-    let files = trex_chat::hf_files_from_gguf(file.metadata(), &tensor_facts(&file)?)?;
+    let files = readable_gguf(&file)?;
     for (name, text) in files.files() {
         trex_fs::write_atomic(&dir.join(name), text.as_bytes())?;
     }
@@ -188,6 +188,11 @@ fn write_hf_files(path: &Path, dir: &Path) -> Result<(), TrainError> {
         trex_fs::write_atomic(&dir.join("README.md"), card.as_bytes())?;
     }
     Ok(())
+}
+
+/// The Hugging Face files that a GGUF file stands for; an error where it cannot be used.
+pub(crate) fn readable_gguf(file: &GgufFile) -> Result<trex_chat::HfFiles, TrainError> {
+    Ok(trex_chat::hf_files_from_gguf(file.metadata(), &tensor_facts(file)?)?)
 }
 
 /// What the configuration says in Hugging Face files and tensors say in GGUF files.

@@ -15,6 +15,12 @@ pub(crate) fn models(shell: State<'_, Shell>) -> Result<Value, ShellError> {
     shell.program()?.ask(&["model", "list"])
 }
 
+/// What other programs of this machine keep.
+#[tauri::command(async)]
+pub(crate) fn models_found(shell: State<'_, Shell>) -> Result<Value, ShellError> {
+    shell.program()?.ask(&["model", "found"])
+}
+
 #[tauri::command(async)]
 pub(crate) fn add_model(shell: State<'_, Shell>, source: String, name: String) -> Result<Value, ShellError> {
     let is_hub = source.starts_with("hub:");
@@ -49,7 +55,7 @@ pub(crate) fn reproduce_node(shell: State<'_, Shell>, workspace: PathBuf, id: St
     shell.program()?.ask_whether(&on_workspace(["repro".into(), id.into()], &checked(&workspace)?))
 }
 
-/// What the untouched model and a trained node answer.
+/// What the untouched model and a trained node answer; `earlier` has the turns before, as `trex ask` keeps them in a file.
 #[tauri::command(async)]
 pub(crate) fn ask_models(
     shell: State<'_, Shell>,
@@ -58,6 +64,7 @@ pub(crate) fn ask_models(
     words: String,
     system: String,
     temperature: Option<f64>,
+    earlier: Vec<Value>,
 ) -> Result<Value, ShellError> {
     check_node(&id)?;
     // A dash in front would be taken for an option; a blank before it changes no question.
@@ -67,5 +74,12 @@ pub(crate) fn ask_models(
         arguments.push(format!("--system={system}").into());
     }
     arguments.extend(temperature.map(|temperature| format!("--temperature={temperature}").into()));
+    let room = tempfile::tempdir().map_err(|err| ShellError::window("no room for a conversation", &err))?;
+    if !earlier.is_empty() {
+        let file = room.path().join("conversation.jsonl");
+        let lines: String = earlier.iter().map(|turn| format!("{turn}\n")).collect();
+        trex_fs::write_atomic(&file, lines.as_bytes())?;
+        arguments.extend(["--conversation".into(), file.into_os_string()]);
+    }
     shell.program()?.ask(&arguments)
 }

@@ -42,6 +42,7 @@ fn bindings() -> String {
         declaration::<app::LogLine>(),
         declaration::<app::Word>(),
         declaration::<app::Wish>(),
+        declaration::<app::QueueWish>(),
         declaration::<app::ScoreRow>(),
         declaration::<app::BenchTable>(),
     ];

@@ -164,8 +164,20 @@ fn commands_ask_the_program() {
         ("kb_import", json!({"file": rows, "trust": " "}), format!("kb import {rows} --json")),
         (
             "ask_models",
-            json!({"workspace": here, "id": "best", "words": "-x", "system": "", "temperature": 0.5}),
+            json!({"workspace": here, "id": "best", "words": "-x", "system": "", "temperature": 0.5, "earlier": []}),
             format!("ask best  -x --workspace {here} --temperature=0.5 --json"),
+        ),
+        ("models_found", json!({}), "model found --json".to_owned()),
+        ("queue_list", json!({}), "queue list --json".to_owned()),
+        (
+            "queue_add",
+            json!({
+                "request": {
+                    "workspace": here, "task": "ftbench/mini-1", "seed": 3, "model": null, "trials": 5, "new": false,
+                },
+                "priority": -2,
+            }),
+            format!("--json queue add ftbench/mini-1 --workspace {here} --priority=-2 -- --seed 3 --trials=5"),
         ),
         ("net_log", json!({"last": 9000}), "net log --last=500 --json".to_owned()),
         ("outbound", json!({"workspace": here}), format!("researcher calls --workspace {here} --json")),
@@ -297,6 +309,43 @@ fn odd_input_is_refused_before_anything_is_started() {
     assert!(!window.path("trex.called").exists());
 }
 
+/// A change of the queue is one command, and then the list as it is.
+#[test]
+fn the_queue_is_changed_and_shown() {
+    let window = Window::new(r#"printf '%s\n' "$*" >> "$(dirname "$0")/said"; printf '{"entries":[]}'"#);
+    for (wish, expected) in [
+        (json!({"type": "hold", "id": 4}), "queue hold 4 --json"),
+        (json!({"type": "release", "id": 4}), "queue release 4 --json"),
+        (json!({"type": "remove", "id": 4}), "queue remove 4 --json"),
+        (json!({"type": "priority", "id": 4, "priority": -1}), "queue priority 4 -1 --json"),
+        (json!({"type": "move", "id": 4, "before": 2}), "queue move 4 --before=2 --json"),
+        (json!({"type": "move", "id": 4, "before": null}), "queue move 4 --json"),
+        (json!({"type": "clear"}), "queue clear --json"),
+    ] {
+        std::fs::remove_file(window.path("said")).ok();
+        let list = window.call("queue_change", json!({ "wish": wish })).unwrap();
+        assert_eq!(list, json!({"entries": []}));
+        let said = std::fs::read_to_string(window.path("said")).unwrap();
+        assert_eq!(said.lines().collect::<Vec<_>>(), [expected, "queue list --json"]);
+    }
+}
+
+/// The turns before reach the program as the lines of a file, which is gone afterwards.
+#[test]
+fn a_conversation_goes_on_from_its_turns() {
+    let window = Window::new(
+        r#"for last in "$@"; do [ "$before" = --conversation ] && file=$last; before=$last; done
+printf '{"file":"%s","turns":[%s]}' "$file" "$(paste -sd, "$file")""#,
+    );
+    let turns = json!([{"words": "a\nb", "base": {"text": "\"c\"", "wall_s": 1.0}}, {"words": "d"}]);
+    let here = window.folder.path();
+    let question =
+        json!({"workspace": here, "id": "best", "words": "x", "system": "", "temperature": null, "earlier": turns});
+    let answer = window.call("ask_models", question).unwrap();
+    assert_eq!(answer["turns"], turns);
+    assert!(!Path::new(answer["file"].as_str().unwrap()).exists());
+}
+
 /// Whatever the page sends, the answer is a value or an error, and the window goes on.
 #[test]
 fn rubbish_from_the_page_breaks_nothing() {
@@ -323,6 +372,8 @@ fn rubbish_from_the_page_breaks_nothing() {
         "bench_tables",
         "ask_models",
         "order",
+        "queue_change",
+        "queue_add",
         "log_bundle",
         "opened",
     ];

@@ -7,6 +7,7 @@ import type {
   Dropped,
   HomeView,
   LogLine,
+  QueueWish,
   RunView,
   ScoreRow,
   Settings,
@@ -56,6 +57,7 @@ export const recipeRun = (path: string, workspace: string, model: string) =>
   invoke<Json>('recipe_run', { path, workspace, model })
 export const recipeHistory = (path: string, workspace: string) => invoke<Json>('recipe_history', { path, workspace })
 export const models = () => invoke<Json>('models')
+export const modelsFound = () => invoke<Json>('models_found')
 export const addModel = (source: string, name: string) => invoke<Json>('add_model', { source, name })
 export const exportNode = (workspace: string, id: string, format: string, out: string) =>
   invoke<Json>('export_node', { workspace, id, format, out })
@@ -88,13 +90,25 @@ export const kbImport = (file: string, trust: string | null) => invoke<Json>('kb
 export const scoreboard = () => invoke<ScoreRow[]>('scoreboard')
 export const benchTables = (folder: string) => invoke<BenchTable[]>('bench_tables', { folder })
 
-export const askModels = (workspace: string, id: string, words: string, system: string, temperature: number | null) =>
-  invoke<Json>('ask_models', { workspace, id, words, system, temperature })
+/** `earlier` has the turns before, as `trex ask` keeps them. */
+export const askModels = (
+  workspace: string,
+  id: string,
+  words: string,
+  system: string,
+  temperature: number | null,
+  earlier: Json[],
+) => invoke<Json>('ask_models', { workspace, id, words, system, temperature, earlier })
 
 export const reviewList = (workspace: string) => invoke<Json>('review_list', { workspace })
 export const reviewShow = (workspace: string, id: string) => invoke<Json>('review_show', { workspace, id })
 export const reviewDecide = (workspace: string, id: string, word: Word, reason: string) =>
   invoke<Json>('review_decide', { workspace, id, word, reason })
+
+export const queueList = () => invoke<Json>('queue_list')
+export const queueChange = (wish: QueueWish) => invoke<Json>('queue_change', { wish })
+export const queueAdd = (request: StartRequest, priority: number) => invoke<Json>('queue_add', { request, priority })
+export const queueWork = () => invoke<void>('queue_work')
 
 export const giveOrder = (workspace: string, id: string, wish: Wish) => invoke<Json>('order', { workspace, id, wish })
 

@@ -10,7 +10,7 @@ use super::measure::wait_for_file;
 use super::webdriver::Session;
 
 /// A task of seconds.
-const TASK: &str = r#"
+pub(super) const TASK: &str = r#"
 name = "held"
 goal = "Choose the missing word."
 kind = "choice"
@@ -96,7 +96,7 @@ fn hold(session: &Session, folder: &Path, workspace: &Path) -> Result<Vec<Asked>
     session.ask("start_run", json!({ "request": request }))?;
     wait_for_file(&workspace.join("workspace.db"))?;
     // What is at work is shown when the page comes up.
-    session.run("location.reload()", &[])?;
+    session.reload()?;
     session.wait("the run", "document.querySelector('[data-seq]')", 60)?;
     session.click("[data-screen=review]")?;
     session.wait("what waits", "document.querySelectorAll('[data-review]').length > 3", 120)?;

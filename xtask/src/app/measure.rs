@@ -127,7 +127,7 @@ fn measure_events(session: &Session, folder: &Path) -> Result<Vec<f64>> {
     session.ask("start_run", json!({ "request": request }))?;
     wait_for_file(&workspace.join("workspace.db"))?;
     // What is at work is shown when the page comes up.
-    session.run("location.reload()", &[])?;
+    session.reload()?;
     session.wait("the run", "document.querySelector('[data-seq]')", 60)?;
     session.run(
         "window.trexSeen = []; const look = () => { const shown = document.querySelector('[data-seq]')?.dataset.seq; \

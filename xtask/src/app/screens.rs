@@ -54,7 +54,7 @@ fn appear(session: &Session, theme: &str, language: &str) -> Result<()> {
     settings["theme"] = json!(theme);
     settings["language"] = json!(language);
     session.ask("set_settings", json!({ "settings": settings }))?;
-    session.run("location.reload()", &[])?;
+    session.reload()?;
     let ready = format!(
         "document.documentElement.dataset.theme === '{theme}' && document.querySelector('main[data-ready=true]')"
     );

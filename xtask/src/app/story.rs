@@ -31,6 +31,8 @@ pub(super) fn play(project: &Project, steps: &mut Steps, app: &Path, trex: &Path
     {
         // What was on the screen says more than the error; where even that fails there is only the error.
         session.picture(&story.pictures.join("failed.png")).ok();
+        let shown = session.run("return location.hash + '\\n' + document.body.innerText.slice(0, 3000)", &[]);
+        println!("the window shows:\n{}", shown.ok().as_ref().and_then(|text| text.as_str()).unwrap_or("nothing"));
     }
     played
 }
@@ -53,6 +55,8 @@ impl Story<'_> {
             self.run_through(&rows)
         })?;
         steps.step("story: a node is looked at and exported", || self.inspect(&workspace))?;
+        steps.step("story: a conversation with both models", || self.talk())?;
+        steps.step("story: two tasks share the machine", || self.queue())?;
         steps.step("story: a second start comes to the same window", || self.start_again())?;
         steps.step("story: a run holds decisions, which are edited, rejected and approved, and is steered", || {
             held::play(self.session()?, &self.stage.folder, &self.pictures)
@@ -203,6 +207,40 @@ impl Story<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Two turns, the second with the first before it.
+    fn talk(&self) -> Result<()> {
+        let session = self.session()?;
+        session.click("[data-screen=models]")?;
+        for (at, words) in ["The scene was charming.", "And the ending?"].iter().enumerate() {
+            session.keys("section form textarea", words)?;
+            session.click("[data-ask]:not(:disabled)")?;
+            let turns = format!("document.querySelectorAll('.talk li').length === {}", at + 1);
+            session.wait("the answers", &turns, 60)?;
+        }
+        session.picture(&self.pictures.join("conversation.png"))
+    }
+
+    /// The later one has the higher priority, and the list is worked off by a click.
+    fn queue(&self) -> Result<()> {
+        let session = self.session()?;
+        let file = self.stage.folder.join("queued.toml");
+        std::fs::write(&file, held::TASK).context("cannot write the task")?;
+        for (name, priority) in [("queued-low", 0), ("queued-high", 1)] {
+            let workspace = self.stage.folder.join("workspaces").join(name);
+            let request = json!({
+                "workspace": workspace, "task": file, "seed": 1, "model": null, "trials": 4, "new": false,
+            });
+            session.ask("queue_add", json!({ "request": request, "priority": priority }))?;
+        }
+        session.click("[data-screen=runs]")?;
+        session.wait("both in the list", "document.querySelectorAll('[data-entry]').length === 2", 20)?;
+        session.click("[data-work]")?;
+        session.wait("the first turn", "document.querySelector('[data-entry=\"2\"][data-state=running]')", 30)?;
+        session.picture(&self.pictures.join("queue.png"))?;
+        let done = "document.querySelectorAll('[data-entry][data-state=done]').length === 2";
+        session.wait("the end of both", done, 240).map(drop)
     }
 
     /// A node on the canvas is reached by the pointer, as by a person.

@@ -87,6 +87,13 @@ impl Session {
         }
     }
 
+    /// Loads the page anew, and comes back when the old one is gone: the driver itself returns before that, and what is
+    /// asked then may still be answered, or clicked, in the page that goes.
+    pub(super) fn reload(&self) -> Result<()> {
+        self.run("window.trexOld = true; location.reload()", &[])?;
+        self.wait("the page, loaded anew", "!window.trexOld && document.readyState === 'complete'", 60).map(drop)
+    }
+
     /// Clicks what a CSS selector finds, once it is there.
     pub(super) fn click(&self, selector: &str) -> Result<()> {
         let element = self.element(selector)?;

@@ -75,16 +75,16 @@ pub(crate) struct ResearcherBenchArgs {
     /// Files of surfaces, as `trex bench record` writes them.
     #[arg(long = "surface", required_unless_present = "tasks")]
     pub(crate) surfaces: Vec<PathBuf>,
-    /// Built-in tasks to train on for real, such as ftbench/mini-1.
+    /// Tasks to train on for real: built-in ones, such as ftbench/mini-1, or task files.
     #[arg(long = "task")]
     pub(crate) tasks: Vec<String>,
     /// Budget of a search in trainings of full length.
     #[arg(long, default_value_t = 16)]
     pub(crate) budget: usize,
-    /// Simulated searches of each answerer on a surface.
+    /// Simulated searches of each answerer on a surface; with 0 a surface only tells the strong answerer of a task what is good.
     #[arg(long, default_value_t = 200)]
     pub(crate) searches: u64,
-    /// Searches of each answerer on a built-in task.
+    /// Searches of each answerer on a task.
     #[arg(long, default_value_t = 3)]
     pub(crate) seeds: u64,
     /// Who proposes, separated by commas: playbook, strong, weak, garbled, random, default; all where absent.

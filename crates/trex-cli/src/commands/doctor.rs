@@ -122,6 +122,14 @@ pub(crate) enum Situation {
     NoEmbedder,
     /// So much of the disk is free: `free`.
     DiskFree,
+    /// A secret store answers and holds all keys: `store`, `count`.
+    KeysInStore,
+    /// A secret store answers, and keys lie in a file beside it: `store`, `file`, `names`.
+    KeysInFile,
+    /// No secret store answers, so keys go into a file: `why`, `file`.
+    NoKeyStore,
+    /// The secret store that holds keys does not answer: `why`, `names`.
+    KeyStoreSilent,
     /// What uses the network, and what forbids it.
     NetworkUse,
 }
@@ -387,23 +395,32 @@ fn keys() -> Finding {
         places.iter().filter(|(_, lies)| **lies == place).map(|(name, _)| name.as_str()).collect()
     };
     let (in_store, in_file) = (names(KeyPlace::SecretStore), names(KeyPlace::File));
-    let (title, file) = (keys.store().title(), keys.path().display());
+    let (store, file) = (keys.store().title().to_owned(), keys.path().display().to_string());
     match keys.store().check() {
-        Ok(()) if in_file.is_empty() => Finding::good(what, format!("{title} answers; keys in it: {}", in_store.len())),
+        Ok(()) if in_file.is_empty() => {
+            let count = in_store.len().to_string();
+            let values = [("store", store.clone()), ("count", count.clone())];
+            Finding::good(what, format!("{store} answers; keys in it: {count}")).named(Situation::KeysInStore, values)
+        }
         Ok(()) => {
             let hint = "store them again with `trex researcher key set NAME < FILE`".to_owned();
-            let detail = format!("{title} answers, and keys lie unencrypted in {file}: {}", in_file.join(", "));
-            Finding::note(what, detail, Some(hint))
+            let names = in_file.join(", ");
+            let detail = format!("{store} answers, and keys lie unencrypted in {file}: {names}");
+            let values = [("store", store), ("file", file), ("names", names)];
+            Finding::note(what, detail, Some(hint)).named(Situation::KeysInFile, values)
         }
         Err(fault) if in_store.is_empty() => {
             let why = with_causes(&fault);
-            Finding::good(what, format!("{why}; keys go into {file}, which only you may read, unencrypted"))
+            let detail = format!("{why}; keys go into {file}, which only you may read, unencrypted");
+            Finding::good(what, detail).named(Situation::NoKeyStore, [("why", why), ("file", file)])
         }
         Err(fault) => {
-            let why = with_causes(&fault);
+            let (why, names) = (with_causes(&fault), in_store.join(", "));
             let hint =
                 "log in to a session with that store, or give the keys in the variables of the services".to_owned();
-            Finding::note(what, format!("{why}, and keys lie in it: {}", in_store.join(", ")), Some(hint))
+            let detail = format!("{why}, and keys lie in it: {names}");
+            let values = [("why", why), ("names", names)];
+            Finding::note(what, detail, Some(hint)).named(Situation::KeyStoreSilent, values)
         }
     }
 }

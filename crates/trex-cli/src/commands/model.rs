@@ -1,5 +1,7 @@
 //! `trex model`: base models in, and a list of them.
 
+mod found;
+
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -15,6 +17,7 @@ pub(crate) fn run(args: &ModelArgs, output: &mut Output) -> Result<(), CliError>
     match &args.command {
         ModelCommand::Add { source, name } => add(source, name.as_deref(), output),
         ModelCommand::List => list(output),
+        ModelCommand::Found => found::run(output),
     }
 }
 

@@ -30,11 +30,8 @@ pub(crate) fn run(args: &RunArgs, output: &mut Output) -> Result<(), CliError> {
     let workers = wiring::workers(&settings, &task)?;
     Workspace::init(dir, &SystemClock)?;
     let mut writer = open(dir, &args.machine)?;
-    // A run that never got its data holds nothing that could be lost, and often is a mistake that was just mended.
-    if let Some(run) = writer.latest_run()?.filter(|run| run.status == RunStatus::Running && !args.new)
-        && writer.state(run.id)?.data.is_some()
-    {
-        return Err(CommandError::UnfinishedRun { path: dir.to_owned(), name: run.name }.into());
+    if let Some(name) = unfinished(dir)?.filter(|_| !args.new) {
+        return Err(CommandError::UnfinishedRun { path: dir.to_owned(), name }.into());
     }
     settings.final_openings_before = final_openings(&writer, &task, None)?;
     researcher::keep_settings(dir, &answerers)?;
@@ -73,6 +70,18 @@ pub(crate) fn resume(args: &ResumeArgs, output: &mut Output) -> Result<(), CliEr
     deliver(dir, run.id, &state, output)
 }
 
+/// Name of the unfinished run of a folder. One that never got its data holds nothing that could be lost, and often is a mistake
+/// that was just mended.
+pub(crate) fn unfinished(dir: &Path) -> Result<Option<String>, CliError> {
+    if !Workspace::at(dir).database().is_file() {
+        return Ok(None);
+    }
+    let reader = Workspace::open_reader(dir)?;
+    let Some(run) = reader.latest_run()?.filter(|run| run.status == RunStatus::Running) else { return Ok(None) };
+    let state = RunState::from_events(&reader.events(run.id, 0)?)?;
+    Ok(state.data.map(|_| run.name))
+}
+
 /// What is known from other runs; a run goes on without it where it cannot be had, and says so.
 fn memory(output: &mut Output) -> Result<Option<Arc<dyn Memory>>, CliError> {
     let (memory, trouble) = wiring::memory();
@@ -103,17 +112,7 @@ fn final_openings(writer: &Writer, task: &TaskSpec, except: Option<RunId>) -> Re
 
 /// The task that arguments name, with what they change in it.
 pub(crate) fn resolve_task(args: &TaskArgs) -> Result<TaskSpec, CliError> {
-    let path = Path::new(&args.task);
-    let is_path = path.extension().is_some_and(|ext| ext == "toml") || path.is_file();
-    let mut task = if is_path {
-        parse_task_file(path, args.data.as_deref())?
-    } else if let Ok(mini) = mini_task(&args.task) {
-        mini.spec()
-    } else {
-        let names: Vec<String> = mini_tasks().iter().map(trex_ftbench::MiniTask::name).collect();
-        let nearest = trex_domain::nearest(&args.task, names.iter().map(String::as_str)).map(str::to_owned);
-        return Err(CommandError::UnknownTask { name: args.task.clone(), nearest }.into());
-    };
+    let mut task = named_task(&args.task, args.data.as_deref())?;
     if let Some(model) = &args.model {
         task.model.0.clone_from(model);
     }
@@ -122,6 +121,20 @@ pub(crate) fn resolve_task(args: &TaskArgs) -> Result<TaskSpec, CliError> {
     }
     take_adapter_shape(&mut task.train)?;
     Ok(task)
+}
+
+/// A built-in task, or that of a file; `data` stands in for the data of a file.
+pub(crate) fn named_task(name: &str, data: Option<&Path>) -> Result<TaskSpec, CliError> {
+    let path = Path::new(name);
+    if path.extension().is_some_and(|ext| ext == "toml") || path.is_file() {
+        return Ok(parse_task_file(path, data)?);
+    }
+    if let Ok(mini) = mini_task(name) {
+        return Ok(mini.spec());
+    }
+    let names: Vec<String> = mini_tasks().iter().map(trex_ftbench::MiniTask::name).collect();
+    let nearest = trex_domain::nearest(name, names.iter().map(String::as_str)).map(str::to_owned);
+    Err(CommandError::UnknownTask { name: name.to_owned(), nearest }.into())
 }
 
 /// A run that goes on from an adapter has its shape; a task file need not repeat it, and may not contradict it.

@@ -18,6 +18,20 @@ pub(crate) fn run(args: &WorkspaceArgs, output: &mut Output) -> Result<(), CliEr
     output.result(&value, || format!("asked {command} (process {pid}) to stop; `trex resume` goes on later"))
 }
 
+/// Asks a process of this program's own to stop as its first Ctrl-C does; where there is no such signal it is ended at once,
+/// which loses nothing that was written down.
+pub(crate) fn end_in_order(process: &mut std::process::Child) {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Pid, Signal, kill_process};
+
+        // A process that has ended needs no asking.
+        kill_process(Pid::from_child(process), Signal::TERM).ok();
+    }
+    #[cfg(not(unix))]
+    process.kill().ok();
+}
+
 #[cfg(unix)]
 fn ask_to_stop(owner: &LeaseOwner) -> Result<(), CommandError> {
     use rustix::process::{Pid, Signal, kill_process};

@@ -55,8 +55,30 @@ fn check_ask(program: &Program, node: &str) {
     let names =
         |files: &[(std::path::PathBuf, Vec<u8>)]| files.iter().map(|(path, _)| path.clone()).collect::<Vec<_>>();
     assert_eq!(names(&files_below(&program.path("w"))), names(&before));
+    check_conversation(&program.path("talk.jsonl"), program, node);
     program.refused(&["ask", "base", "x", "--workspace", "w"], 3, "export.nothing");
     program.refused(&["ask", node, "x", "--workspace", "w", "--temperature", "0"], 3, "config.out_of_range");
+}
+
+/// The second turn is asked with the first before it, and the file holds both.
+fn check_conversation(file: &std::path::Path, program: &Program, node: &str) {
+    let ask = |words: &str, more: &[&str]| {
+        let arguments = ["ask", node, words, "--workspace", "w", "--max-new-tokens", "6"];
+        program.json(&[&arguments, more].concat())
+    };
+    let talk = ["--conversation", "talk.jsonl"];
+    let (first, second) = (ask("what now?", &talk), ask("and then?", &talk));
+    let kept = std::fs::read_to_string(file).unwrap();
+    let kept: Vec<serde_json::Value> = kept.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let words: Vec<&str> = kept.iter().filter_map(|turn| turn["words"].as_str()).collect();
+    assert_eq!(words, ["what now?", "and then?"]);
+    assert_eq!(kept[0]["tuned"], first["tuned"]);
+    assert_eq!(kept[1]["tuned"], second["tuned"]);
+    assert_ne!(ask("and then?", &[])["tuned"]["text"], second["tuned"]["text"], "the first turn changes nothing");
+    std::fs::write(file, "{\"words\": \"no answers\"}\n").unwrap();
+    let arguments = ["ask", node, "x", "--workspace", "w", "--conversation", "talk.jsonl"];
+    let refusal = program.refused(&arguments, 3, "ask.bad_conversation");
+    assert!(refusal.message.contains("talk.jsonl"), "{refusal:?}");
 }
 
 fn check_refusals(program: &Program, node: &str) {

@@ -38,6 +38,8 @@ mod outcome;
 #[cfg(test)]
 mod program;
 #[cfg(test)]
+mod queue;
+#[cfg(test)]
 mod repeat;
 #[cfg(test)]
 mod requirements;

@@ -1,11 +1,12 @@
 //! `trex bench researcher`: what each kind of answerer is worth to a search of the same budget.
 //!
 //! The search is that of a run, verifier, policy and sealed split included; only who proposes differs. On a recorded surface it
-//! trains nothing, so many searches are affordable; on a built-in task it trains for real.
+//! trains nothing, so many searches are affordable; on a task it trains for real.
 
 mod answerers;
 mod outcome;
 mod replayed;
+mod served;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -18,16 +19,17 @@ use trex_domain::{
 };
 use trex_engine::{NewRun, Ports, RunSettings, start_run};
 use trex_fs::FsError;
-use trex_ftbench::mini_task;
 use trex_research::llm::StoredModel;
 use trex_search::grid;
 
 use self::answerers::{Anybody, Drawn, Scripted, playbook};
 use self::outcome::{Outcome, Summary, Tally, table};
 use self::replayed::{Recorded, Replay};
+use self::served::Served;
 use crate::args::MachineArgs;
 use crate::args::bench::ResearcherBenchArgs;
 use crate::commands::bench::{BenchError, surfaces};
+use crate::commands::run::named_task;
 use crate::error::CliError;
 use crate::output::Output;
 use crate::researcher as models;
@@ -58,7 +60,8 @@ struct Found {
 pub(crate) fn run(args: &ResearcherBenchArgs, output: &mut Output) -> Result<(), CliError> {
     system::catch_stop_signals();
     let mut found = Vec::new();
-    for path in &args.surfaces {
+    // Without searches a surface only tells the strong answerer which points are good.
+    for path in args.surfaces.iter().filter(|_| args.searches > 0) {
         found.push(on_surface(path, args)?);
     }
     for name in &args.tasks {
@@ -104,17 +107,25 @@ impl Choices {
     }
 
     /// A Researcher for one search.
-    fn answerer(&self, name: &str, model: Option<Arc<dyn LanguageModel>>, workspace: &Path) -> Anybody {
+    fn answerer(
+        &self,
+        name: &str,
+        model: Option<Arc<dyn LanguageModel>>,
+        workspace: &Path,
+    ) -> Result<Anybody, CliError> {
         let scripted = |model: Scripted| playbook(Some(Arc::new(model)), workspace);
         let best: Vec<_> = self.best.iter().map(|(recipe, config)| (recipe, config)).collect();
-        Anybody(match name {
+        Ok(Anybody(match name {
             "random" => Box::new(Drawn::at_random(self.points.clone())),
             "default" => Box::new(Drawn::fixed(self.default.0.clone(), self.default.1.clone())),
-            "strong" => Box::new(scripted(Scripted::strong(&best))),
+            "strong" => {
+                let served = Served::start(Scripted::strong(&best))?;
+                Box::new(playbook(Some(Arc::new(served)), workspace))
+            }
             "weak" => Box::new(scripted(Scripted::weak())),
             "garbled" => Box::new(scripted(Scripted::garbled())),
             _ => Box::new(playbook(model, workspace)),
-        })
+        }))
     }
 }
 
@@ -145,7 +156,7 @@ fn on_surface(path: &Path, args: &ResearcherBenchArgs) -> Result<Found, CliError
         let searches = if model.is_some() { args.model_searches } else { args.searches };
         for number in 0..searches {
             let replay = Replay::new(&recorded, &data, scratch.path(), number);
-            let answerer = choices.answerer(name, model.clone(), scratch.path());
+            let answerer = choices.answerer(name, model.clone(), scratch.path())?;
             let (mut outcome, state, tally) = search((&replay, &replay, &replay), &answerer, &settings, &task, number)?;
             let finalist = state.finalist.as_ref().and_then(|id| state.variants.get(id)).map(|record| &record.variant);
             let truth = |one: &trex_domain::Variant| recorded.surface.truth(recorded.nearest(&one.recipe, &one.config));
@@ -173,7 +184,7 @@ fn alike(recorded: &Recorded, state: &RunState, tally: &Tally) -> usize {
 }
 
 fn on_task(name: &str, args: &ResearcherBenchArgs) -> Result<Found, CliError> {
-    let task = bench_task(mini_task(name)?.spec(), args.budget);
+    let task = bench_task(named_task(name, None)?, args.budget);
     let workspace = args.workspace.workspace.as_path();
     let model = wiring::find_model(&task.model.0)?;
     let data = DataPorts::new(workspace, &model)?;
@@ -186,7 +197,7 @@ fn on_task(name: &str, args: &ResearcherBenchArgs) -> Result<Found, CliError> {
     for name in &names {
         let model = kept_model(name, workspace)?;
         for number in 1..=args.seeds {
-            let answerer = choices.answerer(name, model.clone(), workspace);
+            let answerer = choices.answerer(name, model.clone(), workspace)?;
             let (outcome, ..) = search((&data, &workers, &PeftExporter), &answerer, &settings, &task, number)?;
             by_name.entry(name.clone()).or_default().push(outcome);
         }

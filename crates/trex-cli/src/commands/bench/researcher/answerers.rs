@@ -1,6 +1,6 @@
 //! Who proposes in the comparison: the Playbook, the Playbook with a language model beside it, random draws, and nobody.
 //!
-//! Two models are scripted. The strong one knows the best points of the surface and proposes them in turns, so it is a bound on
+//! Two models are scripted. The strong one knows the best points of the surface and proposes them in turns, over HTTP, so it is a bound on
 //! what any model could bring; the weak one answers in the right form and proposes what cannot help. The third, `garbled`, keeps
 //! to no form.
 
@@ -21,8 +21,8 @@ use trex_research::{Assistant, AssistedResearcher, ResearcherSettings};
 
 use crate::system::SystemClock;
 
-/// Characters of a token in the ledger of a scripted model.
-const CHARS_PER_TOKEN: u64 = 4;
+/// Bytes of a token in the ledger of a scripted model.
+const BYTES_PER_TOKEN: u64 = 4;
 
 /// Best points that the strong model knows.
 const KNOWN_POINTS: usize = 6;
@@ -85,6 +85,14 @@ impl Scripted {
         Self { name: "scripted:garbled", changes: Vec::new(), recipes: Vec::new(), asked: AtomicUsize::new(0) }
     }
 
+    /// The answer at a stage to a question of so many bytes, and what both count.
+    pub(super) fn says(&self, stage: &str, bytes_read: usize) -> (String, TokenUsage) {
+        let text = self.answer(stage).to_string();
+        let tokens = |bytes: usize| bytes as u64 / BYTES_PER_TOKEN;
+        let usage = TokenUsage { prompt_tokens: tokens(bytes_read), completion_tokens: tokens(text.len()) };
+        (text, usage)
+    }
+
     fn answer(&self, stage: &str) -> Value {
         let turn = self.asked.fetch_add(1, Ordering::Relaxed);
         let (why, from) = ("it is in the script", |list: &[Value]| -> Vec<Value> {
@@ -136,12 +144,7 @@ impl LanguageModel for Scripted {
             AnswerForm::JsonSchema { name, .. } => name.as_str(),
             AnswerForm::JsonObject | AnswerForm::Text => "",
         };
-        let text = self.answer(stage).to_string();
-        let read: u64 = request.messages.iter().map(|turn| turn.content.len() as u64).sum();
-        let usage = TokenUsage {
-            prompt_tokens: read / CHARS_PER_TOKEN,
-            completion_tokens: text.len() as u64 / CHARS_PER_TOKEN,
-        };
+        let (text, usage) = self.says(stage, request.messages.iter().map(|turn| turn.content.len()).sum());
         Ok(ModelReply { text, usage, cut_at_limit: false, replayed: false })
     }
 }
