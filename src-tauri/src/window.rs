@@ -8,7 +8,7 @@ use tauri::menu::{Menu, MenuItem};
 use tauri::tray::TrayIconBuilder;
 use tauri::{App, AppHandle, Builder, DragDropEvent, Emitter as _, Manager as _, Runtime, Window, WindowEvent};
 
-use crate::commands::{self, data, knowledge, models, orders, review, scores};
+use crate::commands::{self, data, knowledge, models, orders, queue, review, scores};
 use crate::desk::Tray;
 use crate::dropped::{Dropped, DroppedKind, identify};
 use crate::error::ShellError;

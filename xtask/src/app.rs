@@ -128,7 +128,7 @@ fn wasm_toolchain(project: &Project) -> Result<Option<PathBuf>> {
 
 /// The explorer as WebAssembly, the page, and the shell with both in it; returns the program.
 pub(crate) fn build(project: &Project, steps: &mut Steps, release: bool) -> Result<PathBuf> {
-    build_page(project, steps)?;
+    build_page(project, steps, release)?;
     steps.step("window: shell", || {
         let profile: &[&str] = if release { &["--release"] } else { &[] };
         run(cargo_of(project, SHELL, &["build", "--features", "custom-protocol"]).args(profile))
@@ -137,21 +137,31 @@ pub(crate) fn build(project: &Project, steps: &mut Steps, release: bool) -> Resu
     Ok(project.target.join("app").join(folder).join("trex-app"))
 }
 
-/// The page in `ui/dist`.
-pub(crate) fn build_page(project: &Project, steps: &mut Steps) -> Result<()> {
-    steps.step("window: explorer", || build_explorer(project))?;
+/// The page in `ui/dist`; without `release` its picture is neither small nor as fast as it can be, and ready minutes earlier.
+pub(crate) fn build_page(project: &Project, steps: &mut Steps, release: bool) -> Result<()> {
+    let profile = if release { "release" } else { "wasm-dev" };
+    steps.step("window: explorer", || build_explorer(project, profile))?;
     steps.step("window: page", || {
         packages::write(project)?;
         run(&mut npx(project, &["vite", "build"]))
     })
 }
 
-fn build_explorer(project: &Project) -> Result<()> {
-    let arguments =
-        ["build", "-p", "trex-explorer-web", "--release", "--target", WASM_TARGET, "--manifest-path", EXPLORER];
+fn build_explorer(project: &Project, profile: &str) -> Result<()> {
+    let arguments = [
+        "build",
+        "-p",
+        "trex-explorer-web",
+        "--profile",
+        profile,
+        "--target",
+        WASM_TARGET,
+        "--manifest-path",
+        EXPLORER,
+    ];
     let target = match wasm_toolchain(project)? {
         None => {
-            run(&mut cargo_of(project, EXPLORER, &arguments[..6]))?;
+            run(&mut cargo_of(project, EXPLORER, &arguments[..7]))?;
             project.target.join("explorer")
         }
         Some(toolchain) => {
@@ -163,7 +173,7 @@ fn build_explorer(project: &Project) -> Result<()> {
             target
         }
     };
-    let wasm = target.join(WASM_TARGET).join("release/trex_explorer_web.wasm");
+    let wasm = target.join(WASM_TARGET).join(profile).join("trex_explorer_web.wasm");
     let mut pack = cargo_of(project, EXPLORER, &["run", "--quiet", "-p", "trex-explorer-pack", "--"]);
     run(pack.arg(wasm).arg(project.root.join("ui/src/wasm")))
 }
@@ -174,7 +184,7 @@ pub(crate) fn checks(project: &Project, steps: &mut Steps) -> Result<()> {
         println!("skipped: 1 window; {why}");
         return Ok(());
     }
-    build_page(project, steps)?;
+    build_page(project, steps, false)?;
     steps.step("window: page is checked", || {
         let arguments = ["svelte-check", "--tsconfig", "./tsconfig.json", "--fail-on-warnings"];
         run(&mut npx(project, &arguments))?;

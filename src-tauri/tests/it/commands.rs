@@ -87,7 +87,7 @@ fn a_run_is_started_with_what_was_asked_and_leaves_a_log() {
     window.call("start_run", json!({ "request": request })).unwrap();
     let log = wait_for_log(&workspace.join("logs"));
     let expected = format!(
-        "run ftbench/mini-2 --seed 7 --workspace {} --model=bundled --trials=5 --new --json",
+        "run ftbench/mini-2 --workspace {} --seed 7 --model=bundled --trials=5 --new --json",
         workspace.display()
     );
     assert!(log.contains(&expected), "{log}");

@@ -584,6 +584,36 @@ changes: Array<[string, string]>,
  */
 reason: string, };
 
+export type QueueWish = { "type": "hold", 
+/**
+ * Its number.
+ */
+id: number, } | { "type": "release", 
+/**
+ * Its number.
+ */
+id: number, } | { "type": "remove", 
+/**
+ * Its number.
+ */
+id: number, } | { "type": "priority", 
+/**
+ * Its number.
+ */
+id: number, 
+/**
+ * Higher goes first.
+ */
+priority: number, } | { "type": "move", 
+/**
+ * Its number.
+ */
+id: number, 
+/**
+ * The other one's.
+ */
+before: number | null, } | { "type": "clear" };
+
 export type ScoreRow = { 
 /**
  * Folder of its workspace.
