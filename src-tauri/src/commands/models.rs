@@ -77,8 +77,9 @@ pub(crate) fn ask_models(
     let room = tempfile::tempdir().map_err(|err| ShellError::window("no room for a conversation", &err))?;
     if !earlier.is_empty() {
         let file = room.path().join("conversation.jsonl");
-        let lines: String = earlier.iter().map(|turn| format!("{turn}\n")).collect();
-        trex_fs::write_atomic(&file, lines.as_bytes())?;
+        let mut lines: Vec<String> = earlier.iter().map(Value::to_string).collect();
+        lines.push(String::new());
+        trex_fs::write_atomic(&file, lines.join("\n").as_bytes())?;
         arguments.extend(["--conversation".into(), file.into_os_string()]);
     }
     shell.program()?.ask(&arguments)

@@ -167,18 +167,6 @@ fn commands_ask_the_program() {
             json!({"workspace": here, "id": "best", "words": "-x", "system": "", "temperature": 0.5, "earlier": []}),
             format!("ask best  -x --workspace {here} --temperature=0.5 --json"),
         ),
-        ("models_found", json!({}), "model found --json".to_owned()),
-        ("queue_list", json!({}), "queue list --json".to_owned()),
-        (
-            "queue_add",
-            json!({
-                "request": {
-                    "workspace": here, "task": "ftbench/mini-1", "seed": 3, "model": null, "trials": 5, "new": false,
-                },
-                "priority": -2,
-            }),
-            format!("--json queue add ftbench/mini-1 --workspace {here} --priority=-2 -- --seed 3 --trials=5"),
-        ),
         ("net_log", json!({"last": 9000}), "net log --last=500 --json".to_owned()),
         ("outbound", json!({"workspace": here}), format!("researcher calls --workspace {here} --json")),
         (
@@ -307,6 +295,29 @@ fn odd_input_is_refused_before_anything_is_started() {
     window.refused("kb_export", json!({"file": "x/../y", "withDocuments": false, "sign": null}), "app.bad_path");
     window.refused("bench_tables", json!({"folder": "/no/such/folder"}), "app.bad_path");
     assert!(!window.path("trex.called").exists());
+}
+
+#[test]
+fn models_of_others_and_the_queue_are_asked_for() {
+    let window = Window::new(ECHO);
+    let here = window.folder.path().canonicalize().unwrap().display().to_string();
+    let cases = [
+        ("models_found", json!({}), "model found --json".to_owned()),
+        ("queue_list", json!({}), "queue list --json".to_owned()),
+        (
+            "queue_add",
+            json!({
+                "request": {
+                    "workspace": here, "task": "ftbench/mini-1", "seed": 3, "model": null, "trials": 5, "new": false,
+                },
+                "priority": -2,
+            }),
+            format!("--json queue add ftbench/mini-1 --workspace {here} --priority=-2 -- --seed 3 --trials=5"),
+        ),
+    ];
+    for (command, arguments, expected) in cases {
+        assert_eq!(window.call(command, arguments).unwrap()["arguments"], expected, "{command}");
+    }
 }
 
 /// A change of the queue is one command, and then the list as it is.
