@@ -19,18 +19,32 @@ pub(crate) struct Tray<R: Runtime> {
 pub(crate) struct Desk<R: Runtime> {
     app: AppHandle<R>,
     line: String,
-    status: Option<(String, String)>,
+    before: Option<Before>,
+}
+
+/// What was told of a run before.
+#[derive(Clone)]
+struct Before {
+    run: String,
+    status: String,
+    waits: usize,
+}
+
+impl Before {
+    fn of(run: &RunView) -> Self {
+        Self { run: run.run.clone(), status: run.status.clone(), waits: run.waits }
+    }
 }
 
 impl<R: Runtime> Desk<R> {
     pub(crate) fn new(app: AppHandle<R>) -> Self {
-        Self { app, line: String::new(), status: None }
+        Self { app, line: String::new(), before: None }
     }
 
     pub(crate) fn tell(&mut self, update: &Update) {
         let Update::Run { run } = update else { return };
         self.show_line(&line(run), &short(run));
-        let before = self.status.replace((run.run.clone(), run.status.clone()));
+        let before = self.before.replace(Before::of(run));
         if let Some(news) = news(before.as_ref(), run).filter(|_| !self.is_looked_at()) {
             // A desktop without notifications is no failure.
             self.app.notification().builder().title("TREX").body(news).show().ok();
@@ -65,10 +79,14 @@ fn short(run: &RunView) -> String {
     format!("{}/{}", run.budget.trials, run.budget.max_trials)
 }
 
-/// What a person wants to hear who is not looking: that a run came to an end.
-fn news(before: Option<&(String, String)>, run: &RunView) -> Option<String> {
-    let (of, status) = before?;
-    if *of != run.run || status == &run.status || status != "running" {
+/// What a person wants to hear who is not looking: that a run came to an end, or waits for a decision.
+fn news(before: Option<&Before>, run: &RunView) -> Option<String> {
+    let before = before.filter(|before| before.run == run.run)?;
+    if run.status == "running" && before.waits == 0 && run.waits > 0 {
+        let (noun, verb) = if run.waits == 1 { ("decision", "waits") } else { ("decisions", "wait") };
+        return Some(format!("{}: {} {noun} {verb} for you", run.task, run.waits));
+    }
+    if before.status == run.status || before.status != "running" {
         return None;
     }
     let best =
@@ -102,7 +120,7 @@ mod tests {
     #[track_caller]
     fn check(before: &str, after: &str, expected: Option<&str>) {
         let after = run(after);
-        let before = (after.run.clone(), before.to_owned());
+        let before = Before { status: before.to_owned(), ..Before::of(&after) };
         assert_eq!(news(Some(&before), &after).as_deref(), expected);
     }
 
@@ -114,8 +132,19 @@ mod tests {
         check("running", "running", None);
         check("interrupted", "running", None);
         assert_eq!(news(None, &run("finished")), None);
-        let other = ("another run".to_owned(), "running".to_owned());
+        let other = Before { run: "another run".to_owned(), ..Before::of(&run("running")) };
         assert_eq!(news(Some(&other), &run("finished")), None);
+    }
+
+    #[test]
+    fn decisions_that_begin_to_wait_are_news() {
+        let waits = |waits: usize| RunView { waits, ..run("running") };
+        let told = |before: usize, after: usize| news(Some(&Before::of(&waits(before))), &waits(after));
+        assert_eq!(told(0, 1).as_deref(), Some("mini: 1 decision waits for you"));
+        assert_eq!(told(0, 4).as_deref(), Some("mini: 4 decisions wait for you"));
+        for (before, after) in [(0, 0), (4, 3), (1, 2), (1, 0)] {
+            assert_eq!(told(before, after), None, "{before} {after}");
+        }
     }
 
     #[test]

@@ -68,6 +68,9 @@ pub struct RunView {
     pub insights: Vec<String>,
     /// Notes.
     pub warnings: Vec<String>,
+    /// Decisions that wait for a person.
+    #[ts(type = "number")]
+    pub waits: usize,
     /// The tree.
     pub tree: TreeView,
 }
@@ -183,6 +186,7 @@ pub fn run_view(state: &RunState, run: RunId, moment: Moment) -> RunView {
         failure: state.failure.as_ref().map(FailureView::from),
         insights: state.insights.iter().map(|insight| insight.statement.clone()).collect(),
         warnings: state.warnings.clone(),
+        waits: state.pending_reviews().count(),
         tree: tree_view(state, &report, moment.at_work),
     }
 }

@@ -490,6 +490,10 @@ insights: Array<string>,
  */
 warnings: Array<string>, 
 /**
+ * Decisions that wait for a person.
+ */
+waits: number, 
+/**
  * The tree.
  */
 tree: TreeView, };
