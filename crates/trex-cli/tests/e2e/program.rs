@@ -87,6 +87,7 @@ impl Program {
             .env("HF_HUB_OFFLINE", "1")
             .env("HF_HOME", self.path("hub"))
             .env_remove("TREX_WORKSPACE")
+            .env_remove("TREX_QUEUE")
             .env_remove("TREX_DEVICE")
             .env_remove("TREX_WORKER")
             .env_remove("TREX_RESEARCHER")
