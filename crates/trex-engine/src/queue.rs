@@ -8,7 +8,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use trex_domain::Millis;
+use trex_domain::{Millis, RunId};
 
 /// Times that a run is tried again after a trouble that may pass.
 const MOST_ATTEMPTS: usize = 3;
@@ -52,6 +52,9 @@ pub struct QueueEntry {
     pub state: QueueState,
     /// Whether its run was begun, so that it is gone on with.
     pub begun: bool,
+    /// The newest run of its workspace before its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_before: Option<RunId>,
     /// Milliseconds that it has had the machine for.
     pub served_ms: i64,
     /// Troubles in a row that may pass.
@@ -75,6 +78,8 @@ pub enum QueueEnding {
         /// Whether the queue asked for it, and not a person.
         asked: bool,
     },
+    /// Another program is at work on its run, which is no trouble of the run.
+    Busy,
     /// Something was missing or failed that may come back.
     MayPass(String),
     /// Anything else.
@@ -106,6 +111,7 @@ impl Queue {
             priority,
             state: QueueState::Waiting,
             begun,
+            run_before: None,
             served_ms: 0,
             attempts: 0,
             not_before: None,
@@ -163,9 +169,12 @@ impl Queue {
         })
     }
 
-    /// An entry has the machine from now on.
-    pub fn begin(&mut self, id: u64) {
+    /// An entry has the machine from now on; `newest` is the newest run of its workspace.
+    pub fn begin(&mut self, id: u64, newest: Option<RunId>) {
         if let Some(entry) = self.entry_mut(id) {
+            if !entry.begun {
+                entry.run_before = newest;
+            }
             entry.state = QueueState::Running;
             entry.not_before = None;
         }
@@ -176,7 +185,7 @@ impl Queue {
         // A person may have taken it out meanwhile.
         let Some(entry) = self.entry_mut(id) else { return };
         entry.served_ms += turn_ms;
-        entry.begun = true;
+        entry.begun |= ending != QueueEnding::Busy;
         let was_held = entry.state == QueueState::Held;
         let may_pass = matches!(ending, QueueEnding::MayPass(_));
         entry.attempts = if may_pass { entry.attempts + 1 } else { 0 };
@@ -185,6 +194,11 @@ impl Queue {
             QueueEnding::Stopped { asked: true } if was_held => (QueueState::Held, None),
             QueueEnding::Stopped { asked: true } => (QueueState::Waiting, None),
             QueueEnding::Stopped { asked: false } => (QueueState::Held, Some("stopped by a person".to_owned())),
+            QueueEnding::Busy => {
+                entry.not_before = Some(Millis(now.0 + AGAIN_AFTER_MS));
+                let note = "another program is at work on it".to_owned();
+                (if was_held { QueueState::Held } else { QueueState::Waiting }, Some(note))
+            }
             QueueEnding::MayPass(why) if entry.attempts < MOST_ATTEMPTS => {
                 entry.not_before = Some(Millis(now.0 + AGAIN_AFTER_MS));
                 (if was_held { QueueState::Held } else { QueueState::Waiting }, Some(why))
@@ -226,7 +240,7 @@ mod tests {
         let mut left = turns.to_vec();
         let mut order = Vec::new();
         while let Some(id) = queue.next(Millis(0)).map(|entry| entry.id) {
-            queue.begin(id);
+            queue.begin(id, None);
             let at = usize::try_from(id - 1).unwrap();
             left[at] -= 1;
             let ending = if left[at] == 0 { QueueEnding::Done } else { QueueEnding::Stopped { asked: true } };
@@ -253,11 +267,11 @@ mod tests {
             (&[1, 0][..], 9_999, false),
         ] {
             let mut queue = queue(priorities);
-            queue.begin(1);
+            queue.begin(1, None);
             assert_eq!(queue.gives_way(1, turn_ms, SLICE, Millis(0)), expected, "{priorities:?} after {turn_ms}");
         }
         let mut held = queue(&[0]);
-        held.begin(1);
+        held.begin(1, None);
         held.entry_mut(1).unwrap().state = QueueState::Held;
         assert!(held.gives_way(1, 0, SLICE, Millis(0)));
         assert!(Queue::default().gives_way(1, 0, SLICE, Millis(0)), "it was taken out");
@@ -267,7 +281,7 @@ mod tests {
     fn endings_lead_where_they_should() {
         let after = |begun: QueueState, ending: QueueEnding| {
             let mut queue = queue(&[0]);
-            queue.begin(1);
+            queue.begin(1, None);
             queue.entry_mut(1).unwrap().state = begun;
             queue.end(1, 10, ending, Millis(0));
             queue.entries[0].state
@@ -281,6 +295,8 @@ mod tests {
             (QueueState::Running, QueueEnding::Stopped { asked: false }, QueueState::Held),
             (QueueState::Running, QueueEnding::MayPass(trouble()), QueueState::Waiting),
             (QueueState::Held, QueueEnding::MayPass(trouble()), QueueState::Held),
+            (QueueState::Running, QueueEnding::Busy, QueueState::Waiting),
+            (QueueState::Held, QueueEnding::Busy, QueueState::Held),
             (QueueState::Running, QueueEnding::Failed(trouble()), QueueState::Failed),
         ] {
             assert_eq!(after(begun, ending.clone()), expected, "{begun:?} {ending:?}");
@@ -293,7 +309,7 @@ mod tests {
         let mut now = 0;
         for attempt in 1..=MOST_ATTEMPTS {
             assert_eq!(queue.next(Millis(now)).map(|entry| entry.id), Some(1));
-            queue.begin(1);
+            queue.begin(1, None);
             queue.end(1, 10, QueueEnding::MayPass("busy".to_owned()), Millis(now));
             let waits = attempt < MOST_ATTEMPTS;
             assert_eq!(queue.is_waited_in(), waits);
@@ -322,7 +338,7 @@ mod tests {
     #[test]
     fn what_ran_when_the_program_was_killed_is_gone_on_with() {
         let mut queue = queue(&[0, 0]);
-        queue.begin(1);
+        queue.begin(1, None);
         queue.recover();
         assert_eq!((queue.entries[0].state, queue.entries[0].begun), (QueueState::Waiting, true));
         assert!(!queue.entries[1].begun);

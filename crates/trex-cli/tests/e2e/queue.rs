@@ -34,7 +34,9 @@ fn tasks_take_turns_and_come_to_the_result_that_they_have_alone() {
     program.succeed(&["run", "tiny.toml", "--workspace", "alone", "--seed", "2", "--threads", "1"]);
     let done = program.succeed(&["queue", "run", "--turn-minutes", "0.01", "--json"]);
     let turns = turns(&done.lines());
-    assert_eq!(turns[..3], [2, 3, 2], "equal ones take turns: {turns:?}");
+    // Whose turn is the third depends on how long the first two took.
+    assert_eq!(turns[..2], [2, 3], "equal ones take turns: {turns:?}");
+    assert!(turns.len() > 3, "nobody was interrupted: {turns:?}");
     assert_eq!(turns.last(), Some(&1), "the lowest goes last: {turns:?}");
     assert_eq!(turns.iter().filter(|id| **id == 1).count(), 1, "nobody interrupts the last one: {turns:?}");
     assert_eq!(states(&program), ["done", "done", "done"]);
@@ -70,6 +72,24 @@ fn what_is_added_with_a_higher_priority_interrupts() {
     program.refused(&["run", "long.toml", "--workspace", "low"], 3, "run.unfinished");
     program.succeed(&["queue", "release", "2"]);
     assert_eq!(states(&program), ["waiting", "done"]);
+}
+
+/// The run of a queue that is killed goes on by itself; the next queue waits for it, and does not begin it a second time.
+#[test]
+fn a_killed_queue_is_gone_on_with() {
+    let program = with_tiny_tasks(&[("one", "0")]);
+    let mut worker = program.command(&["queue", "run"]).stderr(std::process::Stdio::null()).spawn().unwrap();
+    while program.run(&["status", "--workspace", "one"]).code != Some(0) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+    program.succeed(&["queue", "run"]);
+    assert_eq!(states(&program), ["done"]);
+    let starts = program.events("one").iter().filter(|event| event["type"] == "run_started").count();
+    assert_eq!(starts, 1);
+    let report = program.json(&["report", "--workspace", "one"]);
+    assert_eq!(report["status"], "finished");
 }
 
 #[test]

@@ -18,7 +18,6 @@ use trex_store::{Reader, Workspace};
 use super::{QueueError, QueueFile};
 use crate::args::queue::WorkArgs;
 use crate::args::{Cli, Command as Subcommand, MachineArgs, RunArgs};
-use crate::commands::run::unfinished;
 use crate::commands::stop::end_in_order;
 use crate::error::CliError;
 use crate::output::Output;
@@ -116,13 +115,20 @@ fn is_result(event: &Event) -> bool {
 /// One entry has the machine until its run ends or gives way.
 fn turn(file: &QueueFile, id: u64, slice_ms: i64, output: &mut Output) -> Result<(), CliError> {
     let begun = SystemClock.now();
+    let Some(workspace) = file.read()?.entry(id).map(|entry| entry.workspace.clone()) else { return Ok(()) };
+    if is_at_work(&workspace)? {
+        return file.change(|queue| {
+            queue.end(id, 0, QueueEnding::Busy, SystemClock.now());
+            Ok(())
+        });
+    }
+    let mark = Mark::set(&workspace)?;
     let entry = file.change(|queue| {
-        queue.begin(id);
+        queue.begin(id, mark.run.map(|(run, _)| run));
         Ok(queue.entry(id).cloned())
     })?;
     let Some(entry) = entry else { return Ok(()) };
     say(output, &entry, "begins")?;
-    let mark = Mark::set(&entry.workspace)?;
     let (ending, took) = match start(&entry, output.is_json()) {
         Ok(run) => {
             let ending = wait(file, run, (id, begun), (slice_ms, &mark))?;
@@ -152,9 +158,22 @@ struct Run {
     errors: JoinHandle<Option<String>>,
 }
 
-/// A run that was begun and has no verdict is gone on with.
+/// Whether a program works in a workspace: one that a person started, or the run of a queue whose own program was killed.
+fn is_at_work(workspace: &Path) -> Result<bool, CliError> {
+    Ok(newest_run(workspace)?.is_some_and(|(reader, _)| reader.has_writer()))
+}
+
+/// Whether the newest run of the workspace is that of the entry; one that ended unseen tells its outcome once more.
+fn has_own_run(entry: &QueueEntry) -> Result<bool, CliError> {
+    let Some((reader, run)) = newest_run(&entry.workspace)?.filter(|(_, run)| Some(*run) != entry.run_before) else {
+        return Ok(false);
+    };
+    Ok(reader.state(run)?.data.is_some())
+}
+
+/// A run that was begun is gone on with.
 fn start(entry: &QueueEntry, json: bool) -> Result<Run, CliError> {
-    let goes_on = entry.begun && unfinished(&entry.workspace)?.is_some();
+    let goes_on = entry.begun && has_own_run(entry)?;
     let arguments = match &entry.task {
         Some(task) if goes_on => arguments(None, &entry.workspace, &machine_arguments(entry, task)),
         task => arguments(task.as_deref(), &entry.workspace, &entry.arguments),

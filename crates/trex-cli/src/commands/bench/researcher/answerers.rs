@@ -1,8 +1,8 @@
 //! Who proposes in the comparison: the Playbook, the Playbook with a language model beside it, random draws, and nobody.
 //!
-//! Two models are scripted. The strong one knows the best points of the surface and proposes them in turns, over HTTP, so it is a bound on
-//! what any model could bring; the weak one answers in the right form and proposes what cannot help. The third, `garbled`, keeps
-//! to no form.
+//! Two models are scripted. The strong one knows the best points of the surface and proposes them in turns, over HTTP, so it
+//! is a bound on what any model could bring; the weak one answers in the right form and proposes what cannot help. The third,
+//! `garbled`, keeps to no form.
 
 use std::collections::BTreeMap;
 use std::error::Error;
