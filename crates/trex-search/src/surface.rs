@@ -11,7 +11,7 @@ mod grid;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use trex_domain::{ContentHash, Recipe, TrainConfig};
+use trex_domain::{ContentHash, Recipe, TaskSpec, TrainConfig};
 
 pub use bits::Outcomes;
 pub(crate) use grid::START;
@@ -20,7 +20,7 @@ pub use grid::{Dimension, Grid, grid};
 use crate::SearchError;
 
 /// The form of the files that this version reads and writes.
-pub const SURFACE_FORMAT: &str = "trex.surface.v1";
+pub const SURFACE_FORMAT: &str = "trex.surface.v2";
 
 /// One point of the grid.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,8 +38,8 @@ pub struct Configuration {
 pub struct SurfaceHeader {
     /// [`SURFACE_FORMAT`].
     pub format: String,
-    /// Name of the task.
-    pub task: String,
+    /// The task, with the settings that the grid was made from.
+    pub task: Box<TaskSpec>,
     /// Hash of the base model.
     pub model: ContentHash,
     /// Seed of data and trainings.

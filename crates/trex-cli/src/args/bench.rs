@@ -16,7 +16,7 @@ pub(crate) struct BenchArgs {
 pub(crate) enum BenchCommand {
     /// Train every point of a built-in task's grid and keep what came out, for `bench search` and `bench honesty`.
     #[command(after_long_help = "\
-80 points with their seeds, real trainings: about ten minutes of processor time per seed.
+160 points with their seeds, real trainings: about COST of processor time per seed.
 Stop with Ctrl-C or kill; the same command goes on where it was. Seeds are recorded one after the other, and a replay uses
 those that are whole.")]
     Record(RecordArgs),
@@ -125,8 +125,20 @@ pub(crate) struct HonestyArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RecordArgs {
-    /// Built-in task whose answers are right or wrong, such as ftbench/mini-1.
+    /// Task whose answers are right or wrong: a built-in one, such as ftbench/mini-1, or a task file.
     pub(crate) task: String,
+    /// Optimiser steps at the start of the grid instead of the task's.
+    #[arg(long)]
+    pub(crate) max_steps: Option<usize>,
+    /// Examples of a step at the start of the grid instead of the task's.
+    #[arg(long)]
+    pub(crate) batch: Option<usize>,
+    /// Train and score in bfloat16.
+    #[arg(long)]
+    pub(crate) bf16: bool,
+    /// Items of search, select and final that are scored at most.
+    #[arg(long, num_args = 3, value_names = ["SEARCH", "SELECT", "FINAL"])]
+    pub(crate) items: Vec<usize>,
     /// File of the surface; one that is there is gone on with.
     #[arg(long, short)]
     pub(crate) out: PathBuf,

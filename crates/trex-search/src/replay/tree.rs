@@ -62,7 +62,7 @@ struct Batch {
     rung: usize,
 }
 
-const SCHEME: &[&str] = &["learning_rate", "rank", "max_steps"];
+const SCHEME: &[&str] = &["learning_rate", "rank", "max_steps", "lr_scheduler_type"];
 
 impl Tree {
     fn new(name: &'static str, policy_name: &str) -> Self {

@@ -1,9 +1,9 @@
-//! The grid that is recorded: learning rate × recipe × rank × length of the training, 80 points.
+//! The grid that is recorded: learning rate × recipe × rank × length of the training × schedule, 160 points.
 //!
 //! The dimensions are those that the strategies work on, with values as a person would try them, some of them bad ones.
 
 use serde::{Deserialize, Serialize};
-use trex_domain::{LoraConfig, Operator, Recipe, TaskKind, TaskSpec, TrainConfig};
+use trex_domain::{LoraConfig, Operator, Recipe, SchedulerType, TaskKind, TaskSpec, TrainConfig};
 
 use super::Configuration;
 
@@ -25,6 +25,9 @@ const RANKS: [(usize, usize); 2] = [(8, 16), (32, 64)];
 /// Factors on steps and on examples per step; the examples of a training are the same, so every point costs the same.
 const SHAPES: [(usize, usize); 2] = [(1, 1), (2, 2)];
 
+/// How the learning rate goes on after the warm-up: as the task has it, or flat.
+const SCHEDULES: [Option<SchedulerType>; 2] = [None, Some(SchedulerType::ConstantWithWarmup)];
+
 /// All points of a task's grid.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Grid {
@@ -35,18 +38,20 @@ pub struct Grid {
 }
 
 /// The place of the task's own settings in each dimension: the second learning rate, the first value of all others.
-pub(crate) const START: [usize; 4] = [1, 0, 0, 0];
+pub(crate) const START: [usize; 5] = [1, 0, 0, 0, 0];
 
 /// The grid of a task.
 pub fn grid(task: &TaskSpec) -> Grid {
     let recipes = recipes(task);
-    let lengths = [RATES.len(), recipes.len(), RANKS.len(), SHAPES.len()];
+    let lengths = [RATES.len(), recipes.len(), RANKS.len(), SHAPES.len(), SCHEDULES.len()];
+    let scheduler = |one: Option<SchedulerType>| one.unwrap_or(task.train.lr_scheduler_type);
     let dimension = |name: &str, values: Vec<String>| Dimension { name: name.to_owned(), values };
     let dimensions = vec![
         dimension("learning_rate", RATES.map(|factor| (task.train.learning_rate * factor).to_string()).to_vec()),
         dimension("recipe", recipes.iter().map(|(name, _)| (*name).to_owned()).collect()),
         dimension("rank", RANKS.map(|(rank, _)| rank.to_string()).to_vec()),
         dimension("max_steps", SHAPES.map(|(factor, _)| (task.train.max_steps * factor).to_string()).to_vec()),
+        dimension("lr_scheduler_type", SCHEDULES.map(|one| name_of(scheduler(one))).to_vec()),
     ];
     let points: usize = lengths.iter().product();
     let configurations = (0..points).map(|number| {
@@ -57,6 +62,7 @@ pub fn grid(task: &TaskSpec) -> Grid {
             learning_rate: task.train.learning_rate * RATES[place[0]],
             max_steps: task.train.max_steps * longer,
             per_device_train_batch_size: (task.train.per_device_train_batch_size / smaller).max(1),
+            lr_scheduler_type: scheduler(SCHEDULES[place[4]]),
             lora: LoraConfig { r: rank, lora_alpha: alpha, ..task.train.lora.clone() },
             ..task.train.clone()
         };
@@ -64,6 +70,11 @@ pub fn grid(task: &TaskSpec) -> Grid {
         Configuration { place, recipe, config }
     });
     Grid { dimensions, configurations: configurations.collect() }
+}
+
+/// The name that a task file has for it.
+fn name_of(scheduler: SchedulerType) -> String {
+    serde_json::to_value(scheduler).ok().and_then(|value| Some(value.as_str()?.to_owned())).unwrap_or_default()
 }
 
 pub(super) fn place_of(number: usize, lengths: &[usize]) -> Vec<usize> {

@@ -10,11 +10,11 @@ use trex_search::{
 
 use rand::RngExt as _;
 
-const LENGTHS: [usize; 4] = [5, 4, 2, 2];
+const LENGTHS: [usize; 5] = [5, 4, 2, 2, 2];
 
 /// Quality falls with the distance from one learning rate, differs by recipe, and grows with the rung.
 fn surface(seeds: u64) -> Surface {
-    let names = ["learning_rate", "recipe", "rank", "max_steps"];
+    let names = ["learning_rate", "recipe", "rank", "max_steps", "lr_scheduler_type"];
     let dimension = |(name, length): (&str, usize)| Dimension {
         name: name.to_owned(),
         values: (0..length).map(|value| value.to_string()).collect(),
@@ -24,7 +24,7 @@ fn surface(seeds: u64) -> Surface {
         |quality: f64, items: usize| Outcomes::new((0..items).map(|_| rng.random::<f64>() < quality).collect());
     let header = SurfaceHeader {
         format: SURFACE_FORMAT.to_owned(),
-        task: "made up".to_owned(),
+        task: Box::new(trex_testkit::task()),
         model: ContentHash::of_bytes(b"model"),
         seed: 1,
         rungs: 3,

@@ -8,15 +8,15 @@ use std::path::PathBuf;
 use serde_json::json;
 use trex_domain::{
     Backend, ContentHash, DataPort as _, DeviceChoice, EvalJob, Executor as _, ImportRequest, ImportedData, ItemScore,
-    Job, JobControl, JobOutcome, ModelFacts, PreparedRequest, TaskSpec, TrainDone, TrainJob, WorkerEvent,
+    Job, JobControl, JobOutcome, ModelFacts, Precision, PreparedRequest, TaskSpec, TrainDone, TrainJob, WorkerEvent,
 };
 use trex_engine::WorkerProcesses;
 use trex_fs::BlobStore;
-use trex_ftbench::mini_task;
 use trex_search::{Grid, Outcomes, RecordedRung, RecordedTrial, SURFACE_FORMAT, Surface, SurfaceHeader, grid};
 
 use crate::args::bench::RecordArgs;
 use crate::commands::bench::BenchError;
+use crate::commands::run::named_task;
 use crate::error::CliError;
 use crate::output::Output;
 use crate::system;
@@ -63,6 +63,8 @@ struct Recorder<'a> {
     data: ImportedData,
     workers: WorkerProcesses,
     blobs: BlobStore,
+    /// Items of search, select and final that are scored at most.
+    items: [usize; 3],
 }
 
 /// Stops a worker when the person asked for it.
@@ -74,16 +76,30 @@ impl JobControl for Watch {
     }
 }
 
+/// The task with what the arguments say about it.
+fn recorded_task(args: &RecordArgs) -> Result<TaskSpec, CliError> {
+    let mut task = named_task(&args.task, None)?;
+    let train = &mut task.train;
+    train.max_steps = args.max_steps.unwrap_or(train.max_steps);
+    train.per_device_train_batch_size = args.batch.unwrap_or(train.per_device_train_batch_size);
+    if args.bf16 {
+        train.precision = Precision::Bf16;
+    }
+    task.validate()?;
+    Ok(task)
+}
+
 impl<'a> Recorder<'a> {
     fn new(args: &'a RecordArgs) -> Result<Self, CliError> {
-        let task = mini_task(&args.task)?.spec();
+        let task = recorded_task(args)?;
         let model = wiring::find_model(&task.model.0)?;
         let ports = DataPorts::new(&args.workspace.workspace, &model)?;
         let data = ports.import(ImportRequest { task: &task, seed: args.seed })?;
         let workers = wiring::local_workers(args.threads)?;
         let blobs = BlobStore::new(args.workspace.workspace.join("blobs"));
         let grid = grid(&task);
-        Ok(Self { args, grid, task, model, ports, data, workers, blobs })
+        let items = <[usize; 3]>::try_from(args.items.as_slice()).unwrap_or([usize::MAX; 3]);
+        Ok(Self { args, grid, task, model, ports, data, workers, blobs, items })
     }
 
     /// The surface as far as it is there, or a new one with the base scored.
@@ -91,20 +107,20 @@ impl<'a> Recorder<'a> {
         if self.args.out.is_file() {
             let surface = Surface::parse(&trex_fs::read_to_string(&self.args.out)?)?;
             let header = &surface.header;
-            let found = (header.task.as_str(), header.model, header.grid, header.seed);
-            if found != (&self.task.name, self.model.hash, self.grid_hash()?, self.args.seed) {
+            let found = (&*header.task, header.model, header.grid, header.seed);
+            if found != (&self.task, self.model.hash, self.grid_hash()?, self.args.seed) {
                 return Err(BenchError::OtherSurface { path: self.args.out.clone() }.into());
             }
             return Ok(surface);
         }
         let mut base = [Outcomes::default(), Outcomes::default(), Outcomes::default()];
         let splits = [self.data.search, self.data.select, self.data.final_];
-        for (outcomes, split) in base.iter_mut().zip(splits) {
-            *outcomes = self.score(None, split, usize::MAX)?.0;
+        for ((outcomes, split), take) in base.iter_mut().zip(splits).zip(self.items) {
+            *outcomes = self.score(None, split, take)?.0;
         }
         let header = SurfaceHeader {
             format: SURFACE_FORMAT.to_owned(),
-            task: self.task.name.clone(),
+            task: Box::new(self.task.clone()),
             model: self.model.hash,
             seed: self.args.seed,
             rungs: self.task.search.rungs,
@@ -134,6 +150,8 @@ impl<'a> Recorder<'a> {
             failed: None,
         };
         let Some(configuration) = self.grid.configurations.get(point) else { return Ok(None) };
+        // What a recording left that was ended in the middle is of another process and would only be in the way.
+        trex_fs::remove_dir_all(&self.scratch(point, seed))?;
         let evaluation = [self.data.search, self.data.select, self.data.final_];
         let prepared = self.ports.prepare(PreparedRequest {
             pool: self.data.pool,
@@ -176,7 +194,7 @@ impl<'a> Recorder<'a> {
                     return Err(wrong_answer().into());
                 }
             };
-            let (search, cpu_s) = self.score(Some(done.adapter), self.data.search, usize::MAX)?;
+            let (search, cpu_s) = self.score(Some(done.adapter), self.data.search, self.items[0])?;
             trial.cpu_s += done.cost.cpu_s + cpu_s;
             let loss = done.curve.last().map(|point| rounded(point.loss_ema)).filter(|loss| loss.is_finite());
             trial.rungs.push(RecordedRung { steps: done.steps, loss, search });
@@ -184,8 +202,8 @@ impl<'a> Recorder<'a> {
         }
         if let Some(top) = below {
             if trial.failed.is_none() {
-                let (select, select_s) = self.score(Some(top.adapter), self.data.select, usize::MAX)?;
-                let (final_, final_s) = self.score(Some(top.adapter), self.data.final_, usize::MAX)?;
+                let (select, select_s) = self.score(Some(top.adapter), self.data.select, self.items[1])?;
+                let (final_, final_s) = self.score(Some(top.adapter), self.data.final_, self.items[2])?;
                 (trial.select, trial.final_) = (select, final_);
                 trial.cpu_s += select_s + final_s;
                 trial.curve = thinned(&top);

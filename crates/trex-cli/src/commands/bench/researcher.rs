@@ -7,6 +7,7 @@ mod answerers;
 mod outcome;
 mod replayed;
 mod served;
+mod warm;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -14,8 +15,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use trex_domain::{
-    DataPort, DomainError, Event, EventLog, Executor, Exporter, LanguageModel, Millis, Operator, Recipe, RunId,
-    RunState, SearchSettings, StoredEvent, TaskSpec, TrainConfig,
+    DataPort, DomainError, Event, EventLog, Executor, Exporter, LanguageModel, Memory, Millis, Operator, Recipe,
+    RunId, RunState, SearchSettings, StoredEvent, TaskSpec, TrainConfig, VariantId,
 };
 use trex_engine::{NewRun, Ports, RunSettings, start_run};
 use trex_fs::FsError;
@@ -26,6 +27,7 @@ use self::answerers::{Anybody, Drawn, Scripted, playbook};
 use self::outcome::{Outcome, Summary, Tally, table};
 use self::replayed::{Recorded, Replay};
 use self::served::Served;
+use self::warm::{Taught, WarmGain};
 use crate::args::MachineArgs;
 use crate::args::bench::ResearcherBenchArgs;
 use crate::commands::bench::{BenchError, surfaces};
@@ -37,7 +39,10 @@ use crate::system::{self, SystemClock};
 use crate::wiring::{self, DataPorts, PeftExporter};
 
 /// Who may be compared, in the order of the table.
-const ANSWERERS: [&str; 6] = ["playbook", "strong", "weak", "garbled", "random", "default"];
+const ANSWERERS: [&str; 7] = ["playbook", "warm", "strong", "weak", "garbled", "random", "default"];
+
+/// The Playbook with what its searches of the other surfaces taught.
+const WARM: &str = "warm";
 
 /// No search ends before its budget for want of gains.
 const NO_PLATEAU: usize = 1000;
@@ -55,14 +60,21 @@ struct Found {
     #[serde(skip_serializing_if = "Option::is_none")]
     best: Option<f64>,
     answerers: Vec<Summary>,
+    /// What a warm start saved, where it was among them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warm: Option<WarmGain>,
 }
 
 pub(crate) fn run(args: &ResearcherBenchArgs, output: &mut Output) -> Result<(), CliError> {
     system::catch_stop_signals();
     let mut found = Vec::new();
     // Without searches a surface only tells the strong answerer which points are good.
-    for path in args.surfaces.iter().filter(|_| args.searches > 0) {
-        found.push(on_surface(path, args)?);
+    if args.searches > 0 {
+        let surfaces = args.surfaces.iter().map(|path| Played::new(path, args)).collect::<Result<Vec<_>, _>>()?;
+        let taught = Taught::by(&surfaces, args)?;
+        for (place, played) in surfaces.iter().enumerate() {
+            found.push(on_surface(place, played, &taught, args)?);
+        }
     }
     for name in &args.tasks {
         found.push(on_task(name, args)?);
@@ -73,7 +85,8 @@ pub(crate) fn run(args: &ResearcherBenchArgs, output: &mut Output) -> Result<(),
 fn text(found: &Found) -> String {
     let best = found.best.map_or_else(String::new, |best| format!(", best point {best:.4}"));
     let head = format!("{}: {} trainings a search, base {:.4}{best}", found.on, found.budget, found.base);
-    format!("{head}\n\n{}", table(&found.answerers))
+    let warm = found.warm.as_ref().map_or_else(String::new, |warm| format!("\n\n{}", warm.text()));
+    format!("{head}\n\n{}{warm}", table(&found.answerers))
 }
 
 /// The names to compare, the Playbook first, then models of the person.
@@ -83,7 +96,11 @@ fn names(args: &ResearcherBenchArgs) -> Result<Vec<String>, CliError> {
         let nearest = trex_domain::nearest(name, ANSWERERS).map(str::to_owned);
         return Err(BenchError::UnknownAnswerer { name: name.clone(), nearest }.into());
     }
-    let chosen = ANSWERERS.iter().filter(|name| given.is_empty() || given.iter().any(|one| one == **name));
+    let wanted = |name: &str| {
+        let is_possible = name != WARM || (args.surfaces.len() > 1 && args.searches > 0);
+        is_possible && (given.is_empty() || given.iter().any(|one| one == name))
+    };
+    let chosen = ANSWERERS.iter().filter(|name| wanted(name));
     Ok(chosen.map(|name| (*name).to_owned()).chain(args.models.iter().cloned()).collect())
 }
 
@@ -138,41 +155,95 @@ fn kept_model(name: &str, workspace: &Path) -> Result<Option<Arc<dyn LanguageMod
     Ok(Some(Arc::new(StoredModel::new(model, models::calls_folder(workspace), Arc::new(SystemClock)))))
 }
 
-fn on_surface(path: &Path, args: &ResearcherBenchArgs) -> Result<Found, CliError> {
-    let (name, surface) = surfaces::from_file(path)?;
-    let recorded = Recorded::new(path, surface)?;
-    let workspace = args.workspace.workspace.as_path();
-    // Nobody asks for what a simulated search leaves behind; only the answers of models are kept.
-    trex_fs::create_dir_all(workspace)?;
-    let scratch = tempfile::tempdir_in(workspace).map_err(|err| FsError::io("create folder", workspace, err))?;
-    let data = DataPorts::without_models(scratch.path());
-    let task = bench_task(recorded.task.clone(), args.budget);
-    let choices = Choices::of(&task, Some(&recorded));
-    let settings = run_settings(scratch.path(), recorded.model.clone(), args.threads);
+/// A surface that searches are simulated on, with what all of them share.
+struct Played {
+    name: String,
+    recorded: Recorded,
+    data: DataPorts,
+    task: TaskSpec,
+    choices: Choices,
+    settings: RunSettings,
+    /// Nobody asks for what a simulated search leaves behind; only the answers of models are kept.
+    scratch: tempfile::TempDir,
+}
+
+/// A simulated search.
+struct Search {
+    outcome: Outcome,
+    /// True value of what would be recommended after each training.
+    progress: Vec<f64>,
+    events: Vec<StoredEvent>,
+}
+
+impl Played {
+    fn new(path: &Path, args: &ResearcherBenchArgs) -> Result<Self, CliError> {
+        let (name, surface) = surfaces::from_file(path)?;
+        let recorded = Recorded::new(path, surface)?;
+        let workspace = args.workspace.workspace.as_path();
+        trex_fs::create_dir_all(workspace)?;
+        let scratch = tempfile::tempdir_in(workspace).map_err(|err| FsError::io("create folder", workspace, err))?;
+        let data = DataPorts::without_models(scratch.path());
+        let task = bench_task(recorded.task.clone(), args.budget);
+        let choices = Choices::of(&task, Some(&recorded));
+        let settings = run_settings(scratch.path(), recorded.model.clone(), args.threads);
+        Ok(Self { name, recorded, data, task, choices, settings, scratch })
+    }
+
+    /// The search with this number, with what `memory` knows where there is one.
+    fn search(
+        &self,
+        name: &str,
+        model: Option<Arc<dyn LanguageModel>>,
+        memory: Option<Arc<dyn Memory>>,
+        number: u64,
+    ) -> Result<Search, CliError> {
+        let replay = Replay::new(&self.recorded, &self.data, self.scratch.path(), number);
+        let answerer = self.choices.answerer(name, model, self.scratch.path())?;
+        let settings = RunSettings { warm_start: memory.is_some(), memory, ..self.settings.clone() };
+        let (outcome, state, tally, events) =
+            search((&replay, &replay, &replay), &answerer, &settings, &self.task, number)?;
+        let surface = &self.recorded.surface;
+        let truth = |id: &VariantId| {
+            let variant = state.variants.get(id).map(|record| &record.variant);
+            variant.map_or(surface.base_truth(), |one| surface.truth(self.recorded.nearest(&one.recipe, &one.config)))
+        };
+        let score = state.finalist.as_ref().map_or(surface.base_truth(), truth);
+        let outcome = Outcome { score, alike: alike(&self.recorded, &state, &tally), ..outcome };
+        let progress = tally.progress(self.task.budget.trials, surface.base_truth(), &truth);
+        replay.clean_up()?;
+        Ok(Search { outcome, progress, events })
+    }
+}
+
+fn on_surface(
+    place: usize,
+    played: &Played,
+    taught: &Taught,
+    args: &ResearcherBenchArgs,
+) -> Result<Found, CliError> {
     let mut by_name: BTreeMap<String, Vec<Outcome>> = BTreeMap::new();
+    let mut progress: BTreeMap<String, Vec<Vec<f64>>> = BTreeMap::new();
     let names = names(args)?;
     for name in &names {
-        let model = kept_model(name, workspace)?;
+        let model = kept_model(name, args.workspace.workspace.as_path())?;
         let searches = if model.is_some() { args.model_searches } else { args.searches };
         for number in 0..searches {
-            let replay = Replay::new(&recorded, &data, scratch.path(), number);
-            let answerer = choices.answerer(name, model.clone(), scratch.path())?;
-            let (mut outcome, state, tally) = search((&replay, &replay, &replay), &answerer, &settings, &task, number)?;
-            let finalist = state.finalist.as_ref().and_then(|id| state.variants.get(id)).map(|record| &record.variant);
-            let truth = |one: &trex_domain::Variant| recorded.surface.truth(recorded.nearest(&one.recipe, &one.config));
-            outcome.score = finalist.map_or(recorded.surface.base_truth(), truth);
-            outcome.alike = alike(&recorded, &state, &tally);
-            by_name.entry(name.clone()).or_default().push(outcome);
-            replay.clean_up()?;
+            let memory = if name == WARM { Some(taught.memory(place, number)?) } else { None };
+            let found = played.search(name, model.clone(), memory, number)?;
+            by_name.entry(name.clone()).or_default().push(found.outcome);
+            progress.entry(name.clone()).or_default().push(found.progress);
         }
     }
+    let recorded = &played.recorded;
     let best = recorded.best_points().first().map(|(recipe, config)| recorded.nearest(recipe, config));
+    let of = |name: &str| progress.get(name).map(Vec::as_slice);
     Ok(Found {
-        on: name,
+        on: played.name.clone(),
         budget: args.budget,
         base: recorded.surface.base_truth(),
         best: best.map(|point| recorded.surface.truth(point)),
         answerers: summaries(&names, &by_name),
+        warm: of("playbook").zip(of(WARM)).and_then(|(cold, warm)| WarmGain::of(cold, warm)),
     })
 }
 
@@ -204,7 +275,7 @@ fn on_task(name: &str, args: &ResearcherBenchArgs) -> Result<Found, CliError> {
     }
     let bases: Vec<f64> = by_name.values().flatten().map(|one| one.base).collect();
     let base = trex_search::Estimate::of(&bases).mean;
-    Ok(Found { on: name.to_owned(), budget: args.budget, base, best: None, answerers: summaries(&names, &by_name) })
+    Ok(Found { on: name.to_owned(), budget: args.budget, base, best: None, answerers: summaries(&names, &by_name), warm: None })
 }
 
 fn summaries(names: &[String], by_name: &BTreeMap<String, Vec<Outcome>>) -> Vec<Summary> {
@@ -232,13 +303,13 @@ fn search<D: DataPort, X: Executor, E: Exporter>(
     settings: &RunSettings,
     task: &TaskSpec,
     number: u64,
-) -> Result<(Outcome, RunState, Tally), CliError> {
+) -> Result<(Outcome, RunState, Tally, Vec<StoredEvent>), CliError> {
     let mut log = MemoryLog::default();
     let mut tally = Tally::default();
     let start = NewRun { id: system::new_run_id(), task: task.clone(), seed: number };
     let ports = Ports { log: &mut log, data, executor, researcher: answerer, exporter };
     let state = start_run(ports, settings, start, &SystemClock, &mut tally)?;
-    Ok((tally.outcome(&state), state, tally))
+    Ok((tally.outcome(&state), state, tally, log.0))
 }
 
 /// The events of one search, which nobody asks for again.

@@ -20,6 +20,8 @@ pub(super) struct Tally {
     repairs: usize,
     tokens: u64,
     from_model: Vec<VariantId>,
+    /// What would be recommended, with the trainings until then, whenever it changed.
+    recommended: Vec<(usize, VariantId)>,
 }
 
 /// The first score of a variant on the search split.
@@ -46,6 +48,12 @@ impl Observer for Tally {
                     self.best = Some(value);
                 }
             }
+            Event::TrialScored { seed: 0, score, .. } if score.split == "select" => {
+                let best = recommended(state);
+                if best != self.recommended.last().map(|(_, id)| id) {
+                    self.recommended.extend(best.map(|id| (state.trials.len(), id.clone())));
+                }
+            }
             Event::ModelCalled { call } => {
                 self.calls += 1;
                 self.unusable += usize::from(call.failure.is_some());
@@ -60,6 +68,20 @@ impl Observer for Tally {
     fn progress(&mut self, _: &str, _: &WorkerEvent, _: &RunState) -> bool {
         !crate::system::stop_requested()
     }
+}
+
+/// The variant with the best score on search and select together, which is what goes to the sealed split.
+fn recommended(state: &RunState) -> Option<&VariantId> {
+    let top = state.task.as_ref()?.top_rung();
+    let value = |id: &VariantId| {
+        let search = state.trial_score(&(id.clone(), top, 0), "search")?;
+        let select = state.select_score(Some(id))?;
+        let (items, more) = (search.n as f64, select.n as f64);
+        Some((items * search.merit() + more * select.merit()) / (items + more).max(1.0))
+    };
+    let valued = state.variants.keys().filter_map(|id| Some((id, value(id)?)));
+    // `min_by` keeps the first of equal ones.
+    valued.min_by(|a, b| b.1.total_cmp(&a.1)).map(|(id, _)| id)
 }
 
 /// Whether a value is higher than another one, where there is one.
@@ -137,6 +159,15 @@ impl Tally {
             score: tuned.map_or(base, trex_domain::Score::merit),
             base,
         }
+    }
+
+    /// The true value of what would be recommended after each training, that of the base before anything was.
+    pub(super) fn progress(&self, budget: usize, base: f64, truth: &dyn Fn(&VariantId) -> f64) -> Vec<f64> {
+        let after = |trials: usize| {
+            let reached = self.recommended.iter().rev().find(|(until, _)| *until <= trials);
+            reached.map_or(base, |(_, id)| truth(id))
+        };
+        (1..=budget).map(after).collect()
     }
 
     /// Variants that were trained, in the order of their names.

@@ -13,10 +13,9 @@ use serde::{Deserialize, Serialize};
 use trex_domain::{
     ContentHash, Cost, DataPort, DryRunDone, EvalDone, EvalJob, Executor, ExportRequest, Exporter, FailureClass,
     ImportRequest, ImportedData, ItemScore, Job, JobControl, JobOutcome, MetricPoint, ModelFacts, Operator,
-    PreparedData, PreparedRequest, Problem, Recipe, TaskSpec, TrainConfig, TrainDone, TrainJob, seeded_rng,
+    PreparedData, PreparedRequest, Problem, Recipe, SchedulerType, TaskSpec, TrainConfig, TrainDone, TrainJob, seeded_rng,
 };
 use trex_fs::BlobStore;
-use trex_ftbench::mini_task;
 use trex_search::{Grid, Surface, grid};
 
 use crate::commands::bench::BenchError;
@@ -36,7 +35,7 @@ pub(super) struct Recorded {
 
 impl Recorded {
     pub(super) fn new(path: &Path, surface: Surface) -> Result<Self, CliError> {
-        let task = mini_task(&surface.header.task)?.spec();
+        let task = (*surface.header.task).clone();
         let model = wiring::find_model(&task.model.0)?;
         let grid = grid(&task);
         let hash = ContentHash::of_value("trex.grid.v1", &grid.configurations)?;
@@ -59,6 +58,14 @@ impl Recorded {
     }
 }
 
+/// What another form of the schedule counts beside the logarithms of ratios: as much as twice the steps.
+const OTHER_SCHEDULE: f64 = std::f64::consts::LN_2;
+
+/// Whether the learning rate stays where the warm-up leaves it.
+fn is_flat(config: &TrainConfig) -> bool {
+    matches!(config.lr_scheduler_type, SchedulerType::Constant | SchedulerType::ConstantWithWarmup)
+}
+
 /// The point with that recipe that is nearest to a configuration, by the ratios of the settings.
 fn point_at(grid: &Grid, recipe: usize, config: &TrainConfig) -> usize {
     let ratio = |a: usize, b: usize| (a.max(1) as f64 / b.max(1) as f64).ln().abs();
@@ -67,6 +74,7 @@ fn point_at(grid: &Grid, recipe: usize, config: &TrainConfig) -> usize {
             + ratio(at.lora.r, config.lora.r)
             + ratio(at.max_steps, config.max_steps)
             + ratio(at.effective_batch_size(), config.effective_batch_size())
+            + if is_flat(at) == is_flat(config) { 0.0 } else { OTHER_SCHEDULE }
     };
     let all = grid.configurations.iter().enumerate().filter(|(_, one)| one.place.get(1) == Some(&recipe));
     // `min_by` keeps the first of equal ones.
@@ -91,6 +99,8 @@ pub(super) struct Replay<'a> {
     recorded: &'a Recorded,
     data: &'a DataPorts,
     blobs: BlobStore,
+    /// Recorded seed that this search sees.
+    seed: u64,
     /// Recorded items that make up search, select and final.
     items: [Vec<usize>; 3],
     /// Blobs of the three splits, once they are imported.
@@ -110,7 +120,8 @@ struct Weights {
 }
 
 impl<'a> Replay<'a> {
-    /// `number` draws the items; the same number draws the same ones for everybody, those of `trex bench search`.
+    /// `number` draws the items and names the seed of the trainings; the same number does so for everybody, as in
+    /// `trex bench search`.
     pub(super) fn new(recorded: &'a Recorded, data: &'a DataPorts, workspace: &Path, number: u64) -> Self {
         let mut rng = seeded_rng(number, "replay/items");
         let base = &recorded.surface.header.base;
@@ -120,6 +131,7 @@ impl<'a> Replay<'a> {
             recorded,
             data,
             blobs: BlobStore::new(workspace.join("blobs")),
+            seed: number % recorded.surface.whole_seeds().max(1),
             items,
             splits: RefCell::default(),
             recipes: RefCell::default(),
@@ -152,7 +164,7 @@ impl<'a> Replay<'a> {
     fn train(&self, job: &TrainJob) -> Result<JobOutcome, trex_fs::FsError> {
         let recipe = self.recipes.borrow().get(&job.data).copied().unwrap_or(0);
         let point = point_at(&self.recorded.grid, recipe, &job.config);
-        let Some(trial) = self.recorded.surface.trials.get(&(point, 0)) else {
+        let Some(trial) = self.recorded.surface.trials.get(&(point, self.seed)) else {
             return Ok(failed(format!("point {point} is not recorded")));
         };
         if let Some(why) = &trial.failed {
@@ -190,7 +202,7 @@ impl<'a> Replay<'a> {
             Some(path) => {
                 let path = if path.is_dir() { path.join(ADAPTER) } else { path.clone() };
                 let weights: Option<Weights> = serde_json::from_slice(&trex_fs::read(&path)?).ok();
-                let trial = weights.and_then(|weights| surface.trials.get(&(weights.point, 0)));
+                let trial = weights.and_then(|weights| surface.trials.get(&(weights.point, self.seed)));
                 trial.and_then(|trial| match split {
                     0 => trial.rungs.last().map(|rung| &rung.search),
                     1 => Some(&trial.select),
@@ -286,6 +298,8 @@ impl Exporter for Replay<'_> {
 
 #[cfg(test)]
 mod tests {
+    use trex_ftbench::mini_task;
+
     use super::*;
 
     #[test]
