@@ -10,6 +10,7 @@ pub(crate) mod orders;
 pub(crate) mod queue;
 pub(crate) mod researcher;
 pub(crate) mod review;
+pub(crate) mod serve;
 
 use std::path::PathBuf;
 
@@ -26,6 +27,7 @@ use crate::args::orders::{BRANCH_HELP, BranchArgs, FORBID_HELP, ForbidArgs, Part
 use crate::args::queue::{QUEUE_HELP, QueueArgs};
 use crate::args::researcher::{RESEARCHER_HELP, ResearcherArgs};
 use crate::args::review::{GateArgs, REVIEW_HELP, ReviewArgs};
+use crate::args::serve::{SERVE_HELP, ServeArgs};
 
 /// Fine-tunes language models on this machine: researches, trains, evaluates and reports by itself.
 ///
@@ -123,6 +125,9 @@ The chosen candidate is marked with an arrow; --json prints the records as they 
     /// Ask the untouched model and a trained node the same question.
     #[command(after_long_help = ASK_HELP)]
     Ask(AskArgs),
+    /// Answer other programs with a trained node, as OpenAI's chat completions do.
+    #[command(after_long_help = SERVE_HELP)]
+    Serve(ServeArgs),
     /// Write a trained node in a form that other tools load.
     #[command(after_long_help = EXPORT_HELP)]
     Export(ExportArgs),

@@ -194,6 +194,26 @@ pub(crate) enum CommandError {
         /// Where and why.
         source: trex_fs::FsError,
     },
+    /// A service for other machines on one that is to be offline.
+    #[error("{host} can be reached by other machines, and this one is switched offline")]
+    ServeOffline {
+        /// Address to listen at.
+        host: std::net::IpAddr,
+    },
+    /// A port that cannot be listened at.
+    #[error("cannot listen at {address}")]
+    CannotListen {
+        /// Address and port.
+        address: std::net::SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A service for other machines that asks for no key.
+    #[error("{host} can be reached by other machines, and no key is set")]
+    ServeWithoutKey {
+        /// Address to listen at.
+        host: std::net::IpAddr,
+    },
     /// A form of export that does not exist.
     #[error("there is no export format {name:?}")]
     UnknownFormat {
@@ -321,6 +341,9 @@ impl Problem for CommandError {
             Self::UnknownKnowledge { .. } => "knowledge.unknown",
             Self::NothingTrained { .. } => "data.nothing_trained",
             Self::BadConversation { .. } => "ask.bad_conversation",
+            Self::CannotListen { .. } => "serve.cannot_listen",
+            Self::ServeOffline { .. } => "serve.offline",
+            Self::ServeWithoutKey { .. } => "serve.no_key",
             Self::UnknownFormat { .. } => "data.unknown_format",
             Self::NoCacheFolder => "cli.no_cache_folder",
             Self::NoWorker { .. } => "worker.missing",
@@ -375,6 +398,14 @@ impl Problem for CommandError {
             }
             Self::BadConversation { .. } => {
                 "its lines are those that `trex ask --conversation` writes; name another file to begin anew".to_owned()
+            }
+            Self::CannotListen { .. } => {
+                "choose another port with --port (0 takes a free one), and an address of this machine with --host".to_owned()
+            }
+            Self::ServeOffline { .. } => "leave --host out, so that only programs of this machine are answered".to_owned(),
+            Self::ServeWithoutKey { .. } => {
+                "set TREX_SERVE_KEY to a long random text and give it to clients as their API key, or leave --host out"
+                    .to_owned()
             }
             Self::UnknownFormat { nearest, .. } => did_you_mean(
                 nearest,

@@ -48,11 +48,23 @@ pub(crate) trait Decode {
 
 /// Generates up to `max_new_tokens` tokens per prompt; stops at `eos` (not returned).
 pub(crate) fn generate(
+    model: impl Decode,
+    prompts: &[Vec<u32>],
+    max_new_tokens: usize,
+    eos: &[u32],
+    choice: Choice,
+) -> Result<Vec<Vec<u32>>, TrainError> {
+    generate_heard(model, prompts, max_new_tokens, eos, choice, &mut |_| true)
+}
+
+/// As [`generate`]; `heard` is given each answer so far whenever it has grown, and ends it by saying no.
+pub(crate) fn generate_heard(
     mut model: impl Decode,
     prompts: &[Vec<u32>],
     max_new_tokens: usize,
     eos: &[u32],
     mut choice: Choice,
+    heard: &mut dyn FnMut(&[u32]) -> bool,
 ) -> Result<Vec<Vec<u32>>, TrainError> {
     let (mut kept, mut next) = model.prefill(prompts, &mut choice)?;
     let mut answers = vec![Vec::new(); prompts.len()];
@@ -62,7 +74,7 @@ pub(crate) fn generate(
         for index in &active {
             answers[*index].push(next[*index]);
         }
-        active.retain(|index| answers[*index].len() < max_new_tokens);
+        active.retain(|index| heard(&answers[*index]) && answers[*index].len() < max_new_tokens);
         if active.is_empty() {
             return Ok(answers);
         }

@@ -101,6 +101,25 @@ impl Inference {
             Self::Engine(engine) => generate::generate(&mut **engine, prompts, max_new_tokens, eos, choice),
         }
     }
+
+    /// As [`Self::generate`] for one prompt; `heard` is given the answer so far with every token, and ends it by saying no.
+    pub(crate) fn speak(
+        &mut self,
+        prompt: &[u32],
+        max_new_tokens: usize,
+        eos: &[u32],
+        choice: Choice,
+        heard: &mut dyn FnMut(&[u32]) -> bool,
+    ) -> Result<Vec<u32>, TrainError> {
+        let prompts = [prompt.to_vec()];
+        let answers = match self {
+            Self::Decoder(model) => generate::generate_heard(&**model, &prompts, max_new_tokens, eos, choice, heard),
+            Self::Engine(engine) => {
+                generate::generate_heard(&mut **engine, &prompts, max_new_tokens, eos, choice, heard)
+            }
+        };
+        Ok(answers?.into_iter().next().unwrap_or_default())
+    }
 }
 
 fn decoder_log_probs(

@@ -83,15 +83,19 @@ fn read_order(input: &mut impl BufRead) -> Result<Order, serde_json::Error> {
 
 /// Runs a job in this process, on as many threads as it says; 0 leaves their number to the machine.
 pub fn run_job(job: &Job, sink: &mut (dyn EventSink + Send)) -> Result<WorkerEvent, TrainError> {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(job.threads()).stack_size(STACK_BYTES).build();
-    let pool = pool.map_err(|source| TrainError::Threads { threads: job.threads(), source })?;
-    pool.install(|| match job {
+    pool(job.threads())?.install(|| match job {
         Job::Train(job) => crate::trainer::train(job, sink).map(WorkerEvent::Trained),
         Job::DryRun(job) => crate::dry_run::dry_run(job, sink).map(WorkerEvent::Tried),
         Job::Eval(job) => crate::evaluate::evaluate(job, sink).map(WorkerEvent::Evaluated),
         Job::Embed(job) => crate::embedder::embed(job, sink).map(WorkerEvent::Embedded),
         Job::Answer(job) => crate::answer::answer(job, sink).map(WorkerEvent::Answered),
     })
+}
+
+/// So many threads; 0 leaves their number to the machine.
+pub(crate) fn pool(threads: usize) -> Result<rayon::ThreadPool, TrainError> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).stack_size(STACK_BYTES).build();
+    pool.map_err(|source| TrainError::Threads { threads, source })
 }
 
 /// The last line of a failed job.

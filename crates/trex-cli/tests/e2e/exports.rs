@@ -5,6 +5,7 @@ use std::fs;
 use serde_json::Value;
 
 use crate::program::{Program, files_below};
+use crate::serve::check_served;
 
 /// A variant that was trained, of the run in `w`.
 fn trained_variant(program: &Program) -> String {
@@ -39,6 +40,7 @@ fn a_trained_node_is_exported_in_every_form_and_scored_anew() {
     check_refusals(&program, &node);
     check_config(&program, &node);
     check_ask(&program, &node);
+    check_served(&program, &node);
 }
 
 /// Two answers to one question, the same ones each time, and nothing left behind.

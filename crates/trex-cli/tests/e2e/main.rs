@@ -51,3 +51,5 @@ mod review;
 mod schema;
 #[cfg(test)]
 mod secrets;
+#[cfg(test)]
+mod serve;

@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use trex_domain::{
-    DataPort, DomainError, Event, EventLog, Executor, Exporter, LanguageModel, Memory, Millis, Operator, Recipe,
-    RunId, RunState, SearchSettings, StoredEvent, TaskSpec, TrainConfig, VariantId,
+    DataPort, DomainError, Event, EventLog, Executor, Exporter, LanguageModel, Memory, Millis, Operator, Recipe, RunId,
+    RunState, SearchSettings, StoredEvent, TaskSpec, TrainConfig, VariantId,
 };
 use trex_engine::{NewRun, Ports, RunSettings, start_run};
 use trex_fs::FsError;
@@ -215,12 +215,7 @@ impl Played {
     }
 }
 
-fn on_surface(
-    place: usize,
-    played: &Played,
-    taught: &Taught,
-    args: &ResearcherBenchArgs,
-) -> Result<Found, CliError> {
+fn on_surface(place: usize, played: &Played, taught: &Taught, args: &ResearcherBenchArgs) -> Result<Found, CliError> {
     let mut by_name: BTreeMap<String, Vec<Outcome>> = BTreeMap::new();
     let mut progress: BTreeMap<String, Vec<Vec<f64>>> = BTreeMap::new();
     let names = names(args)?;
@@ -275,7 +270,14 @@ fn on_task(name: &str, args: &ResearcherBenchArgs) -> Result<Found, CliError> {
     }
     let bases: Vec<f64> = by_name.values().flatten().map(|one| one.base).collect();
     let base = trex_search::Estimate::of(&bases).mean;
-    Ok(Found { on: name.to_owned(), budget: args.budget, base, best: None, answerers: summaries(&names, &by_name), warm: None })
+    Ok(Found {
+        on: name.to_owned(),
+        budget: args.budget,
+        base,
+        best: None,
+        answerers: summaries(&names, &by_name),
+        warm: None,
+    })
 }
 
 fn summaries(names: &[String], by_name: &BTreeMap<String, Vec<Outcome>>) -> Vec<Summary> {

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use trex_domain::{
     ContentHash, Cost, DataPort, DryRunDone, EvalDone, EvalJob, Executor, ExportRequest, Exporter, FailureClass,
     ImportRequest, ImportedData, ItemScore, Job, JobControl, JobOutcome, MetricPoint, ModelFacts, Operator,
-    PreparedData, PreparedRequest, Problem, Recipe, SchedulerType, TaskSpec, TrainConfig, TrainDone, TrainJob, seeded_rng,
+    PreparedData, PreparedRequest, Problem, Recipe, SchedulerType, TaskSpec, TrainConfig, TrainDone, TrainJob,
+    seeded_rng,
 };
 use trex_fs::BlobStore;
 use trex_search::{Grid, Surface, grid};

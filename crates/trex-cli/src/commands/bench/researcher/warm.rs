@@ -23,8 +23,8 @@ impl Taught {
     /// Carries the searches out, where a warm start is among what is compared.
     pub(super) fn by(surfaces: &[Played], args: &ResearcherBenchArgs) -> Result<Self, CliError> {
         let workspace = args.workspace.workspace.as_path();
-        let scratch = tempfile::tempdir_in(workspace)
-            .map_err(|err| trex_fs::FsError::io("create folder", workspace, err))?;
+        let scratch =
+            tempfile::tempdir_in(workspace).map_err(|err| trex_fs::FsError::io("create folder", workspace, err))?;
         let mut lessons = Vec::new();
         if super::names(args)?.iter().any(|name| name == WARM) {
             for played in surfaces {
