@@ -10,6 +10,7 @@ pub(crate) mod orders;
 pub(crate) mod queue;
 pub(crate) mod researcher;
 pub(crate) mod review;
+pub(crate) mod score;
 pub(crate) mod serve;
 
 use std::path::PathBuf;
@@ -27,6 +28,7 @@ use crate::args::orders::{BRANCH_HELP, BranchArgs, FORBID_HELP, ForbidArgs, Part
 use crate::args::queue::{QUEUE_HELP, QueueArgs};
 use crate::args::researcher::{RESEARCHER_HELP, ResearcherArgs};
 use crate::args::review::{GateArgs, REVIEW_HELP, ReviewArgs};
+use crate::args::score::{SCORE_HELP, ScoreArgs};
 use crate::args::serve::{SERVE_HELP, ServeArgs};
 
 /// Fine-tunes language models on this machine: researches, trains, evaluates and reports by itself.
@@ -125,6 +127,9 @@ The chosen candidate is marked with an arrow; --json prints the records as they 
     /// Ask the untouched model and a trained node the same question.
     #[command(after_long_help = ASK_HELP)]
     Ask(AskArgs),
+    /// Score the untouched model and a trained node on your own prompts.
+    #[command(after_long_help = SCORE_HELP)]
+    Score(ScoreArgs),
     /// Answer other programs with a trained node, as OpenAI's chat completions do.
     #[command(after_long_help = SERVE_HELP)]
     Serve(ServeArgs),

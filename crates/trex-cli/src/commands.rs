@@ -29,6 +29,7 @@ pub(crate) mod repro;
 pub(crate) mod researcher;
 pub(crate) mod review;
 pub(crate) mod run;
+pub(crate) mod score;
 pub(crate) mod serve;
 pub(crate) mod show;
 pub(crate) mod status;

@@ -194,6 +194,16 @@ pub(crate) enum CommandError {
         /// Where and why.
         source: trex_fs::FsError,
     },
+    /// A file without a single item that can be scored.
+    #[error("{} has no prompt with its answer; {set_aside} rows were set aside: {why}", path.display())]
+    NoItems {
+        /// The file.
+        path: PathBuf,
+        /// Rows that could not be used.
+        set_aside: usize,
+        /// Why the first of them cannot.
+        why: String,
+    },
     /// A service for other machines on one that is to be offline.
     #[error("{host} can be reached by other machines, and this one is switched offline")]
     ServeOffline {
@@ -341,6 +351,7 @@ impl Problem for CommandError {
             Self::UnknownKnowledge { .. } => "knowledge.unknown",
             Self::NothingTrained { .. } => "data.nothing_trained",
             Self::BadConversation { .. } => "ask.bad_conversation",
+            Self::NoItems { .. } => "score.no_items",
             Self::CannotListen { .. } => "serve.cannot_listen",
             Self::ServeOffline { .. } => "serve.offline",
             Self::ServeWithoutKey { .. } => "serve.no_key",
@@ -398,6 +409,10 @@ impl Problem for CommandError {
             }
             Self::BadConversation { .. } => {
                 "its lines are those that `trex ask --conversation` writes; name another file to begin anew".to_owned()
+            }
+            Self::NoItems { .. } => {
+                "it needs the columns that the task's data has; `trex data profile FILE` says what is read, and what is wrong with rows"
+                    .to_owned()
             }
             Self::CannotListen { .. } => {
                 "choose another port with --port (0 takes a free one), and an address of this machine with --host".to_owned()

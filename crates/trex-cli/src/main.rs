@@ -56,6 +56,7 @@ fn dispatch(cli: Cli, output: &mut Output) -> Result<ExitCode, CliError> {
         Command::Report(args) => commands::report::run(&args, output)?,
         Command::Repro(args) => return commands::repro::run(&args, output),
         Command::Ask(args) => commands::ask::run(&args, output)?,
+        Command::Score(args) => commands::score::run(&args, output)?,
         Command::Serve(args) => commands::serve::run(&args, output)?,
         Command::Export(args) => commands::export::run(&args, output)?,
         Command::Config(args) => commands::config::run(&args, output)?,

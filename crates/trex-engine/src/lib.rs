@@ -13,6 +13,7 @@ mod live;
 mod local_model;
 mod measure;
 mod orders;
+mod own_items;
 mod queue;
 mod report;
 mod repro;
@@ -33,6 +34,7 @@ pub use live::{BudgetUse, TreeLook, progress_line, tree_text};
 pub use local_model::{LocalModel, LocalModelError, estimate_answer_bytes};
 pub use measure::{MeasureListener, WorkerMeter};
 pub use orders::{BranchStart, OrderBox, branch_start, foreseen, give_order};
+pub use own_items::{OwnItem, OwnScore, OwnScores, score_own};
 pub use queue::{Queue, QueueEnding, QueueEntry, QueueState};
 pub use report::{
     REPORT_SCHEMA, build_report, mark_interrupted, report_html, report_markdown, report_schema, schema_text, why_best,

@@ -8,7 +8,7 @@ use crate::program::{Program, files_below};
 use crate::serve::check_served;
 
 /// A variant that was trained, of the run in `w`.
-fn trained_variant(program: &Program) -> String {
+pub(crate) fn trained_variant(program: &Program) -> String {
     let tree = program.json(&["tree", "--workspace", "w"]);
     let nodes = tree["nodes"].as_array().unwrap().iter();
     let mut variants = nodes.flat_map(|node| node["variants"].as_array().unwrap());

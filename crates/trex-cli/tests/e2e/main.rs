@@ -50,6 +50,8 @@ mod review;
 #[cfg(test)]
 mod schema;
 #[cfg(test)]
+mod score;
+#[cfg(test)]
 mod secrets;
 #[cfg(test)]
 mod serve;
