@@ -28,6 +28,7 @@ pub(crate) mod orders;
 pub(crate) mod queue;
 pub(crate) mod review;
 pub(crate) mod scores;
+pub(crate) mod serve;
 
 /// What the first screen shows.
 #[derive(Clone, Debug, Serialize, TS)]

@@ -2,6 +2,7 @@
 //! whatever a screen does, the command does too. No shell is involved; arguments go over as they are.
 
 use std::ffi::{OsStr, OsString};
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -87,6 +88,27 @@ impl Program {
         command.spawn().map_err(failed)
     }
 
+    /// Starts what goes on until nobody holds it any more, and waits for its first line.
+    pub fn start_service(&self, arguments: &[OsString]) -> Result<Service, ShellError> {
+        let what = shown(arguments);
+        let failed = |err: std::io::Error| ShellError::program_failed(&what, &err);
+        let mut command = self.command(arguments, true);
+        // Its input ends with this process, however that ends, and it with its input.
+        command.arg("--until-input-ends").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        own_group(&mut command);
+        let mut child = command.spawn().map_err(failed)?;
+        let mut line = String::new();
+        if let Some(stdout) = child.stdout.take() {
+            BufReader::new(stdout).read_line(&mut line).map_err(failed)?;
+        }
+        let service = Service { child, said: serde_json::from_str(&line).unwrap_or_default() };
+        match service.said["type"].as_str() {
+            Some("error") => Err(error_of(&what, &service.said)),
+            Some(_) => Ok(service),
+            None => Err(ShellError::odd_answer(&what, line.trim())),
+        }
+    }
+
     fn output<S: AsRef<OsStr>>(&self, arguments: &[S], json: bool) -> Result<std::process::Output, ShellError> {
         let output = self.command(arguments, json).stdin(Stdio::null()).output();
         output.map_err(|err| ShellError::program_failed(&shown(arguments), &err))
@@ -102,6 +124,33 @@ impl Program {
             command.env("TREX_OFFLINE", "1");
         }
         command
+    }
+}
+
+/// A program that serves until this is dropped.
+#[derive(Debug)]
+pub struct Service {
+    child: Child,
+    said: Value,
+}
+
+impl Service {
+    /// Its first line.
+    pub fn said(&self) -> &Value {
+        &self.said
+    }
+
+    /// Whether it serves no more.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // It keeps nothing that could be half written.
+        self.child.kill().ok();
+        self.child.wait().ok();
     }
 }
 

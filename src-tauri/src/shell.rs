@@ -5,10 +5,12 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use serde_json::Value;
+
 use crate::commands::log_file;
 use crate::error::ShellError;
 use crate::follow::StopFollowing;
-use crate::program::Program;
+use crate::program::{Program, Service};
 use crate::settings::Settings;
 
 /// The state of the window.
@@ -19,6 +21,7 @@ pub struct Shell {
     program: Result<Program, ShellError>,
     followed: Mutex<Option<(PathBuf, StopFollowing)>>,
     opened: Mutex<Option<PathBuf>>,
+    service: Mutex<Option<Service>>,
 }
 
 impl Shell {
@@ -30,7 +33,8 @@ impl Shell {
     /// With a program that is given; for tests.
     pub fn with_program(settings_file: PathBuf, program: Result<Program, ShellError>) -> Self {
         let settings = Mutex::new(Settings::load(&settings_file));
-        Self { settings_file, settings, program, followed: Mutex::new(None), opened: Mutex::new(None) }
+        let (followed, opened, service) = (Mutex::new(None), Mutex::new(None), Mutex::new(None));
+        Self { settings_file, settings, program, followed, opened, service }
     }
 
     /// The settings as they are.
@@ -92,6 +96,31 @@ impl Shell {
     /// Starts what works the queue off, which outlives the window, too.
     pub fn start_queue(&self, arguments: &[OsString]) -> Result<(), ShellError> {
         self.start_with_log(arguments, &self.settings_file.with_file_name("queue.log"))
+    }
+
+    /// Starts a service that ends with the window, in the place of the one before, and returns what it says of itself.
+    pub fn serve(&self, arguments: &[OsString]) -> Result<Value, ShellError> {
+        let mut service = held(&self.service);
+        // The one before holds the port.
+        *service = None;
+        let started = self.program()?.start_service(arguments)?;
+        let said = started.said().clone();
+        *service = Some(started);
+        Ok(said)
+    }
+
+    /// Ends the service.
+    pub fn serve_no_more(&self) {
+        *held(&self.service) = None;
+    }
+
+    /// What the service says of itself while it runs.
+    pub fn served(&self) -> Option<Value> {
+        let mut service = held(&self.service);
+        if service.as_mut().is_some_and(Service::has_ended) {
+            *service = None;
+        }
+        service.as_ref().map(|service| service.said().clone())
     }
 
     fn start_with_log(&self, arguments: &[OsString], log: &Path) -> Result<(), ShellError> {

@@ -8,7 +8,7 @@ use tauri::menu::{Menu, MenuItem};
 use tauri::tray::TrayIconBuilder;
 use tauri::{App, AppHandle, Builder, DragDropEvent, Emitter as _, Manager as _, Runtime, Window, WindowEvent};
 
-use crate::commands::{self, data, knowledge, models, orders, queue, review, scores};
+use crate::commands::{self, data, knowledge, models, orders, queue, review, scores, serve};
 use crate::desk::Tray;
 use crate::dropped::{Dropped, DroppedKind, identify};
 use crate::error::ShellError;
@@ -68,6 +68,7 @@ pub fn with_commands<R: Runtime>(builder: Builder<R>) -> Builder<R> {
         models::export_node,
         models::reproduce_node,
         models::ask_models,
+        models::score_own,
         knowledge::kb_list,
         knowledge::kb_search,
         knowledge::kb_show,
@@ -89,6 +90,9 @@ pub fn with_commands<R: Runtime>(builder: Builder<R>) -> Builder<R> {
         review::review_decide,
         scores::scoreboard,
         scores::bench_tables,
+        serve::serve_start,
+        serve::serve_stop,
+        serve::serve_status,
     ])
 }
 

@@ -80,6 +80,11 @@ pub(crate) fn catch_stop_signals() {
     ctrlc::set_handler(handler).ok();
 }
 
+/// Asks for a stop, as the first Ctrl-C does.
+pub(crate) fn request_stop() {
+    STOP.store(true, Ordering::Relaxed);
+}
+
 /// Whether a stop was asked for.
 pub(crate) fn stop_requested() -> bool {
     STOP.load(Ordering::Relaxed)

@@ -55,6 +55,19 @@ pub(crate) fn reproduce_node(shell: State<'_, Shell>, workspace: PathBuf, id: St
     shell.program()?.ask_whether(&on_workspace(["repro".into(), id.into()], &checked(&workspace)?))
 }
 
+/// Both models on a file of the person's own prompts.
+#[tauri::command(async)]
+pub(crate) fn score_own(
+    shell: State<'_, Shell>,
+    workspace: PathBuf,
+    id: String,
+    file: PathBuf,
+) -> Result<Value, ShellError> {
+    check_node(&id)?;
+    let arguments = ["score".into(), id.into(), checked(&file)?.into_os_string()];
+    shell.program()?.ask(&on_workspace(arguments, &checked(&workspace)?))
+}
+
 /// What the untouched model and a trained node answer; `earlier` has the turns before, as `trex ask` keeps them in a file.
 #[tauri::command(async)]
 pub(crate) fn ask_models(

@@ -167,6 +167,11 @@ fn commands_ask_the_program() {
             json!({"workspace": here, "id": "best", "words": "-x", "system": "", "temperature": 0.5, "earlier": []}),
             format!("ask best  -x --workspace {here} --temperature=0.5 --json"),
         ),
+        (
+            "score_own",
+            json!({"workspace": here, "id": "best", "file": rows}),
+            format!("score best {rows} --workspace {here} --json"),
+        ),
         ("net_log", json!({"last": 9000}), "net log --last=500 --json".to_owned()),
         ("outbound", json!({"workspace": here}), format!("researcher calls --workspace {here} --json")),
         (
@@ -341,6 +346,29 @@ fn the_queue_is_changed_and_shown() {
     }
 }
 
+/// A service goes on until the page ends it, starts another one, or the window is gone; what it cannot do is told.
+#[cfg(unix)]
+#[test]
+fn a_service_lasts_until_it_is_ended() {
+    let window = Window::new(
+        r#"case "$2" in s9) echo '{"type":"error","code":"export.nothing","message":"no such node","causes":[]}'; exit 3;; esac
+echo "{\"type\":\"serving\",\"url\":\"http://127.0.0.1:8765/v1\",\"model\":\"$*\"}"
+cat > /dev/null; echo ended >> "${0%/*}/ended""#,
+    );
+    let here = window.folder.path();
+    let start = |id: &str| window.call("serve_start", json!({"workspace": here, "id": id}));
+    assert_eq!(window.call("serve_status", json!({})).unwrap(), json!(null));
+    let said = start("best").unwrap();
+    let arguments = said["model"].as_str().unwrap();
+    assert!(arguments.starts_with("serve best --workspace") && arguments.ends_with("--json --until-input-ends"));
+    assert_eq!(window.call("serve_status", json!({})).unwrap(), said);
+    assert_eq!(start("s9").unwrap_err()["code"], "export.nothing");
+    assert_eq!(window.call("serve_status", json!({})).unwrap(), json!(null), "the one before is over");
+    start("s1.e1.a").unwrap();
+    window.call("serve_stop", json!({})).unwrap();
+    assert_eq!(window.call("serve_status", json!({})).unwrap(), json!(null));
+}
+
 /// The turns before reach the program as the lines of a file, which is gone afterwards.
 #[test]
 fn a_conversation_goes_on_from_its_turns() {
@@ -382,6 +410,8 @@ fn rubbish_from_the_page_breaks_nothing() {
         "scoreboard",
         "bench_tables",
         "ask_models",
+        "score_own",
+        "serve_start",
         "order",
         "queue_change",
         "queue_add",

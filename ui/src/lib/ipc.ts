@@ -100,6 +100,14 @@ export const askModels = (
   earlier: Json[],
 ) => invoke<Json>('ask_models', { workspace, id, words, system, temperature, earlier })
 
+/** Both models on a file of the person's own prompts. */
+export const scoreOwn = (workspace: string, id: string, file: string) =>
+  invoke<Json>('score_own', { workspace, id, file })
+
+export const serveStart = (workspace: string, id: string) => invoke<Json>('serve_start', { workspace, id })
+export const serveStop = () => invoke<void>('serve_stop')
+export const serveStatus = () => invoke<Json | null>('serve_status')
+
 export const reviewList = (workspace: string) => invoke<Json>('review_list', { workspace })
 export const reviewShow = (workspace: string, id: string) => invoke<Json>('review_show', { workspace, id })
 export const reviewDecide = (workspace: string, id: string, word: Word, reason: string) =>

@@ -4,6 +4,7 @@
 //! It looks at what the page shows and at what lies on the disk; it knows no rule of the engine.
 
 use std::fmt::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -56,6 +57,7 @@ impl Story<'_> {
         })?;
         steps.step("story: a node is looked at and exported", || self.inspect(&workspace))?;
         steps.step("story: a conversation with both models", || self.talk())?;
+        steps.step("story: a trained model is served to other programs", || self.serve())?;
         steps.step("story: two tasks share the machine", || self.queue())?;
         steps.step("story: a second start comes to the same window", || self.start_again())?;
         steps.step("story: a run holds decisions, which are edited, rejected and approved, and is steered", || {
@@ -222,6 +224,27 @@ impl Story<'_> {
         session.picture(&self.pictures.join("conversation.png"))
     }
 
+    /// The address on the page is asked as another program asks it, and answers no more when the person has ended it.
+    fn serve(&self) -> Result<()> {
+        let session = self.session()?;
+        session.click("[data-serve]")?;
+        let url = session.wait("an address", "document.querySelector('[data-served]')?.dataset.served", 60)?;
+        let url = url.as_str().context("the page shows no address")?.to_owned();
+        let address = url.trim_start_matches("http://").trim_end_matches("/v1");
+        let body = json!({ "messages": [{ "role": "user", "content": "what now?" }], "max_tokens": 4 }).to_string();
+        let answer = posted(address, "/v1/chat/completions", &body)?;
+        if !answer.contains("chat.completion") {
+            bail!("{address} does not answer: {answer}");
+        }
+        session.picture(&self.pictures.join("served.png"))?;
+        session.click("[data-serve-stop]")?;
+        session.wait("nothing served", "!document.querySelector('[data-served]')", 20)?;
+        match std::net::TcpStream::connect(address) {
+            Ok(_) => bail!("{address} is still served"),
+            Err(_) => Ok(()),
+        }
+    }
+
     /// The later one has the higher priority, and the list is worked off by a click.
     fn queue(&self) -> Result<()> {
         let session = self.session()?;
@@ -364,6 +387,17 @@ pub(super) fn processes() -> Vec<Process> {
         Some(Process { pid, parent, line: line.trim_end().to_owned() })
     };
     entries.filter_map(read).collect()
+}
+
+/// What a service on this machine answers, head and body.
+fn posted(address: &str, path: &str, body: &str) -> Result<String> {
+    let mut stream = std::net::TcpStream::connect(address).with_context(|| format!("nothing at {address}"))?;
+    let head =
+        format!("POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nConnection: close");
+    write!(stream, "{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).context("cannot ask")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).context("cannot read the answer")?;
+    Ok(answer)
 }
 
 #[cfg(test)]

@@ -36,6 +36,9 @@ pub(crate) struct ServeArgs {
     /// The key that clients must send, asked of all where it is set.
     #[arg(long, env = "TREX_SERVE_KEY", hide = true, hide_env_values = true)]
     pub(crate) key: Option<String>,
+    /// End when standard input does, so that it does not outlive the program that holds the other end.
+    #[arg(long)]
+    pub(crate) until_input_ends: bool,
     /// Threads; all processors where absent.
     #[arg(long)]
     pub(crate) threads: Option<usize>,

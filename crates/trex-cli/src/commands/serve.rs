@@ -43,6 +43,12 @@ pub(crate) fn run(args: &ServeArgs, output: &mut Output) -> Result<(), CliError>
     let listener = TcpListener::bind(address).map_err(no_port)?;
     let bound = listener.local_addr().map_err(no_port)?;
     system::catch_stop_signals();
+    if args.until_input_ends {
+        std::thread::spawn(|| {
+            std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).ok();
+            system::request_stop();
+        });
+    }
     let job = loading(args, &state, &model, adapter)?;
     let speaker = Speaker::open(&job, &mut Told)?;
     let room = speaker.room();

@@ -88,6 +88,7 @@ pub(crate) fn check_served(program: &Program, node: &str) {
     let refusal = program.refused(&["serve", node, "--workspace", "w", "--port", taken], 3, "serve.cannot_listen");
     assert!(refusal.message.contains(taken), "{refusal:?}");
     drop(service);
+    check_end(program, node);
     check_reach(program, node);
 }
 
@@ -140,6 +141,19 @@ fn check_refused(service: &Service) {
     assert_eq!(serde_json::from_str::<Value>(&list).unwrap()["data"][0]["id"], service.model);
     let elsewhere = ureq::get(format!("{}/nothing", service.url)).config().http_status_as_error(false).build().call();
     assert_eq!(elsewhere.unwrap().status().as_u16(), 404);
+}
+
+/// It ends by itself when the program that holds its input is gone.
+fn check_end(program: &Program, node: &str) {
+    let args = ["serve", node, "--workspace", "w", "--port", "0", "--until-input-ends", "--json"];
+    let mut command = program.command(&args);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    lines.read_line(&mut line).unwrap();
+    assert!(line.contains("\"serving\""), "{line}");
+    drop(child.stdin.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 /// Other machines only with a key, and never while the switch says offline.
