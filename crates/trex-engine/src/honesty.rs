@@ -372,7 +372,7 @@ mod tests {
         let trials: BTreeMap<_, _> = trials.collect();
         let header = SurfaceHeader {
             format: SURFACE_FORMAT.to_owned(),
-            task: "made up".to_owned(),
+            task: Box::new(trex_testkit::task()),
             model: ContentHash::of_bytes(b"model"),
             seed: 1,
             rungs: 1,

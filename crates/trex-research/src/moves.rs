@@ -23,6 +23,9 @@ impl Candidate {
 /// Steps of the learning rate around the best one, coarse before fine. Three is about half an order of magnitude.
 const LR_FACTORS: [f64; 13] = [1.0, 3.0, 1.0 / 3.0, 10.0, 0.1, 1.7, 0.6, 30.0, 1.0 / 30.0, 1.3, 0.77, 5.5, 0.18];
 
+/// Examples of a step below which it is not halved: gradients of fewer are mostly noise.
+const FEWEST_ROWS: usize = 4;
+
 /// Largest learning rate that is proposed.
 const MAX_LR: f64 = 0.3;
 
@@ -44,7 +47,35 @@ pub(crate) fn baseline(recipe: &Recipe, config: &TrainConfig, facts: &Facts) -> 
         let config = TrainConfig { learning_rate: rate, ..config.clone() };
         Candidate::new(recipe.clone(), config, format!("standard recipe at learning rate {rate}"))
     };
-    LR_FACTORS.iter().map(candidate).filter(|one| one.config.learning_rate <= MAX_LR).collect()
+    let mut out: Vec<Candidate> =
+        LR_FACTORS.iter().map(candidate).filter(|one| one.config.learning_rate <= MAX_LR).collect();
+    if is_short(config, facts)
+        && let Some(shorter) = out.iter().position(|one| one.config.learning_rate < config.learning_rate)
+    {
+        // Before a lower rate: what is trained too short wants more.
+        out.splice(shorter..shorter, out.get(1).and_then(|faster| with_more_updates(faster)));
+    }
+    out
+}
+
+/// Whether a training ends before it has seen every row once.
+fn is_short(config: &TrainConfig, facts: &Facts) -> bool {
+    facts.form != RowForm::Text && config.max_steps * config.effective_batch_size() < facts.rows
+}
+
+/// Twice the optimiser steps on the same examples, so at the same cost. Small batches lose nothing per example (Marek and
+/// others, 2025, arXiv 2507.07101), and where examples are few every update counts.
+fn with_more_updates(from: &Candidate) -> Option<Candidate> {
+    let config = more_updates(&from.config)?;
+    let why = format!("{}, in twice the steps of half the examples", from.why);
+    Some(Candidate { recipe: from.recipe.clone(), config, why })
+}
+
+/// Absent where steps would have fewer than [`FEWEST_ROWS`] examples.
+fn more_updates(config: &TrainConfig) -> Option<TrainConfig> {
+    let half = config.per_device_train_batch_size / 2;
+    let more = TrainConfig { per_device_train_batch_size: half, max_steps: config.max_steps * 2, ..config.clone() };
+    (half >= FEWEST_ROWS).then_some(more)
 }
 
 /// A data operator that may be added, with how strongly the profile asks for it.
@@ -284,6 +315,16 @@ pub(crate) fn adjust_training(
         }
     };
     let has_adapter = start.method == TrainMethod::Lora;
+    // Twice the task's own number is the limit of steps, here and below.
+    let more = more_updates(start).filter(|config| config.max_steps <= task.max_steps * 2);
+    let is_short = is_short(start, facts);
+    let flat = "a constant learning rate";
+    if is_short {
+        add(flat, &|config| config.lr_scheduler_type = SchedulerType::ConstantWithWarmup);
+    }
+    if let Some(more) = more {
+        add("twice the steps of half the examples: more updates at the same cost", &|config| *config = more.clone());
+    }
     if has_adapter {
         add("four times the rank at the same scale: is the adapter too small?", &|config| {
             config.lora.r = (config.lora.r * 4).min(128);
@@ -310,9 +351,11 @@ pub(crate) fn adjust_training(
         });
         add("twice the adapter's scale", &|config| config.lora.lora_alpha = (config.lora.lora_alpha * 2).min(512));
     }
-    add("a constant learning rate", &|config| config.lr_scheduler_type = SchedulerType::ConstantWithWarmup);
+    if !is_short {
+        add(flat, &|config| config.lr_scheduler_type = SchedulerType::ConstantWithWarmup);
+    }
     add("a linear schedule", &|config| config.lr_scheduler_type = SchedulerType::Linear);
-    // Twice the task's own number is the limit: more steps buy score with money.
+    // More steps of as many examples buy score with money.
     add("more steps: is it still learning?", &|config| {
         config.max_steps = (config.max_steps * 3 / 2).min(task.max_steps * 2);
     });

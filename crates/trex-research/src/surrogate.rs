@@ -157,7 +157,7 @@ fn drawn(start: &TrainConfig, task: &TrainConfig, rng: &mut impl Rng) -> TrainCo
 fn change_one(config: &mut TrainConfig, task: &TrainConfig, rng: &mut impl Rng) {
     let has_adapter = config.method == TrainMethod::Lora;
     // The learning rate matters most, so it is drawn most often.
-    match rng.random_range(0..10) {
+    match rng.random_range(0..11) {
         0..=3 => config.learning_rate = drawn_rate(config.learning_rate, rng),
         4 if has_adapter => {
             let ratio = config.lora.lora_alpha as f64 / config.lora.r as f64;
@@ -168,14 +168,32 @@ fn change_one(config: &mut TrainConfig, task: &TrainConfig, rng: &mut impl Rng) 
         6 => config.label_smoothing_factor = *pick(&[0.0, 0.05, 0.1], rng),
         7 => config.warmup_ratio = *pick(&[0.0, 0.05, 0.1, 0.2], rng),
         8 => {
-            let kinds = [SchedulerType::Cosine, SchedulerType::Linear, SchedulerType::WarmupStableDecay];
+            let kinds = [
+                SchedulerType::Cosine,
+                SchedulerType::Linear,
+                SchedulerType::WarmupStableDecay,
+                SchedulerType::ConstantWithWarmup,
+            ];
             config.lr_scheduler_type = *pick(&kinds, rng);
         }
         9 => {
             let share = *pick(&[0.75, 1.0, 1.5, 2.0], rng);
             config.max_steps = scaled(task.max_steps, share);
         }
+        10 => regroup(config, task, rng),
         _ => config.weight_decay = *pick(&[0.0, 0.01, 0.05], rng),
+    }
+}
+
+/// The same examples in more or in fewer steps.
+fn regroup(config: &mut TrainConfig, task: &TrainConfig, rng: &mut impl Rng) {
+    let (rows, steps) = (config.per_device_train_batch_size, config.max_steps);
+    if rng.random::<bool>() && rows > 1 {
+        config.per_device_train_batch_size = rows / 2;
+        config.max_steps = (steps * 2).min(task.max_steps * 2);
+    } else {
+        config.per_device_train_batch_size = rows * 2;
+        config.max_steps = (steps / 2).max(1);
     }
 }
 

@@ -222,7 +222,7 @@ pub(crate) mod tests {
         Surface {
             header: SurfaceHeader {
                 format: SURFACE_FORMAT.to_owned(),
-                task: "sample".to_owned(),
+                task: Box::new(trex_testkit::task()),
                 model: ContentHash::of_bytes(b"model"),
                 seed: 1,
                 rungs: 1,

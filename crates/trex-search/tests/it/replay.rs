@@ -10,7 +10,7 @@ use trex_search::{
 
 use rand::RngExt as _;
 
-const LENGTHS: [usize; 5] = [5, 4, 2, 2, 2];
+const LENGTHS: [usize; 5] = [5, 4, 2, 2, 1];
 
 /// Quality falls with the distance from one learning rate, differs by recipe, and grows with the rung.
 fn surface(seeds: u64) -> Surface {
