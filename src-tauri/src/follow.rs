@@ -76,6 +76,12 @@ pub struct Progress {
     /// Smoothed training loss.
     #[serde(default)]
     pub loss_ema: Option<f64>,
+    /// The hottest place of processor or card in degrees Celsius, where it can be read.
+    #[serde(default)]
+    pub temperature_c: Option<f64>,
+    /// Power of the processor in watts, where it can be read.
+    #[serde(default)]
+    pub power_w: Option<f64>,
 }
 
 /// Ends a follower.

@@ -26,11 +26,22 @@ pub(crate) struct LiveObserver<'a> {
     status_shown: bool,
     /// Devices that were spoken of.
     devices: Vec<String>,
+    /// What sensors said last.
+    temperature_c: Option<f64>,
+    power_w: Option<f64>,
 }
 
 impl<'a> LiveObserver<'a> {
     pub(crate) fn new(output: &'a mut Output) -> Self {
-        Self { output, last_progress: None, last_tree: String::new(), status_shown: false, devices: Vec::new() }
+        Self {
+            output,
+            last_progress: None,
+            last_tree: String::new(),
+            status_shown: false,
+            devices: Vec::new(),
+            temperature_c: None,
+            power_w: None,
+        }
     }
 
     /// Prints a line, in place of the status line where one is shown.
@@ -102,6 +113,7 @@ impl LiveObserver<'_> {
                     let line = json!({
                         "type": "progress", "what": what, "phase": phase, "done": done, "total": total, "rate": rate,
                         "tokens_per_s": tokens_per_s, "peak_rss_bytes": peak_rss_bytes, "loss_ema": loss_ema,
+                        "temperature_c": self.temperature_c, "power_w": self.power_w,
                     });
                     self.output.line(&line.to_string()).ok();
                     return;
@@ -121,6 +133,9 @@ impl LiveObserver<'_> {
                 );
                 self.say(&format!("  {line}"));
                 self.status_shown = redraws;
+            }
+            WorkerEvent::Sensors { temperature_c, power_w } => {
+                (self.temperature_c, self.power_w) = (*temperature_c, *power_w)
             }
             WorkerEvent::Warning { message } if !self.output.is_json() => self.say(&format!("  warning: {message}")),
             WorkerEvent::Device { device, why, card_unused } => self.show_device(device, why, *card_unused),

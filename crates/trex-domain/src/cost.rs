@@ -17,6 +17,9 @@ pub struct Cost {
     pub cpu_s: f64,
     /// GPU time in seconds.
     pub gpu_s: f64,
+    /// Energy of the processor in joules, of all programs of the machine together; 0 where it cannot be read.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub energy_j: f64,
     /// Tokens that a language model of the Researcher read and wrote.
     pub tokens: u64,
     /// Money for remote services, in US dollars.
@@ -31,7 +34,13 @@ impl Cost {
     /// So many times the time of it. What is counted in whole tokens, in money or by people is not scaled.
     #[must_use]
     pub fn times(&self, factor: f64) -> Self {
-        Self { wall_s: self.wall_s * factor, cpu_s: self.cpu_s * factor, gpu_s: self.gpu_s * factor, ..Self::default() }
+        Self {
+            wall_s: self.wall_s * factor,
+            cpu_s: self.cpu_s * factor,
+            gpu_s: self.gpu_s * factor,
+            energy_j: self.energy_j * factor,
+            ..Self::default()
+        }
     }
 
     /// Its time without that of a part of it, at least 0.
@@ -41,6 +50,7 @@ impl Cost {
             wall_s: (self.wall_s - part.wall_s).max(0.0),
             cpu_s: (self.cpu_s - part.cpu_s).max(0.0),
             gpu_s: (self.gpu_s - part.gpu_s).max(0.0),
+            energy_j: (self.energy_j - part.energy_j).max(0.0),
             ..Self::default()
         }
     }
@@ -51,11 +61,18 @@ impl AddAssign for Cost {
         self.wall_s += other.wall_s;
         self.cpu_s += other.cpu_s;
         self.gpu_s += other.gpu_s;
+        self.energy_j += other.energy_j;
         self.tokens += other.tokens;
         self.money += other.money;
         self.disk_bytes += other.disk_bytes;
         self.person_min += other.person_min;
     }
+}
+
+/// Left out of what is written, as most machines do not tell it.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over references")]
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
 }
 
 /// Limits of a run; a limit that is absent does not bind.

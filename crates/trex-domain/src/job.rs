@@ -342,6 +342,15 @@ pub enum WorkerEvent {
         /// Steps that it covers.
         step: usize,
     },
+    /// What the machine's sensors say, where any can be read; every few seconds.
+    Sensors {
+        /// The hottest place of the processor, or of a card that the job holds, in degrees Celsius.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        temperature_c: Option<f64>,
+        /// Power of the processor in watts, of all programs of the machine together.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        power_w: Option<f64>,
+    },
     /// Something a person should know.
     Warning {
         /// One sentence.

@@ -269,6 +269,10 @@ pub(crate) fn construct_data(recipe: &Recipe, config: &TrainConfig, facts: &Fact
             add(&[Operator::FewShotPack { shots }], format!("prompts with {shots} solved examples, as in use"));
         }
     }
+    // A training that does not come to all rows anyway sees as many different ones of a part of them.
+    if is_short(config, facts) {
+        return out;
+    }
     for percent in [50, 75, 25] {
         let rows = (facts.rows * percent / 100).max(1);
         add(
@@ -331,15 +335,23 @@ pub(crate) fn adjust_training(
             config.lora.lora_alpha = (config.lora.lora_alpha * 4).min(256);
         });
     }
-    add("half the batch at the same number of steps: cheaper, and noisier steps may generalise better", &|config| {
-        config.per_device_train_batch_size = (config.per_device_train_batch_size / 2).max(1);
-    });
-    if facts.is_closed {
-        add("label smoothing against wrong labels", &|config| config.label_smoothing_factor = 0.1);
-    }
     if start.objective.is_preference() {
         add("a third of beta: further away from where it starts", &|config| config.beta = rounded(config.beta / 3.0));
         add("three times beta: closer to where it starts", &|config| config.beta = rounded(config.beta * 3.0));
+    }
+    add("half the batch at the same number of steps: cheaper, and noisier steps may generalise better", &|config| {
+        config.per_device_train_batch_size = (config.per_device_train_batch_size / 2).max(1);
+    });
+    if !is_short {
+        add(flat, &|config| config.lr_scheduler_type = SchedulerType::ConstantWithWarmup);
+    }
+    add("a linear schedule", &|config| config.lr_scheduler_type = SchedulerType::Linear);
+    // More steps of as many examples buy score with money.
+    add("more steps: is it still learning?", &|config| {
+        config.max_steps = (config.max_steps * 3 / 2).min(task.max_steps * 2);
+    });
+    if facts.is_closed {
+        add("label smoothing against wrong labels", &|config| config.label_smoothing_factor = 0.1);
     }
     if start.objective == TrainObjective::Dpo {
         add("a tenth of the pairs may be the wrong way round", &|config| config.label_smoothing_factor = 0.1);
@@ -351,14 +363,6 @@ pub(crate) fn adjust_training(
         });
         add("twice the adapter's scale", &|config| config.lora.lora_alpha = (config.lora.lora_alpha * 2).min(512));
     }
-    if !is_short {
-        add(flat, &|config| config.lr_scheduler_type = SchedulerType::ConstantWithWarmup);
-    }
-    add("a linear schedule", &|config| config.lr_scheduler_type = SchedulerType::Linear);
-    // More steps of as many examples buy score with money.
-    add("more steps: is it still learning?", &|config| {
-        config.max_steps = (config.max_steps * 3 / 2).min(task.max_steps * 2);
-    });
     add("weight decay", &|config| config.weight_decay = 0.01);
     if has_adapter {
         add("dropout on the adapter's input", &|config| config.lora.lora_dropout = 0.05);

@@ -19,6 +19,10 @@ const DRAWS: usize = 256;
 /// Weights of the uncertainty for the members of a batch: a safe one, a balanced one, a bold one.
 const BOLDNESS: [f64; 3] = [0.3, 1.0, 2.0];
 
+/// How far a proposal lies from what was tried at least, where 1 is a moderate change. Half of one moves scores by less than
+/// items and seeds do.
+const MIN_DISTANCE: f64 = 0.5;
+
 /// What a trial of another task is worth less than one of this task: so much more noise at full similarity, and as much
 /// again for what is missing to it.
 const FOREIGN_NOISE: f64 = 0.3;
@@ -33,6 +37,8 @@ pub(crate) fn propose(
     rng: &mut impl Rng,
 ) -> Vec<Candidate> {
     let mut seen = observations(state);
+    let mut tried: Vec<Vec<f64>> = seen.iter().map(|one| one.features.clone()).collect();
+    tried.push(features(recipe, start));
     seen.extend(observations_elsewhere(state));
     if seen.len() < MIN_SCORED {
         return Vec::new();
@@ -46,15 +52,22 @@ pub(crate) fn propose(
             let (mean, sd) = process.predict(&features(recipe, config));
             (mean, sd, mean + boldness * sd)
         };
-        let fresh = pool.into_iter().filter(|config| config != start && out.iter().all(|one| one.config != *config));
+        let fresh = pool.into_iter().filter(|config| is_news(&tried, &features(recipe, config)));
         let scored = fresh.map(|config| (score(&config), config));
         let Some(((mean, sd, _), config)) = scored.max_by(|a, b| a.0.2.total_cmp(&b.0.2)) else { break };
         // The next one is chosen as if this one had brought what is expected of it.
         seen.push(Observation { features: features(recipe, &config), score: mean, noise: NOISE });
+        tried.push(features(recipe, &config));
         let why = format!("the surrogate over {} variants expects {mean:.3} ± {sd:.3}", seen.len() - 1 - place);
         out.push(Candidate { recipe: recipe.clone(), config, why });
     }
     out
+}
+
+/// Whether a point lies far enough from all that was tried, or is to be, for a difference of scores to say anything.
+fn is_news(tried: &[Vec<f64>], at: &[f64]) -> bool {
+    let distance = |one: &Vec<f64>| one.iter().zip(at).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
+    tried.iter().all(|one| distance(one) >= MIN_DISTANCE)
 }
 
 /// Scores of all variants, carried up to the top rung.
@@ -156,18 +169,11 @@ fn drawn(start: &TrainConfig, task: &TrainConfig, rng: &mut impl Rng) -> TrainCo
 
 fn change_one(config: &mut TrainConfig, task: &TrainConfig, rng: &mut impl Rng) {
     let has_adapter = config.method == TrainMethod::Lora;
-    // The learning rate matters most, so it is drawn most often.
-    match rng.random_range(0..11) {
-        0..=3 => config.learning_rate = drawn_rate(config.learning_rate, rng),
-        4 if has_adapter => {
-            let ratio = config.lora.lora_alpha as f64 / config.lora.r as f64;
-            config.lora.r = *pick(&[4, 8, 16, 32, 64], rng);
-            config.lora.lora_alpha = scaled(config.lora.r, ratio);
-        }
-        5 if has_adapter => config.lora.lora_alpha = scaled(config.lora.r, *pick(&[1.0, 2.0, 4.0], rng)),
-        6 => config.label_smoothing_factor = *pick(&[0.0, 0.05, 0.1], rng),
-        7 => config.warmup_ratio = *pick(&[0.0, 0.05, 0.1, 0.2], rng),
-        8 => {
+    // In twentieths: what moves scores is drawn often, what mostly moves them less than the noise of the items seldom.
+    match rng.random_range(0..20) {
+        0..=6 => config.learning_rate = drawn_rate(config.learning_rate, rng),
+        7..=9 => regroup(config, task, rng),
+        10..=11 => {
             let kinds = [
                 SchedulerType::Cosine,
                 SchedulerType::Linear,
@@ -176,11 +182,18 @@ fn change_one(config: &mut TrainConfig, task: &TrainConfig, rng: &mut impl Rng) 
             ];
             config.lr_scheduler_type = *pick(&kinds, rng);
         }
-        9 => {
+        12..=13 => {
             let share = *pick(&[0.75, 1.0, 1.5, 2.0], rng);
             config.max_steps = scaled(task.max_steps, share);
         }
-        10 => regroup(config, task, rng),
+        14..=15 if has_adapter => {
+            let ratio = config.lora.lora_alpha as f64 / config.lora.r as f64;
+            config.lora.r = *pick(&[4, 8, 16, 32, 64], rng);
+            config.lora.lora_alpha = scaled(config.lora.r, ratio);
+        }
+        16 if has_adapter => config.lora.lora_alpha = scaled(config.lora.r, *pick(&[1.0, 2.0, 4.0], rng)),
+        17 => config.label_smoothing_factor = *pick(&[0.0, 0.05, 0.1], rng),
+        18 => config.warmup_ratio = *pick(&[0.0, 0.05, 0.1, 0.2], rng),
         _ => config.weight_decay = *pick(&[0.0, 0.01, 0.05], rng),
     }
 }

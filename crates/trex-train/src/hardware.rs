@@ -4,6 +4,8 @@
 //! no driver: a program without any GPU library can say what a machine has. It starts nothing on a card, so a card that
 //! is listed here may still refuse to work.
 
+pub(crate) mod sensors;
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 

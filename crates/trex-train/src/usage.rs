@@ -5,17 +5,22 @@ use std::time::Instant;
 use rustix::time::{ClockId, clock_gettime};
 use trex_domain::Cost;
 
+use crate::hardware::ThisMachine;
+use crate::hardware::sensors::EnergyCounters;
+
 /// Starts counting.
 #[derive(Debug)]
 pub(crate) struct Meter {
     started: Instant,
     cpu_s: f64,
+    energy: Option<EnergyCounters>,
     is_on_gpu: bool,
 }
 
 impl Meter {
     pub(crate) fn start() -> Self {
-        Self { started: Instant::now(), cpu_s: process_cpu_s(), is_on_gpu: false }
+        let energy = EnergyCounters::read(&ThisMachine);
+        Self { started: Instant::now(), cpu_s: process_cpu_s(), energy, is_on_gpu: false }
     }
 
     /// Counts the time as time of a GPU too where the work is done on one: it is held from begin to end.
@@ -24,11 +29,16 @@ impl Meter {
         self
     }
 
-    /// Wall, processor (all threads) and GPU seconds since the start.
+    /// Wall, processor (all threads) and GPU seconds since the start, and energy where it can be read.
     pub(crate) fn cost(&self) -> Cost {
         let wall_s = self.wall_s();
         let gpu_s = if self.is_on_gpu { wall_s } else { 0.0 };
-        Cost { wall_s, cpu_s: process_cpu_s() - self.cpu_s, gpu_s, ..Cost::default() }
+        Cost { wall_s, cpu_s: process_cpu_s() - self.cpu_s, gpu_s, energy_j: self.energy_j(), ..Cost::default() }
+    }
+
+    fn energy_j(&self) -> f64 {
+        let now = self.energy.as_ref().and_then(|before| Some((before, EnergyCounters::read(&ThisMachine)?)));
+        now.map_or(0.0, |(before, now)| now.joules_since(before))
     }
 
     /// Wall seconds since the start.

@@ -15,6 +15,8 @@ use serde::Deserialize;
 use trex_domain::{FailureClass, Job, Problem, WorkerEvent};
 
 use crate::TrainError;
+use crate::hardware::ThisMachine;
+use crate::hardware::sensors::{EnergyCounters, card_temperature_c, cpu_temperature_c};
 use crate::trainer::EventSink;
 
 /// Time between two signs of life.
@@ -147,9 +149,34 @@ fn watch_input(mut input: impl Read + Send + 'static, stop: Arc<AtomicBool>) {
     });
 }
 
+/// What was read of the sensors last.
+#[derive(Default)]
+struct Sensors {
+    energy: Option<(Instant, EnergyCounters)>,
+}
+
+impl Sensors {
+    /// What they say now; `None` where nothing can be read.
+    fn read(&mut self) -> Option<WorkerEvent> {
+        // A worker that was built for cards is one that works on them.
+        let card = if cfg!(feature = "cuda") { card_temperature_c(&ThisMachine) } else { None };
+        let temperature_c = card.or_else(|| cpu_temperature_c(&ThisMachine));
+        let now = EnergyCounters::read(&ThisMachine).map(|counters| (Instant::now(), counters));
+        let before = std::mem::replace(&mut self.energy, now);
+        let power_w = before.zip(self.energy.as_ref()).map(|((then, before), (now, counters))| {
+            counters.joules_since(&before) / now.duration_since(then).as_secs_f64().max(1e-3)
+        });
+        (temperature_c.is_some() || power_w.is_some()).then_some(WorkerEvent::Sensors { temperature_c, power_w })
+    }
+}
+
 fn beat<W: Write + Send + 'static>(writer: Arc<Mutex<W>>, stop: Arc<AtomicBool>) {
     spawn("heartbeat", move || {
+        let mut sensors = Sensors::default();
         while !stop.load(Ordering::Relaxed) && write_event(&writer, &WorkerEvent::Heartbeat) {
+            if let Some(event) = sensors.read() {
+                write_event(&writer, &event);
+            }
             std::thread::sleep(HEARTBEAT);
         }
     });

@@ -466,6 +466,8 @@ export const zh: Record<string, string> = {
   'is served at': '的服务地址为',
   'Copy the address': '复制地址',
   Copied: '已复制',
+  Power: '功率',
+  'not readable here': '此处无法读取',
   gain: '提升',
   Prompt: '提示',
   End: '结束',

@@ -98,9 +98,12 @@ pub(super) fn date_utc(at: Millis) -> String {
     format!("{year:04}-{month:02}-{day:02} {:02}:{:02} UTC", minute_of_day / 60, minute_of_day % 60)
 }
 
+/// Joules of a watt hour.
+const JOULES_PER_WH: f64 = 3600.0;
+
 /// The rows of the cost table: what, how much.
-pub(super) fn cost_rows(cost: &Cost) -> [(&'static str, String); 7] {
-    [
+pub(super) fn cost_rows(cost: &Cost) -> Vec<(&'static str, String)> {
+    let mut rows = vec![
         ("wall time", duration(cost.wall_s)),
         ("processor time", duration(cost.cpu_s)),
         ("GPU time", duration(cost.gpu_s)),
@@ -108,7 +111,11 @@ pub(super) fn cost_rows(cost: &Cost) -> [(&'static str, String); 7] {
         ("money", format!("{:.2} US$", cost.money)),
         ("disk", format!("{:.1} MB", cost.disk_bytes as f64 / 1e6)),
         ("attention of a person", format!("{:.1} min", cost.person_min)),
-    ]
+    ];
+    if cost.energy_j > 0.0 {
+        rows.push(("energy of the processor, all programs", format!("{:.1} Wh", cost.energy_j / JOULES_PER_WH)));
+    }
+    rows
 }
 
 /// How often a run was resumed, once it was: "once", "3 times".

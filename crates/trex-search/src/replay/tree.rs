@@ -83,7 +83,7 @@ impl Tree {
             climbs: SearchSettings::default().rungs > 1,
             // Priors as the built-in Researcher gives them to a pool with a tenth of dirt.
             branches: vec![
-                branch(StrategyKind::Baseline, &["learning_rate"], 0.9),
+                branch(StrategyKind::Baseline, &["learning_rate", "max_steps"], 0.9),
                 branch(StrategyKind::RefineData, &["recipe"], 0.5),
                 branch(StrategyKind::AdjustTraining, SCHEME, 0.4),
                 branch(StrategyKind::Fuse, &[], 0.3),
