@@ -53,7 +53,15 @@ pub(crate) fn baseline(recipe: &Recipe, config: &TrainConfig, facts: &Facts) -> 
         && let Some(shorter) = out.iter().position(|one| one.config.learning_rate < config.learning_rate)
     {
         // Before a lower rate: what is trained too short wants more.
-        out.splice(shorter..shorter, out.get(1).and_then(|faster| with_more_updates(faster)));
+        let more: Vec<Candidate> = out.iter().take(2).filter_map(with_more_updates).collect();
+        // All advice at once first: what of it matters is for later batches to find.
+        let strong = strong_refinements(facts);
+        let all = more.first().filter(|_| !strong.is_empty()).map(|one| Candidate {
+            recipe: with_all(&one.recipe, &strong),
+            config: one.config.clone(),
+            why: format!("{}, and everything that the profile asks for", one.why),
+        });
+        out.splice(shorter..shorter, all.into_iter().chain(more));
     }
     out
 }
@@ -63,11 +71,13 @@ fn is_short(config: &TrainConfig, facts: &Facts) -> bool {
     facts.form != RowForm::Text && config.max_steps * config.effective_batch_size() < facts.rows
 }
 
-/// Twice the optimiser steps on the same examples, so at the same cost. Small batches lose nothing per example (Marek and
-/// others, 2025, arXiv 2507.07101), and where examples are few every update counts.
+/// More learning from the same examples, so at the same cost: twice the optimiser steps, at a rate that does not fall. Small
+/// batches lose nothing per example (Marek and others, 2025, arXiv 2507.07101), and a decay halves the mean rate of a training
+/// that is too short anyway (Hägele and others, 2024, arXiv 2405.18392, on constant rates).
 fn with_more_updates(from: &Candidate) -> Option<Candidate> {
-    let config = more_updates(&from.config)?;
-    let why = format!("{}, in twice the steps of half the examples", from.why);
+    let more = more_updates(&from.config)?;
+    let config = TrainConfig { lr_scheduler_type: SchedulerType::ConstantWithWarmup, ..more };
+    let why = format!("{}, constant, in twice the steps of half the examples", from.why);
     Some(Candidate { recipe: from.recipe.clone(), config, why })
 }
 
@@ -135,6 +145,11 @@ fn refinements(facts: &Facts) -> Vec<Refinement> {
     list
 }
 
+/// Those that the profile asks for.
+fn strong_refinements(facts: &Facts) -> Vec<Operator> {
+    refinements(facts).into_iter().filter(|one| one.weight >= 0.05).map(|one| one.operator).collect()
+}
+
 /// Cleaning operators that ask a model, where one is at hand.
 fn measured_refinements(facts: &Facts) -> Vec<Refinement> {
     let mut list = Vec::new();
@@ -186,7 +201,7 @@ pub(crate) fn refine_data(recipe: &Recipe, config: &TrainConfig, facts: &Facts) 
     };
     let repeats = operators(&["resolve_conflicts", "exact_dedup", "near_dedup"]);
     let noise = operators(&["resolve_conflicts", "exact_dedup", "topic_filter", "neighbour_agreement"]);
-    let strong: Vec<_> = list.iter().filter(|one| one.weight >= 0.05).map(|one| one.operator.clone()).collect();
+    let strong = strong_refinements(facts);
     let mut out = vec![
         Candidate::new(with_all(&start, &strong), config.clone(), "everything that the profile asks for"),
         Candidate::new(with_all(&start, &repeats), config.clone(), "repeated rows and conflicts only"),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::error::Error;
 
 use trex_domain::{
-    ContentHash, Effect, Insight, NodeId, Recipe, Researcher, RunState, Strategy, StrategyKind, StrategyRequest,
+    ContentHash, Effect, Insight, NodeId, NodeRecord, Recipe, Researcher, RunState, Strategy, StrategyKind, StrategyRequest,
     TrainConfig, Variant, VariantId, seeded_rng,
 };
 
@@ -19,8 +19,8 @@ const SPARE: usize = 2;
 
 /// The Playbook.
 ///
-/// A variant's parent is the best variant of its strategy, else the incumbent, else the task's starting point: no
-/// operators and the task's training configuration. What similar past tasks gained by comes first, where the state has a
+/// A variant's parent is the best winner of its strategy or of the whole tree, else the task's starting point: no operators
+/// and the task's training configuration. What similar past tasks gained by comes first, where the state has a
 /// warm start. Every recipe removes leaked rows.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Playbook;
@@ -71,8 +71,7 @@ pub(crate) fn propose_around(
 }
 
 fn parent<'a>(request: &StrategyRequest<'a>, strategy: &NodeId, empty: &'a Recipe) -> Parent<'a> {
-    let best = best_of(request.state, strategy).or(request.state.incumbent.as_ref());
-    match best.and_then(|id| request.state.variants.get(id)) {
+    match best_of(request.state, strategy).and_then(|id| request.state.variants.get(id)) {
         Some(record) => Parent {
             id: Some(record.variant.id.clone()),
             recipe: &record.variant.recipe,
@@ -82,17 +81,24 @@ fn parent<'a>(request: &StrategyRequest<'a>, strategy: &NodeId, empty: &'a Recip
     }
 }
 
-/// The winner of a strategy's experiments with the best value; of equal ones the earlier. Values are turned so that more
-/// is better.
+/// The winner that a strategy goes on from: its own best one or the best of the whole tree, whichever has the higher value,
+/// whether or not it is beyond doubt better than the base. Of equal ones its own, then the earlier.
 fn best_of<'a>(state: &'a RunState, strategy: &NodeId) -> Option<&'a VariantId> {
-    best_with_value(state, strategy).map(|(winner, _)| winner)
+    let own = best_with_value(state, |node| node.parent == *strategy);
+    let any = best_with_value(state, |_| true);
+    let best = match (own, any) {
+        (Some(own), Some(any)) if any.1 > own.1 => Some(any),
+        (own, any) => own.or(any),
+    };
+    best.map(|(winner, _)| winner)
 }
 
-fn best_with_value<'a>(state: &'a RunState, strategy: &NodeId) -> Option<(&'a VariantId, f64)> {
-    let below = state.node_order.iter().filter_map(|id| state.nodes.get(id)).filter(|node| node.parent == *strategy);
+/// The winner of these experiments with the best value; of equal ones the earlier. Values are turned so that more is better.
+fn best_with_value(state: &RunState, among: impl Fn(&NodeRecord) -> bool) -> Option<(&VariantId, f64)> {
+    let nodes = state.node_order.iter().filter_map(|id| state.nodes.get(id)).filter(|node| among(node));
     let metric = state.task.as_ref().map(|task| task.metric);
     let merit = |value: f64| metric.map_or(value, |metric| metric.merit(value));
-    let scored = below.filter_map(|node| Some((node.winner.as_ref()?, merit(node.value?))));
+    let scored = nodes.filter_map(|node| Some((node.winner.as_ref()?, merit(node.value?))));
     // `min_by` keeps the first of equal ones.
     scored.min_by(|a, b| b.1.total_cmp(&a.1))
 }
@@ -162,7 +168,7 @@ fn adjust_training(
 fn fuse(state: &RunState) -> Vec<Candidate> {
     let others = state.strategies().filter(|(_, _, strategy)| strategy.kind != StrategyKind::Fuse);
     let best = others.filter_map(|(id, _, strategy)| {
-        let (winner, value) = best_with_value(state, id)?;
+        let (winner, value) = best_with_value(state, |node| node.parent == *id)?;
         let variant = &state.variants.get(winner)?.variant;
         Some((value, &variant.recipe, &variant.config, format!("{winner} ({})", strategy.title)))
     });

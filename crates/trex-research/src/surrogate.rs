@@ -129,10 +129,10 @@ fn features(recipe: &Recipe, config: &TrainConfig) -> Vec<f64> {
         (log2(config.lora.lora_alpha) - log2(config.lora.r)) / 2.0,
         log2(config.effective_batch_size()) / 1.5,
         log2(config.max_steps),
-        config.label_smoothing_factor / 0.1,
-        config.warmup_ratio / 0.1,
-        config.weight_decay / 0.05,
-        config.lora.lora_dropout / 0.1,
+        config.label_smoothing_factor / 0.2,
+        config.warmup_ratio / 0.2,
+        config.weight_decay / 0.1,
+        config.lora.lora_dropout / 0.2,
         flag(is_flat, 0.5),
         flag(schedule == SchedulerType::Linear, 0.3),
         flag(schedule == SchedulerType::WarmupStableDecay, 0.4),
@@ -169,11 +169,11 @@ fn drawn(start: &TrainConfig, task: &TrainConfig, rng: &mut impl Rng) -> TrainCo
 
 fn change_one(config: &mut TrainConfig, task: &TrainConfig, rng: &mut impl Rng) {
     let has_adapter = config.method == TrainMethod::Lora;
-    // In twentieths: what moves scores is drawn often, what mostly moves them less than the noise of the items seldom.
-    match rng.random_range(0..20) {
-        0..=6 => config.learning_rate = drawn_rate(config.learning_rate, rng),
-        7..=9 => regroup(config, task, rng),
-        10..=11 => {
+    // In fortieths: what moves scores is drawn often, what mostly moves them less than the noise of the items seldom.
+    match rng.random_range(0..40) {
+        0..=13 => config.learning_rate = drawn_rate(config.learning_rate, rng),
+        14..=20 => regroup(config, task, rng),
+        21..=26 => {
             let kinds = [
                 SchedulerType::Cosine,
                 SchedulerType::Linear,
@@ -182,18 +182,18 @@ fn change_one(config: &mut TrainConfig, task: &TrainConfig, rng: &mut impl Rng) 
             ];
             config.lr_scheduler_type = *pick(&kinds, rng);
         }
-        12..=13 => {
+        27..=29 => {
             let share = *pick(&[0.75, 1.0, 1.5, 2.0], rng);
             config.max_steps = scaled(task.max_steps, share);
         }
-        14..=15 if has_adapter => {
+        30..=34 if has_adapter => {
             let ratio = config.lora.lora_alpha as f64 / config.lora.r as f64;
             config.lora.r = *pick(&[4, 8, 16, 32, 64], rng);
             config.lora.lora_alpha = scaled(config.lora.r, ratio);
         }
-        16 if has_adapter => config.lora.lora_alpha = scaled(config.lora.r, *pick(&[1.0, 2.0, 4.0], rng)),
-        17 => config.label_smoothing_factor = *pick(&[0.0, 0.05, 0.1], rng),
-        18 => config.warmup_ratio = *pick(&[0.0, 0.05, 0.1, 0.2], rng),
+        35..=36 if has_adapter => config.lora.lora_alpha = scaled(config.lora.r, *pick(&[1.0, 2.0, 4.0], rng)),
+        37 => config.label_smoothing_factor = *pick(&[0.0, 0.05, 0.1], rng),
+        38 => config.warmup_ratio = *pick(&[0.0, 0.05, 0.1, 0.2], rng),
         _ => config.weight_decay = *pick(&[0.0, 0.01, 0.05], rng),
     }
 }

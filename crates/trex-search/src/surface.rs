@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use trex_domain::{ContentHash, Recipe, TaskSpec, TrainConfig};
 
 pub use bits::Outcomes;
-pub(crate) use grid::START;
+pub(crate) use grid::{ADVICE, START};
 pub use grid::{Dimension, Grid, grid};
 
 use crate::SearchError;

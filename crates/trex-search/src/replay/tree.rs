@@ -12,7 +12,7 @@ use trex_domain::{NodeId, SearchSettings, StrategyKind};
 
 use super::{Ask, Contender, Record, Space};
 use crate::numbers::mean;
-use crate::surface::START;
+use crate::surface::{ADVICE, START};
 use crate::{
     Extrapolation, Measured, NOISE, Observation, Policy, Process, StrategyView, TreeView, carried, extrapolate, kept,
     policy,
@@ -243,6 +243,12 @@ impl Tree {
             return open;
         }
         open.sort_by_key(|point| distance(space, parent, *point));
+        if record.scores.is_empty() && branch.kind == StrategyKind::Baseline {
+            // As the built-in Researcher begins: the task's settings, a higher rate, and all that it advises.
+            open.truncate(self.settings.batch.saturating_sub(1));
+            open.extend(space.point_at(&ADVICE));
+            return open;
+        }
         by_surrogate(space, record, &open, self.settings.batch)
     }
 }

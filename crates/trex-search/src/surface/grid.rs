@@ -40,6 +40,10 @@ pub struct Grid {
 /// The place of the task's own settings in each dimension: the second learning rate, the first value of all others.
 pub(crate) const START: [usize; 5] = [1, 0, 0, 0, 0];
 
+/// The place of what the built-in Researcher advises for short trainings on rows with defects, all of it at once: rows that are
+/// trusted, twice the steps, a rate that does not fall.
+pub(crate) const ADVICE: [usize; 5] = [1, 2, 0, 1, 1];
+
 /// The grid of a task.
 pub fn grid(task: &TaskSpec) -> Grid {
     let recipes = recipes(task);
