@@ -3,10 +3,14 @@
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Time between two looks for a request.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
+
+/// How long a second start waits for the first window to take its request, or to be gone: one that is being closed does not
+/// answer, and a person who opens the program again means to have it.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Being the only window, for as long as this lives.
 #[derive(Debug)]
@@ -28,11 +32,24 @@ impl Instance {
                 let wanted = path.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
                 // Where this fails the first window stays where it is; a second one would do more harm.
                 trex_fs::write_atomic(&request, wanted.as_bytes()).ok();
-                None
+                Self::instead(lock, request)
             }
             // A file system without locks: better two windows than none.
             Ok(()) | Err(TryLockError::Error(_)) => Some(Self { request, _lock: Some(lock) }),
         }
+    }
+
+    /// The window in the place of one that ends without having taken the request; none where it is taken.
+    fn instead(lock: File, request: PathBuf) -> Option<Self> {
+        let begun = Instant::now();
+        while request.exists() && begun.elapsed() < PATIENCE {
+            if lock.try_lock().is_ok() {
+                std::fs::remove_file(&request).ok();
+                return Some(Self { request, _lock: Some(lock) });
+            }
+            std::thread::sleep(LOOK_EVERY / 6);
+        }
+        None
     }
 
     /// What another start asked for since the last look: to come to the front, and perhaps to open something.
@@ -61,17 +78,46 @@ impl Instance {
 mod tests {
     use super::*;
 
+    /// What the first window is asked for by a second start, which ends.
+    fn asked(first: &Instance, folder: &Path, path: Option<&Path>) -> Option<PathBuf> {
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| Instance::first(folder, path));
+            let request = loop {
+                match first.requested() {
+                    Some(request) => break request,
+                    None => std::thread::yield_now(),
+                }
+            };
+            assert!(second.join().unwrap().is_none(), "the request was taken");
+            request
+        })
+    }
+
     #[test]
     fn a_second_start_asks_the_first_and_ends() {
         let folder = tempfile::tempdir().unwrap();
         let first = Instance::first(folder.path(), None).unwrap();
         assert_eq!(first.requested(), None);
-        assert!(Instance::first(folder.path(), Some(Path::new("/w"))).is_none());
-        assert_eq!(first.requested(), Some(Some(PathBuf::from("/w"))));
-        assert!(Instance::first(folder.path(), None).is_none());
-        assert_eq!(first.requested(), Some(None));
+        assert_eq!(asked(&first, folder.path(), Some(Path::new("/w"))), Some(PathBuf::from("/w")));
+        assert_eq!(asked(&first, folder.path(), None), None);
         assert_eq!(first.requested(), None);
         drop(first);
         assert!(Instance::first(folder.path(), None).is_some(), "nothing is left in the way");
+    }
+
+    #[test]
+    fn a_start_beside_a_window_that_ends_comes_in_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Instance::first(folder.path(), None).unwrap();
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| Instance::first(folder.path(), None));
+            while !folder.path().join("show-request").exists() {
+                std::thread::yield_now();
+            }
+            // It ends without a look at the request.
+            drop(first);
+            let second = second.join().unwrap().expect("the place is free");
+            assert_eq!(second.requested(), None, "it asks nothing of itself");
+        });
     }
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::error::Error;
 
 use trex_domain::{
-    ContentHash, Effect, Insight, NodeId, NodeRecord, Recipe, Researcher, RunState, Strategy, StrategyKind, StrategyRequest,
-    TrainConfig, Variant, VariantId, seeded_rng,
+    ContentHash, Effect, Insight, NodeId, NodeRecord, Recipe, Researcher, RunState, Strategy, StrategyKind,
+    StrategyRequest, TrainConfig, Variant, VariantId, seeded_rng,
 };
 
 use crate::facts::Facts;

@@ -209,9 +209,6 @@ fn window(project: &Project, tree: &Path) -> Result<()> {
     session.end()?;
     // A start beside a window that is about to end would only call that one.
     wait_until_gone(program)?;
-    // In the tree a driver that has ended one session never begins another.
-    drop(stage);
-    let stage = Stage::in_tree(project, tree, &pictures)?;
     let session = stage.open(program, &[BUNDLE])?;
     session.wait("what is in the bundle", "document.querySelector('[aria-labelledby=in-title] .records pre')", 30)?;
     session.picture(&pictures.join("bundle.png"))?;
