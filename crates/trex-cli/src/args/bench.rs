@@ -16,7 +16,7 @@ pub(crate) struct BenchArgs {
 pub(crate) enum BenchCommand {
     /// Train every point of a built-in task's grid and keep what came out, for `bench search` and `bench honesty`.
     #[command(after_long_help = "\
-160 points with their seeds, real trainings: about COST of processor time per seed.
+160 points with their seeds, real trainings: from ten minutes of processor time per seed on, by the size of the trainings.
 Stop with Ctrl-C or kill; the same command goes on where it was. Seeds are recorded one after the other, and a replay uses
 those that are whole.")]
     Record(RecordArgs),
