@@ -135,7 +135,7 @@ impl LiveObserver<'_> {
                 self.status_shown = redraws;
             }
             WorkerEvent::Sensors { temperature_c, power_w } => {
-                (self.temperature_c, self.power_w) = (*temperature_c, *power_w)
+                (self.temperature_c, self.power_w) = (*temperature_c, *power_w);
             }
             WorkerEvent::Warning { message } if !self.output.is_json() => self.say(&format!("  warning: {message}")),
             WorkerEvent::Device { device, why, card_unused } => self.show_device(device, why, *card_unused),

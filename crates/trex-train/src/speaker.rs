@@ -212,17 +212,15 @@ mod tests {
 
     #[test]
     fn pieces_are_heard_as_soon_as_they_are_certain() {
-        let cases: [(&[&str], &[&str], &[&str], Option<Ended>); 5] = [
-            (&[], &["a", "ab"], &["a", "b"], None),
-            (&[], &["caf\u{FFFD}", "café"], &["caf", "é"], None),
-            (&["\n\n"], &["one\n", "one\ntwo"], &["one", "\ntwo"], None),
-            (&["\n\n"], &["one\n", "one\n\nmore"], &["one"], Some(Ended::Stop)),
-            (&["END", "b"], &["a", "a bEND"], &["a", " "], Some(Ended::Stop)),
-        ];
-        for (stop, steps, pieces, ended) in cases {
+        let check = |stop: &[&str], steps: &[&str], pieces: &[&str], ended: Option<Ended>| {
             let expected: Vec<String> = pieces.iter().map(|piece| (*piece).to_owned()).collect();
             assert_eq!(heard(stop, steps), (expected, ended), "{stop:?} {steps:?}");
-        }
+        };
+        check(&[], &["a", "ab"], &["a", "b"], None);
+        check(&[], &["caf\u{FFFD}", "café"], &["caf", "é"], None);
+        check(&["\n\n"], &["one\n", "one\ntwo"], &["one", "\ntwo"], None);
+        check(&["\n\n"], &["one\n", "one\n\nmore"], &["one"], Some(Ended::Stop));
+        check(&["END", "b"], &["a", "a bEND"], &["a", " "], Some(Ended::Stop));
     }
 
     #[test]

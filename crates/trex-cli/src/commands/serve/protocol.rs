@@ -259,7 +259,7 @@ pub(super) struct Heading {
 }
 
 impl Heading {
-    fn document(&self, object: &str, choices: Value) -> Value {
+    fn document(&self, object: &str, choices: &Value) -> Value {
         json!({
             "id": self.id, "object": object, "created": self.created.0 / 1000, "model": self.model, "choices": choices,
         })
@@ -269,7 +269,7 @@ impl Heading {
     pub(super) fn completion(&self, said: &Said) -> Value {
         let message = json!({ "role": "assistant", "content": said.text });
         let choice = json!({ "index": 0, "message": message, "finish_reason": reason(said), "logprobs": null });
-        let mut document = self.document("chat.completion", json!([choice]));
+        let mut document = self.document("chat.completion", &json!([choice]));
         document["usage"] = usage(said);
         document
     }
@@ -291,14 +291,14 @@ impl Heading {
 
     /// What was counted, where a client wants to know.
     pub(super) fn usage_chunk(&self, said: &Said) -> Value {
-        let mut document = self.document("chat.completion.chunk", json!([]));
+        let mut document = self.document("chat.completion.chunk", &json!([]));
         document["usage"] = usage(said);
         document
     }
 
     fn chunk(&self, delta: &Value, reason: Option<&str>) -> Value {
         let choice = json!({ "index": 0, "delta": delta, "finish_reason": reason, "logprobs": null });
-        self.document("chat.completion.chunk", json!([choice]))
+        self.document("chat.completion.chunk", &json!([choice]))
     }
 }
 
