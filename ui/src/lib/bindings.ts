@@ -530,7 +530,15 @@ peak_rss_bytes: number | null,
 /**
  * Smoothed training loss.
  */
-loss_ema: number | null, };
+loss_ema: number | null, 
+/**
+ * The hottest place of processor or card in degrees Celsius, where it can be read.
+ */
+temperature_c: number | null, 
+/**
+ * Power of the processor in watts, where it can be read.
+ */
+power_w: number | null, };
 
 export type Update = { "type": "run", 
 /**
