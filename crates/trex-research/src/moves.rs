@@ -49,10 +49,7 @@ pub(crate) fn baseline(recipe: &Recipe, config: &TrainConfig, facts: &Facts) -> 
     };
     let mut out: Vec<Candidate> =
         LR_FACTORS.iter().map(candidate).filter(|one| one.config.learning_rate <= MAX_LR).collect();
-    if is_short(config, facts)
-        && let Some(shorter) = out.iter().position(|one| one.config.learning_rate < config.learning_rate)
-    {
-        // Before a lower rate: what is trained too short wants more.
+    if is_short(config, facts) {
         let more: Vec<Candidate> = out.iter().take(2).filter_map(with_more_updates).collect();
         // All advice at once first: what of it matters is for later batches to find.
         let strong = strong_refinements(facts);
@@ -61,7 +58,11 @@ pub(crate) fn baseline(recipe: &Recipe, config: &TrainConfig, facts: &Facts) -> 
             config: one.config.clone(),
             why: format!("{}, and everything that the profile asks for", one.why),
         });
-        out.splice(shorter..shorter, all.into_iter().chain(more));
+        let second = out.len().min(1);
+        out.splice(second..second, all);
+        // Before a lower rate: what is trained too short wants more.
+        let lower = out.iter().position(|one| one.config.learning_rate < config.learning_rate).unwrap_or(out.len());
+        out.splice(lower..lower, more);
     }
     out
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::error::Error;
 
 use trex_domain::{
-    ContentHash, Effect, Insight, NodeId, NodeRecord, Recipe, Researcher, RunState, Strategy, StrategyKind,
-    StrategyRequest, TrainConfig, Variant, VariantId, seeded_rng,
+    ContentHash, Effect, FirstVariant, Insight, NodeId, NodeRecord, Recipe, Researcher, RunState, Strategy,
+    StrategyKind, StrategyRequest, TrainConfig, Variant, VariantId, seeded_rng,
 };
 
 use crate::facts::Facts;
@@ -119,24 +119,29 @@ fn candidates(
         StrategyKind::Fuse => fuse(request.state),
     };
     let complete = |one: Candidate| Candidate { recipe: completed(&one.recipe, &facts), ..one };
-    known_candidates(request.state, kind, list, count).into_iter().map(complete).collect()
+    known_candidates(request.state, kind, list).into_iter().map(complete).collect()
 }
 
-/// What helped similar past tasks, before what is proposed anyway: in the first batch of a run all of it but for one place,
-/// which is kept for a candidate of this task's own; later what strategies of the same kind found.
-fn known_candidates(state: &RunState, kind: StrategyKind, own: Vec<Candidate>, count: usize) -> Vec<Candidate> {
+/// What helped similar past tasks, beside what is proposed anyway: one place of each batch after the first candidate of this
+/// task's own, of all kinds in the first batch of a run, later of the kind of the strategy. More would cost more than it
+/// brings: on recorded surfaces, batches that began with two past winners ended behind those that began with none.
+fn known_candidates(state: &RunState, kind: StrategyKind, own: Vec<Candidate>) -> Vec<Candidate> {
     let Some(warm) = &state.warm_start else { return own };
     let is_first_batch = state.variants.is_empty();
-    let known = warm.first.iter().filter(|one| is_first_batch || one.strategy == kind).map(|one| Candidate {
+    let is_tried = |one: &FirstVariant| {
+        let mut all = state.variants.values().map(|record| &record.variant);
+        // What is proposed is completed with steps that every recipe has.
+        let has = |variant: &Variant| one.recipe.operators.iter().all(|step| variant.recipe.operators.contains(step));
+        all.any(|variant| variant.config == one.config && has(variant))
+    };
+    let known = warm.first.iter().filter(|one| is_first_batch || one.strategy == kind).find(|one| !is_tried(one));
+    let known = known.map(|one| Candidate {
         recipe: one.recipe.clone(),
         config: one.config.clone(),
         why: format!("{} gained {:+.3} with it", one.from, one.gain),
     });
-    let mut known: Vec<Candidate> = known.collect();
-    let late = known.split_off(known.len().min(count.saturating_sub(1).max(1)));
     let mut own = own.into_iter();
-    known.extend(own.next());
-    known.into_iter().chain(late).chain(own).collect()
+    own.next().into_iter().chain(known).chain(own).collect()
 }
 
 /// The surrogate's proposals once it has any, then the fixed list, taken in turns.

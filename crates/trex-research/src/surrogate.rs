@@ -25,7 +25,7 @@ const MIN_DISTANCE: f64 = 0.5;
 
 /// What a trial of another task is worth less than one of this task: so much more noise at full similarity, and as much
 /// again for what is missing to it.
-const FOREIGN_NOISE: f64 = 0.3;
+const FOREIGN_NOISE: f64 = 1.0;
 
 /// Proposes `count` changes of `start` under its recipe; empty while too few variants are scored.
 pub(crate) fn propose(
@@ -39,7 +39,10 @@ pub(crate) fn propose(
     let mut seen = observations(state);
     let mut tried: Vec<Vec<f64>> = seen.iter().map(|one| one.features.clone()).collect();
     tried.push(features(recipe, start));
-    seen.extend(observations_elsewhere(state));
+    // Other tasks speak until this one can: their optimum lies elsewhere, and is as noisy as this one's.
+    if seen.len() < MIN_SCORED {
+        seen.extend(observations_elsewhere(state));
+    }
     if seen.len() < MIN_SCORED {
         return Vec::new();
     }
