@@ -32,7 +32,7 @@ use crate::{ExperimentsAnswer, Playbook, ResearchError, ResearcherSettings, Stra
 const SHARE: f64 = 0.3;
 
 /// Tried variants of a model after which its record counts.
-const RECORD: usize = 3;
+const RECORD: usize = 2;
 
 /// Characters of history in a question; small local models have room for some two thousand tokens in all.
 const HISTORY_CHARS: usize = 1500;
@@ -295,7 +295,9 @@ fn allowance(state: &RunState, count: usize) -> usize {
     let all = state.variants.len() + count;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a small count")]
     let share = (all as f64 * SHARE).floor() as usize;
-    share.saturating_sub(from_models().count()).min(count.saturating_sub(1))
+    // One at a time until one has won: what a model without a record costs is one training of a batch.
+    let most = if won == 0 { 1 } else { count };
+    share.saturating_sub(from_models().count()).min(most).min(count.saturating_sub(1))
 }
 
 /// Every fact that the Playbook looked at, once.

@@ -128,7 +128,7 @@ fn the_first_batch_tries_three_learning_rates_on_the_standard_recipe() {
 }
 
 #[test]
-fn deeper_batches_start_from_the_best_variant_else_from_the_incumbent() {
+fn deeper_batches_start_from_the_best_winner_of_the_strategy_or_of_the_tree() {
     let mut tree = Tree::new(task(TaskKind::Choice), dirty(), 0);
     let nodes = tree.propose_strategies();
     let batch = tree.variants(&nodes[0], 3);
@@ -138,11 +138,32 @@ fn deeper_batches_start_from_the_best_variant_else_from_the_incumbent() {
     let deeper = tree.variants(&nodes[0], 3);
     assert!(deeper.iter().all(|one| one.parent.as_ref() == Some(&second)), "{deeper:?}");
     assert!(deeper.iter().any(|one| one.config.learning_rate > 1e-3), "{deeper:?}");
-    assert!(tree.variants(&nodes[1], 1)[0].parent.is_none());
-    tree.set_incumbent(Some(second.clone()));
+    // No incumbent: nothing is beyond doubt better than the base, and the best there is serves all the same.
     let other = tree.variants(&nodes[1], 1);
     assert_eq!(other[0].parent.as_ref(), Some(&second));
     assert!((other[0].config.learning_rate - 6e-4).abs() < 1e-12);
+    let winner = other[0].id.clone();
+    tree.run(&nodes[1], other, &mut |_| [0.9; 2]);
+    assert_eq!(tree.variants(&nodes[0], 1)[0].parent.as_ref(), Some(&winner), "a better one of another strategy");
+}
+
+/// A training that does not come to all rows begins with all advice at once.
+#[test]
+fn short_trainings_are_given_more_updates_of_as_many_examples() {
+    let mut short = task(TaskKind::Choice);
+    (short.train.max_steps, short.train.per_device_train_batch_size) = (10, 8);
+    let mut tree = Tree::new(short.clone(), dirty(), 0);
+    let nodes = tree.propose_strategies();
+    let batch = tree.variants(&nodes[0], 3);
+    assert_eq!(batch[0].config, short.train, "the task's own settings come first");
+    let advice = &batch[1].config;
+    assert_eq!((advice.max_steps, advice.per_device_train_batch_size), (20, 4));
+    assert_eq!(advice.lr_scheduler_type, trex_domain::SchedulerType::ConstantWithWarmup);
+    assert!(batch[1].recipe.operators.len() > batch[0].recipe.operators.len(), "{:?}", batch[1].recipe);
+    assert!((batch[2].config.learning_rate - 3.0 * short.train.learning_rate).abs() < 1e-9);
+    let construct = tree.strategies().iter().position(|one| one.kind == StrategyKind::ConstructData).unwrap();
+    let thinned = |one: &trex_domain::Variant| one.recipe.has("stratified_sample");
+    assert!(!tree.variants(&nodes[construct], 9).iter().any(thinned), "fewer rows bring no more passes");
 }
 
 #[test]

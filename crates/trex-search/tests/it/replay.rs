@@ -10,7 +10,7 @@ use trex_search::{
 
 use rand::RngExt as _;
 
-const LENGTHS: [usize; 5] = [5, 4, 2, 2, 1];
+const LENGTHS: [usize; 5] = [5, 4, 2, 2, 2];
 
 /// Quality falls with the distance from one learning rate, differs by recipe, and grows with the rung.
 fn surface(seeds: u64) -> Surface {
@@ -100,7 +100,7 @@ fn a_promoted_point_costs_the_rest_and_a_known_one_costs_all() {
 fn the_search_of_a_run_never_trains_twice_and_beats_random() {
     let surface = surface(2);
     let space = Space::new(&surface).unwrap();
-    let settings = ReplaySettings { budget: 8.0, searches: 40 };
+    let settings = ReplaySettings { budget: 16.0, searches: 40 };
     let found = compare_contenders(&space, &["trex", "random"], settings).unwrap();
     assert!(found[0].duplicates.abs() < 1e-12 && found[1].duplicates > 0.0);
     assert!(found[0].behind_trex.iter().all(|gap| gap.mean.abs() < 1e-12));
@@ -112,6 +112,6 @@ fn the_search_of_a_run_never_trains_twice_and_beats_random() {
 fn rungs_save_cost() {
     let surface = surface(2);
     let space = Space::new(&surface).unwrap();
-    let found = savings(&space, ReplaySettings { budget: 4.0, searches: 60 }).unwrap();
+    let found = savings(&space, ReplaySettings { budget: 8.0, searches: 60 }).unwrap();
     assert!(found.saved > 0.0, "{found:?}");
 }

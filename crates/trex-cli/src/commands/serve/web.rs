@@ -101,11 +101,11 @@ fn admitted(service: &Service, headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 fn names_this_machine(host: &str) -> bool {
-    let name = match host.parse::<SocketAddr>() {
-        Ok(address) => return address.ip().is_loopback(),
-        Err(_) => host.rsplit_once(':').map_or(host, |(name, _)| name),
-    };
-    let name = name.trim_start_matches('[').trim_end_matches(']');
+    if let Ok(address) = host.parse::<SocketAddr>() {
+        return address.ip().is_loopback();
+    }
+    let in_brackets = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let name = in_brackets.unwrap_or_else(|| host.rsplit_once(':').map_or(host, |(name, _)| name));
     name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
