@@ -65,7 +65,8 @@ pub struct Answer {
     pub wall_s: f64,
 }
 
-struct Silent;
+/// Listens to nothing and stops nothing.
+pub(crate) struct Silent;
 
 impl JobControl for Silent {
     fn on_event(&mut self, _event: &WorkerEvent) -> bool {

@@ -1,16 +1,14 @@
-//! Scores the untouched model and a trained one on items that a person brings: the same items, metric and way of answering
-//! as a run has, and a paired comparison. Opens no split and changes no run: what comes of it is told and not kept.
+//! Scores the untouched model and a trained one on items that a person brings, by the metric and the way of answering of the
+//! run's task, and compares them item by item. Opens no split and changes no run: what comes of it is told and not kept.
 
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use trex_domain::{
-    Backend, Comparison, EvalJob, Example, Executor, ItemScore, Job, JobControl, JobOutcome, Metric, RunState,
-    WorkerEvent,
-};
+use trex_domain::{Backend, Comparison, EvalJob, Example, Executor, ItemScore, Job, JobOutcome, Metric, RunState};
 use trex_fs::BlobStore;
 
 use crate::EngineError;
+use crate::ask::Silent;
 use crate::run::{ATTEMPTS, RunSettings, job_failure};
 
 /// A score with what it rests on.
@@ -56,14 +54,6 @@ pub struct OwnScores {
     pub gain: Comparison,
     /// Item by item, in the order of the file.
     pub items: Vec<OwnItem>,
-}
-
-struct Silent;
-
-impl JobControl for Silent {
-    fn on_event(&mut self, _event: &WorkerEvent) -> bool {
-        true
-    }
 }
 
 /// Scores both. `adapter` is that of the trained model; `scratch` is a folder that only this call uses, and is gone after it.

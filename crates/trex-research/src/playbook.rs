@@ -20,7 +20,7 @@ const SPARE: usize = 2;
 /// The Playbook.
 ///
 /// A variant's parent is the best winner of its strategy or of the whole tree, else the task's starting point: no operators
-/// and the task's training configuration. What similar past tasks gained by comes first, where the state has a
+/// and the task's training configuration. What similar past tasks gained by has one place of a batch, where the state has a
 /// warm start. Every recipe removes leaked rows.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Playbook;

@@ -77,7 +77,7 @@ fn baseline(request: &StrategyRequest<'_>, facts: &Facts, missing: f64) -> Strat
         hypothesis: "light cleaning and the right learning rate already bring most of the gain".to_owned(),
         rationale: format!(
             "the learning rate is the setting that matters most and its best value depends on model and data; {rate} is \
-             where the task starts, so it is tried with a third and three times of it"
+             where the task starts, and rates around it are tried, in a training too short for all rows also with more updates"
         ),
         evidence: vec![
             score_line(facts),

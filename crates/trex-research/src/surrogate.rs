@@ -2,7 +2,8 @@
 //!
 //! Scores of different rungs are made comparable by adding the mean gain that variants had from there to the top, and each has
 //! the noise of its items and of that gain; where search and select are known, both count. Recipes are part of the distance, so
-//! trials under another recipe inform less. Trials of similar past tasks are seen as noisier ones.
+//! trials under another recipe inform less. Trials of similar past tasks are seen as noisier ones,
+//! until the task has enough of its own.
 
 use rand::{Rng, RngExt as _};
 use trex_domain::{PriorObservation, Recipe, RunState, SchedulerType, Score, TrainConfig, TrainMethod, VariantId};
