@@ -134,8 +134,9 @@ pub enum DomainError {
     },
     /// A budget that does not reach for one variant.
     #[error(
-        "budget.trials is {trials}, this task needs at least {needed}: {rungs} for one variant on all rungs (search.rungs) and \
-         twice {finalist_seeds} for repeats on further seeds (search.finalist_seeds)"
+        "budget.trials is {trials}, this task needs at least {needed}: {rungs} for one variant on all rungs (search.rungs), \
+         {finalist_seeds} for repeats of the finalist on further seeds (search.finalist_seeds) and one for a repeat of the first \
+         winner"
     )]
     TooFewTrials {
         /// As given.

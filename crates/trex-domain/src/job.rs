@@ -205,6 +205,9 @@ pub struct ItemScore {
     /// Summed log-likelihood of the gold answer, or of the raw text, in nats, where it was computed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gold_logprob: Option<f64>,
+    /// Probability of the gold answer among the options, where there are options.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gold_prob: Option<f64>,
 }
 
 /// One point of a training curve.

@@ -275,7 +275,11 @@ impl RunState {
                 self.claims.clone_from(claims);
                 self.unsupported_claims = Some(*unsupported);
             }
-            Event::NoiseMeasured { of, scores, sd } => self.noise.push((of.clone(), scores.clone(), *sd)),
+            Event::NoiseMeasured { of, scores, sd } => {
+                // A finalist that is the first winner is measured again, on more seeds.
+                self.noise.retain(|(known, ..)| known != of);
+                self.noise.push((of.clone(), scores.clone(), *sd));
+            }
             Event::ActionChosen(record) => self.actions.push(record.clone()),
             Event::InsightDistilled { insight } => self.insights.push(insight.clone()),
             Event::ModelCalled { call } => self.count_call(call),

@@ -83,6 +83,10 @@ pub struct Score {
     pub split: String,
     /// Blob with one [`crate::ItemScore`] per line.
     pub items: ContentHash,
+    /// Mean probability of the gold answer among the options, in [0, 1], where there are options: how many of the answers
+    /// would be right if they were drawn. Early in a training it moves before any answer does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gold_prob: Option<f64>,
 }
 
 impl Score {

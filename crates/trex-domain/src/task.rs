@@ -237,7 +237,9 @@ pub struct SearchSettings {
     pub plateau: usize,
     /// Seeds on which the untouched base is measured, at least 2.
     pub base_seeds: usize,
-    /// Training seeds of a finalist beyond the first.
+    /// Training seeds of a finalist beyond the first. The first winner is repeated on one of them for the noise floor. On recorded
+    /// trainings the luck of a single seed is up to 0.027 of accuracy, and the choice of the best brings luck along; three
+    /// trainings in all keep verdicts right 95 times in 100 (`trex bench honesty`).
     pub finalist_seeds: usize,
     /// Score at which the search may stop; none where absent.
     pub target: Option<f64>,
@@ -265,13 +267,18 @@ impl Default for SearchSettings {
             widening_alpha: 0.6,
             plateau: 4,
             base_seeds: 3,
-            finalist_seeds: 1,
+            finalist_seeds: 2,
             target: None,
         }
     }
 }
 
 impl SearchSettings {
+    /// Training seeds of the first winner beyond the first, for the noise floor.
+    pub fn noise_seeds(&self) -> usize {
+        self.finalist_seeds.min(1)
+    }
+
     fn validate_numbers(&self) -> Result<(), DomainError> {
         let share = 0.0..=1.0;
         let checks = [
@@ -441,7 +448,7 @@ impl TaskSpec {
     /// The fewest trials that carry one variant to the top rung, with its repeats on further seeds for the noise floor and as
     /// finalist. Scoring the base is no trial.
     pub fn min_trials(&self) -> usize {
-        self.search.rungs + 2 * self.search.finalist_seeds
+        self.search.rungs + self.search.noise_seeds() + self.search.finalist_seeds
     }
 
     /// Refuses a budget with which no variant could be measured as the task asks for. Not a part of [`Self::validate`]: a

@@ -9,14 +9,16 @@
 //!
 //! A simulated search has experiments with a batch each. The best of a batch on search is scored on select; a winner replaces
 //! the incumbent where `compare` calls it significant. The winner with the best score on search and select together is taken
-//! to the sealed split, whether it is the incumbent or not; it and the first winner are trained on one more seed for the spread;
-//! the sealed split is opened for the base and both trainings, and `judge` gives the verdict.
+//! to the sealed split, whether it is the incumbent or not; it is trained on further seeds, and the first winner on one, for the
+//! spread; the sealed split is opened for the base and all trainings, and `judge` gives the verdict.
+
+use std::iter;
 
 use rand::{Rng, RngExt as _};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 use trex_domain::{Comparison, ItemScore, Metric, seeded_rng};
-use trex_eval::Evidence;
+use trex_eval::{Evidence, SeedSpread};
 use trex_search::Surface;
 
 use crate::EngineError;
@@ -47,6 +49,8 @@ pub struct HonestySettings {
     pub batch: usize,
     /// The true gain in standard errors of the paired difference on the select split.
     pub gain_se: f64,
+    /// Trainings of the finalist on further seeds.
+    pub finalist_seeds: usize,
 }
 
 /// What the rules made of simulated searches.
@@ -211,6 +215,7 @@ struct Search<'a> {
 }
 
 /// A trained model: its shift, luck of the seed included, and its answers on search and select.
+#[derive(Clone)]
 struct Trained {
     variant_shift: f64,
     shift: f64,
@@ -234,32 +239,38 @@ impl Search<'_> {
         // `min_by` keeps the first of equal ones.
         let best = winners.iter().enumerate().min_by(|(_, a), (_, b)| self.pooled(b).total_cmp(&self.pooled(a)));
         let (place, finalist) = best.unwrap_or((0, first));
-        let first_again = self.train(first.variant_shift, &mut rng);
+        let again = |of: &Trained, count: usize, rng: &mut ChaCha8Rng| -> Vec<Trained> {
+            (0..count).map(|_| self.train(of.variant_shift, rng)).collect()
+        };
+        let seeds = self.settings.finalist_seeds;
+        let first_again = again(first, seeds.min(1), &mut rng);
         let has_incumbent = self.finds_incumbent(&winners, &first_again, &base_select)?;
-        let again = if place == 0 { None } else { Some(self.train(finalist.variant_shift, &mut rng)) };
-        let again = again.as_ref().unwrap_or(&first_again);
+        let mut repeats = if place == 0 { first_again.clone() } else { Vec::new() };
+        repeats.extend(again(finalist, seeds - repeats.len(), &mut rng));
+        let trainings: Vec<&Trained> = iter::once(finalist).chain(&repeats).collect();
 
         let base_final = self.answers(2, 0.0, &mut rng);
-        let sealed = [finalist, again].map(|model| self.answers(2, model.shift, &mut rng));
-        let selected = [finalist.select.clone(), again.select.clone()];
+        let sealed: Vec<_> = trainings.iter().map(|model| self.answers(2, model.shift, &mut rng)).collect();
+        let selected: Vec<_> = trainings.iter().map(|model| model.select.clone()).collect();
         let final_ = trex_eval::compare_mean(Metric::Accuracy, &sealed, &base_final, self.number)?;
         let select = trex_eval::compare_mean(Metric::Accuracy, &selected, &base_select, self.number)?;
-        let mut repeats = vec![[first.select.clone(), first_again.select.clone()]];
+        let of_finalist = [&selected, &sealed].map(|items| self.seed_spread(items));
+        let of_finalist: Vec<_> = of_finalist.into_iter().filter_map(Result::transpose).collect::<Result<_, _>>()?;
+        let mut spreads: Vec<_> = SeedSpread::of_same_trainings(&of_finalist).into_iter().collect();
         if place > 0 {
-            repeats.push(selected);
-        }
-        let mut spreads = Vec::new();
-        for repeat in repeats {
-            spreads.extend(trex_eval::seed_spread(Metric::Accuracy, &repeat, self.number)?);
+            let of_first: Vec<_> = iter::once(first).chain(&first_again).map(|model| model.select.clone()).collect();
+            spreads.extend(self.seed_spread(&of_first)?);
         }
         let judgement = trex_eval::judge(&Evidence {
             final_: &final_,
             select: Some(&select),
             compared: winners.len(),
             trainings: sealed.len(),
+            tried: self.settings.experiments * self.settings.batch,
+            chosen_on: self.items.right[0].len() + self.items.right[1].len(),
             seed_variance: trex_eval::seed_variance(&spreads, &select),
         });
-        let delivered = self.compare(&sealed[0], &base_final, spread_of(finalist, again))?;
+        let delivered = self.compare(&sealed[0], &base_final, spread_of(&trainings))?;
         Ok(Outcome { gain: judgement.gain, has_incumbent, sealed_alone: delivered.significant })
     }
 
@@ -283,10 +294,10 @@ impl Search<'_> {
     fn finds_incumbent(
         &self,
         winners: &[Trained],
-        first_again: &Trained,
+        first_again: &[Trained],
         base: &[ItemScore],
     ) -> Result<bool, EngineError> {
-        let seed_sd = winners.first().map_or(0.0, |first| spread_of(first, first_again));
+        let seed_sd = spread_of(&winners.iter().take(1).chain(first_again).collect::<Vec<_>>());
         for winner in winners {
             if self.compare(&winner.select, base, seed_sd)?.significant {
                 return Ok(true);
@@ -297,6 +308,10 @@ impl Search<'_> {
 
     fn compare(&self, ours: &[ItemScore], theirs: &[ItemScore], seed_sd: f64) -> Result<Comparison, EngineError> {
         Ok(trex_eval::compare(Metric::Accuracy, ours, theirs, seed_sd, self.number)?)
+    }
+
+    fn seed_spread(&self, trainings: &[Vec<ItemScore>]) -> Result<Option<SeedSpread>, EngineError> {
+        Ok(trex_eval::seed_spread(Metric::Accuracy, trainings, self.number)?)
     }
 
     fn train(&self, variant_shift: f64, rng: &mut ChaCha8Rng) -> Trained {
@@ -313,14 +328,15 @@ impl Search<'_> {
             gold: String::new(),
             score: f64::from(u8::from(rng.random::<f64>() < shifted(*p, shift))),
             gold_logprob: None,
+            gold_prob: None,
         };
         self.items.right[split].iter().enumerate().map(answer).collect()
     }
 }
 
-/// Spread of the select score over two seeds, as a run measures it.
-fn spread_of(model: &Trained, again: &Trained) -> f64 {
-    trex_eval::std_dev(&[mean(&model.select), mean(&again.select)])
+/// Spread of the select score over seeds, as a run measures it.
+fn spread_of(trainings: &[&Trained]) -> f64 {
+    trex_eval::std_dev(&trainings.iter().map(|model| mean(&model.select)).collect::<Vec<_>>())
 }
 
 fn mean(items: &[ItemScore]) -> f64 {
@@ -355,7 +371,7 @@ mod tests {
         let trials = keys.map(|(point, seed)| {
             let luck = 4.0 * seed_sd * standard_normal(&mut rng);
             let search = answers(100, luck, &mut rng);
-            let recorded = RecordedRung { steps: 1, loss: None, search };
+            let recorded = RecordedRung { steps: 1, loss: None, search, gold: None };
             let (select, final_) = (answers(150, luck, &mut rng), answers(200, luck, &mut rng));
             let trial = RecordedTrial {
                 point,
@@ -388,7 +404,7 @@ mod tests {
     #[track_caller]
     fn check(surface: &Surface, truth: Truth, fits: impl Fn(f64) -> bool) {
         // `trex bench honesty` has a thousand on recorded surfaces; the borders leave room for the luck of a hundred.
-        let settings = HonestySettings { searches: 100, experiments: 4, batch: 3, gain_se: 2.0 };
+        let settings = HonestySettings { searches: 100, experiments: 4, batch: 3, gain_se: 2.0, finalist_seeds: 2 };
         let found = simulate_honesty(surface, truth, settings).unwrap();
         assert!(fits(found.gains), "{found:?}");
     }

@@ -311,6 +311,7 @@ mod tests {
                         gold: row.answer.clone(),
                         score: if is_writing { 1.0 } else { (-(row.answer.len() as f64)).exp() },
                         gold_logprob: None,
+                        gold_prob: None,
                     };
                     let scores: Vec<ItemScore> = rows.iter().map(score).collect();
                     let items = BlobStore::new(&job.blobs_dir).put_lines(&scores).unwrap();

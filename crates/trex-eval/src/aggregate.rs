@@ -126,7 +126,7 @@ mod tests {
 
     fn item(gold: &str, predicted: &str) -> ItemScore {
         let score = crate::score_item(Metric::MacroF1, predicted, gold);
-        ItemScore { id: String::new(), predicted: predicted.into(), gold: gold.into(), score, gold_logprob: None }
+        ItemScore { id: String::new(), predicted: predicted.into(), gold: gold.into(), score, gold_logprob: None, gold_prob: None }
     }
 
     #[test]
@@ -147,6 +147,7 @@ mod tests {
             gold: String::new(),
             score: bits / bytes,
             gold_logprob: Some(-bits * std::f64::consts::LN_2),
+            gold_prob: None,
         };
         let items = [text("a", 100.0, 50.0), text("b", 900.0, 950.0)];
         assert!((aggregate(Metric::BitsPerByte, &items) - 1.0).abs() < 1e-12);

@@ -32,7 +32,14 @@ pub fn score_of(
     let sorted = in_fixed_order(items);
     let value = aggregate_refs(metric, &sorted);
     let ci95 = interval(metric, &sorted, value, seed);
-    Ok(Score { metric, value, ci95, n: items.len(), split: split.to_owned(), items: blob })
+    let gold_prob = mean_gold_prob(&sorted);
+    Ok(Score { metric, value, ci95, n: items.len(), split: split.to_owned(), items: blob, gold_prob })
+}
+
+/// `None` where an item has no options.
+fn mean_gold_prob(items: &[&ItemScore]) -> Option<f64> {
+    let sum = items.iter().map(|item| item.gold_prob).sum::<Option<f64>>()?;
+    Some(sum / items.len() as f64)
 }
 
 /// Returns the 95 % Wilson score interval of `successes` in `n` trials; `[0, 1]` for no trials.

@@ -25,6 +25,6 @@ pub use extract::{choose_option, first_answer};
 pub use metrics::score_item;
 pub use number::last_number;
 pub use paired::{MIN_DIFFERENT, compare, compare_mean};
-pub use spread::{SeedSpread, seed_spread, seed_variance};
+pub use spread::{SeedSpread, SeedVariance, seed_spread, seed_variance};
 pub use text::normalise;
 pub use verdict::{Evidence, judge, pooled_merit};

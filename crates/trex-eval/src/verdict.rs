@@ -22,11 +22,21 @@
 //! ([`crate::seed_variance`]), `S` the number of trainings. The luck of these seeds is the same on both splits; `ρ`, its share of
 //! both variances, is the correlation that this gives them (Strube, 1985).
 //!
-//! A gain is claimed where `z` is above the 95 % point of the normal distribution and the sealed split alone shows a
-//! difference above zero. `trex bench honesty` counts how often that is right.
+//! *What luck costs.* Whoever takes the best of `T` trainings takes a lucky one, and that luck goes with the training to the sealed
+//! split, which no sealing keeps out. It is what selection in breeding calls the response (Lush, 1937): of the lead by which the
+//! best stands out, the share that its seed explains, `m(T) · σ² / √(σ² + v)`, with `m(T)` the mean of the largest of `T` normal
+//! draws (Blom, 1958) and `v` the variance of one score over the items of the choice. It is taken off the sealed difference, over
+//! `S`, as only one of the `S` trainings was chosen. On select, Šidák's exponent has paid for it already.
+//!
+//! `σ²` is known from few repeats. So `z` is read as Student's t where luck is in it: with `f / λ²` degrees of freedom, `f` those
+//! of `σ²` and `λ` the share of luck in the variance of the sum (Satterthwaite, 1946).
+//!
+//! A gain is claimed where that is above its 95 % point and the sealed split alone shows a difference above zero. `trex bench
+//! honesty` counts how often that is right.
 
 use trex_domain::{Comparison, Judgement};
 
+use crate::SeedVariance;
 use crate::spread::item_variance;
 
 /// The 95 % point of the normal distribution: one-sided 5 %.
@@ -47,8 +57,12 @@ pub struct Evidence<'a> {
     pub compared: usize,
     /// Trainings that the comparisons are means of.
     pub trainings: usize,
+    /// Trainings that the chosen one was the best of, by its score on search and select.
+    pub tried: usize,
+    /// Items of search and select together.
+    pub chosen_on: usize,
     /// Variance of one training over seeds ([`crate::seed_variance`]).
-    pub seed_variance: f64,
+    pub seed_variance: SeedVariance,
 }
 
 /// What scores of a candidate on several splits say together: their mean, weighted by items. Scores are (merit, items).
@@ -59,35 +73,69 @@ pub fn pooled_merit(scores: &[(f64, usize)]) -> f64 {
 
 /// Judges a candidate.
 pub fn judge(evidence: &Evidence<'_>) -> Judgement {
-    let luck = evidence.seed_variance.max(0.0) / evidence.trainings.max(1) as f64;
-    let (z_final, share_final) = z_of(evidence.final_, luck);
+    let seeds = evidence.seed_variance;
+    let luck = seeds.variance / evidence.trainings.max(1) as f64;
+    let (z_final, share_final) = z_of(evidence.final_, luck, brought_along(evidence));
     let (z_select, share_select, weight) = match evidence.select {
         Some(select) => {
-            let (z, share) = z_of(select, luck);
+            let (z, share) = z_of(select, luck, 0.0);
             (paid_for(z, evidence.compared), share, select.effect.n as f64)
         }
         None => (0.0, 0.0, 0.0),
     };
     let n = evidence.final_.effect.n as f64;
     let shared = 2.0 * (weight * n).sqrt() * (share_select * share_final).sqrt();
-    let z = (weight.sqrt() * z_select + n.sqrt() * z_final) / (weight + n + shared).max(1.0).sqrt();
+    let variance = (weight + n + shared).max(1.0);
+    let t = (weight.sqrt() * z_select + n.sqrt() * z_final) / variance.sqrt();
+    let of_luck = ((weight * share_select).sqrt() + (n * share_final).sqrt()).powi(2) / variance;
+    let z = as_normal(t, seeds.freedom / of_luck.powi(2));
     Judgement {
         z_select,
         z_final,
         compared: evidence.compared,
         trainings: evidence.trainings,
-        seed_sd: evidence.seed_variance.max(0.0).sqrt(),
+        seed_sd: seeds.variance.sqrt(),
         z,
         p: above(z),
         gain: z > Z_GAIN && evidence.final_.effect.diff > 0.0,
     }
 }
 
-/// Difference over its standard error, and the share of luck in its variance.
-fn z_of(comparison: &Comparison, luck: f64) -> (f64, f64) {
+/// The luck of its seed that the best of many trainings is expected to have, in the mean over all trainings of the variant.
+fn brought_along(evidence: &Evidence<'_>) -> f64 {
+    let items = evidence.select.unwrap_or(evidence.final_);
+    // Half of the variance of a difference is that of one of its sides.
+    let of_item = item_variance(items) * items.effect.n as f64 / 2.0;
+    let seeds = evidence.seed_variance.variance;
+    let variance = seeds + of_item / evidence.chosen_on.max(1) as f64;
+    if variance <= 0.0 {
+        return 0.0;
+    }
+    expected_best(evidence.tried) * seeds / variance.sqrt() / evidence.trainings.max(1) as f64
+}
+
+/// Mean of the largest of so many draws from a standard normal distribution, to 0.02 (Blom, 1958, with α = 3/8).
+fn expected_best(count: usize) -> f64 {
+    let count = count.max(1) as f64;
+    normal_quantile((count - 0.375) / (count + 0.25))
+}
+
+/// The z-score with the probability that Student's distribution has for `t`, to 0.01 from 3 degrees of freedom on (Wallace,
+/// 1959).
+fn as_normal(t: f64, freedom: f64) -> f64 {
+    if !freedom.is_finite() || freedom <= 0.0 {
+        return t;
+    }
+    let z = (freedom * (t * t / freedom).ln_1p()).sqrt() * (8.0 * freedom + 1.0) / (8.0 * freedom + 3.0);
+    z.copysign(t)
+}
+
+/// Difference, less what is to be taken off it, over its standard error, and the share of luck in its variance.
+fn z_of(comparison: &Comparison, luck: f64, off: f64) -> (f64, f64) {
     let variance = item_variance(comparison) + luck;
     if variance > 0.0 {
-        return ((comparison.effect.diff / variance.sqrt()).clamp(-Z_MOST, Z_MOST), luck / variance);
+        let z = (comparison.effect.diff - off) / variance.sqrt();
+        return (z.clamp(-Z_MOST, Z_MOST), luck / variance);
     }
     // No item differs: nothing speaks for either side.
     (0.0, 0.0)
@@ -140,12 +188,21 @@ mod tests {
         Comparison { effect: Effect { diff, ci95, n }, seed_sd: 0.0, significant: ci95[0] > 0.0 }
     }
 
+    fn known(variance: f64) -> SeedVariance {
+        SeedVariance { variance, freedom: f64::INFINITY }
+    }
+
+    /// One training, chosen from nothing else, whose seed brings no luck.
+    fn of(final_: &Comparison) -> Evidence<'_> {
+        let seed_variance = known(0.0);
+        Evidence { final_, select: None, compared: 1, trainings: 1, tried: 1, chosen_on: 700, seed_variance }
+    }
+
     #[track_caller]
     fn check(final_z: f64, select_z: Option<f64>, compared: usize, expected_z: f64, gain: bool) {
         let select = select_z.map(|z| comparison(0.01 * z, 0.01, 400));
         let final_ = comparison(0.01 * final_z, 0.01, 500);
-        let evidence =
-            Evidence { final_: &final_, select: select.as_ref(), compared, trainings: 1, seed_variance: 0.0 };
+        let evidence = Evidence { select: select.as_ref(), compared, ..of(&final_) };
         let found = judge(&evidence);
         assert!((found.z - expected_z).abs() < 2e-3, "{found:?}");
         assert_eq!(found.gain, gain, "{found:?}");
@@ -168,12 +225,11 @@ mod tests {
     #[test]
     fn luck_that_both_splits_share_counts_once() {
         let (final_, select) = (comparison(0.02, 0.01, 400), comparison(0.02, 0.01, 400));
-        let evidence = |seed_variance, trainings| Evidence {
-            final_: &final_,
+        let evidence = |variance, trainings| Evidence {
             select: Some(&select),
-            compared: 1,
             trainings,
-            seed_variance,
+            seed_variance: known(variance),
+            ..of(&final_)
         };
         // Two splits of equal size: the mean of both has the variance 0.5e-4 of the items, and all of the luck.
         for (seed_variance, trainings) in [(0.0, 1), (1e-4, 1), (3e-4, 1), (3e-4, 3)] {
@@ -184,10 +240,44 @@ mod tests {
     }
 
     #[test]
+    fn the_luck_of_the_best_of_many_is_taken_off_the_sealed_difference() {
+        let final_ = comparison(0.05, 0.02, 400);
+        let z = |tried, trainings| {
+            let seed_variance = known(2e-4);
+            judge(&Evidence { tried, trainings, chosen_on: 400, seed_variance, ..of(&final_) }).z
+        };
+        // The items of the choice add half of 4e-4; of the lead of the best, half of the variance is luck.
+        // scipy: norm.ppf((12 - 0.375) / 12.25) * 2e-4 / (4e-4) ** 0.5 = 0.01635.
+        let expected = |off: f64, trainings: f64| (0.05 - off) / (4e-4 + 2e-4 / trainings).sqrt();
+        for (tried, trainings, off) in [(1, 1, 0.0), (12, 1, 0.01635), (12, 3, 0.00545)] {
+            let (found, expected) = (z(tried, trainings), expected(off, trainings as f64));
+            assert!((found - expected).abs() < 2e-3, "{tried} {trainings}: {found} instead of {expected}");
+        }
+    }
+
+    #[test]
+    fn luck_that_few_repeats_tell_of_makes_it_a_question_of_students_t() {
+        // scipy: norm.isf(t.sf(x, f)).
+        for (t, freedom, z) in [(2.353, 3.0, 1.6447), (2.132, 4.0, 1.6450), (-3.0, 8.0, -2.3850), (1.9, 1e9, 1.9)] {
+            assert!((as_normal(t, freedom) - z).abs() < 0.01, "{t} {freedom}: {}", as_normal(t, freedom));
+        }
+        assert!((as_normal(1.9, f64::INFINITY) - 1.9).abs() < 1e-12);
+        let final_ = comparison(0.04, 0.01, 400);
+        let judged = |freedom| {
+            let seed_variance = SeedVariance { variance: 3e-4, freedom };
+            judge(&Evidence { seed_variance, ..of(&final_) })
+        };
+        // Three quarters of the variance are luck: z = 2 with four degrees of freedom is one with 7.1.
+        // scipy: norm.isf(t.sf(2, 4 / 0.75 ** 2)) = 1.7225.
+        assert!((judged(4.0).z - 1.7225).abs() < 0.01, "{:?}", judged(4.0));
+        assert!((judged(f64::INFINITY).z - 2.0).abs() < 1e-3);
+    }
+
+    #[test]
     fn equal_models_and_certain_ones_give_finite_numbers() {
         let judged = |diff: f64, se: f64| {
             let (final_, select) = (comparison(diff, se, 500), comparison(diff, se, 400));
-            judge(&Evidence { final_: &final_, select: Some(&select), compared: 3, trainings: 2, seed_variance: 0.0 })
+            judge(&Evidence { select: Some(&select), compared: 3, trainings: 2, ..of(&final_) })
         };
         assert!(!judged(0.0, 0.0).gain);
         let sure = judged(0.5, 0.001);

@@ -21,6 +21,7 @@ use crate::scale::Scale;
 use crate::shapes::{Direction, EdgeLook, EdgeShape, Look, NodeShape};
 use crate::{COLUMN_WIDTH, NetView, NodeState, ROW_HEIGHT, TreeNode, TreeView};
 
+mod far;
 mod things;
 
 /// Zoom at which a tree is first shown at least, so that its labels can be read.
@@ -92,6 +93,8 @@ pub struct Canvas {
     /// What is shown instead of a tree. Its things are nodes of `view` as well, so that all else is the same for both.
     net: Option<NetView>,
     places: Vec<Place>,
+    /// Of each node, the place of its parent among the nodes.
+    parents: Vec<Option<usize>>,
     index: BTreeMap<String, usize>,
     layout: Layout,
     graph: TreeGraph,
@@ -118,6 +121,7 @@ impl Default for Canvas {
             view: TreeView::default(),
             net: None,
             places: Vec::new(),
+            parents: Vec::new(),
             index: BTreeMap::new(),
             layout: Layout::default(),
             graph: Graph::new(),
@@ -333,9 +337,12 @@ impl Canvas {
         for (node, place) in self.view.nodes.iter().zip(&self.places) {
             graph.add_node(Arc::new(self.look_of(node, *place, &scale)));
         }
-        for (at, node) in self.view.nodes.iter().enumerate() {
-            if let Some(parent) = node.parent.as_ref().and_then(|id| self.index.get(id)).filter(|parent| **parent < at)
-            {
+        let parent = |(at, node): (usize, &TreeNode)| {
+            node.parent.as_ref().and_then(|id| self.index.get(id)).copied().filter(|parent| *parent < at)
+        };
+        self.parents = self.view.nodes.iter().enumerate().map(parent).collect();
+        for (at, parent) in self.parents.iter().enumerate() {
+            if let Some(parent) = parent {
                 graph.add_edge(NodeIndex::new(*parent), NodeIndex::new(at), EdgeLook::Branch);
             }
         }
@@ -405,7 +412,13 @@ impl Canvas {
             self.motion = (self.motion + passed / 0.22).min(1.0);
             self.put_nodes();
         }
-        self.navigate(ui, rect);
+        let meta = self.navigate(ui, rect);
+        if self.is_far(&meta) {
+            let events = self.far(ui, rect, meta);
+            self.minimap(ui, rect);
+            self.drawn = entries_since(ui, before);
+            return events;
+        }
         let interaction = SettingsInteraction::new().with_dragging_enabled(false).with_node_clicking_enabled(true);
         let navigation = SettingsNavigation::new().with_fit_to_screen_enabled(false).with_zoom_and_pan_enabled(true);
         let response = GraphView::<NoState, NoLayout>::new()
@@ -424,7 +437,7 @@ impl Canvas {
     }
 
     /// Wheel, and where the view was asked to go. Wheel zooms about the pointer.
-    fn navigate(&mut self, ui: &mut Ui, rect: Rect) {
+    fn navigate(&mut self, ui: &mut Ui, rect: Rect) -> MetadataFrame {
         let mut meta = MetadataFrame::new(None).load(ui);
         let pointer = ui.input(|i| i.pointer.hover_pos()).filter(|at| rect.contains(*at));
         let wheel = ui.input(|i| i.smooth_scroll_delta().y);
@@ -440,7 +453,8 @@ impl Canvas {
             Some(Move::Fit) => self.show_all(&mut meta, rect.size(), *ZOOMS.start()),
             Some(Move::First) => self.show_all(&mut meta, rect.size(), FIRST_ZOOM),
         }
-        meta.save(ui);
+        meta.clone().save(ui);
+        meta
     }
 
     fn bring_into_view(&self, meta: &mut MetadataFrame, id: &str, size: Vec2) {
@@ -516,22 +530,26 @@ impl Canvas {
         let mut events = Vec::new();
         for change in changes {
             match change {
-                GraphChange::NodeClicked { node } => {
-                    let Some(id) = self.id_at(*node) else { continue };
-                    self.selected = Some(id.clone());
-                    self.arrange();
-                    events.push(CanvasEvent::Selected { id });
-                }
-                GraphChange::NodeDoubleClicked { node } => {
-                    let Some(id) = self.id_at(*node) else { continue };
-                    let folded = !self.folded.contains(&id);
-                    self.set_folded(&id, folded);
-                    events.push(CanvasEvent::Folded { id, folded });
-                }
+                GraphChange::NodeClicked { node } => events.extend(self.choose_at(*node)),
+                GraphChange::NodeDoubleClicked { node } => events.extend(self.fold_at(*node)),
                 _ => {}
             }
         }
         events
+    }
+
+    fn choose_at(&mut self, index: NodeIndex<u32>) -> Option<CanvasEvent> {
+        let id = self.id_at(index)?;
+        self.selected = Some(id.clone());
+        self.arrange();
+        Some(CanvasEvent::Selected { id })
+    }
+
+    fn fold_at(&mut self, index: NodeIndex<u32>) -> Option<CanvasEvent> {
+        let id = self.id_at(index)?;
+        let folded = !self.folded.contains(&id);
+        self.set_folded(&id, folded);
+        Some(CanvasEvent::Folded { id, folded })
     }
 
     fn id_at(&self, index: NodeIndex<u32>) -> Option<String> {

@@ -12,11 +12,11 @@ use crate::look::Theme;
 use crate::{COLUMN_WIDTH, NodeKind};
 
 /// Below this zoom a node is a dot.
-const DOTS_BELOW: f32 = 0.38;
+pub(crate) const DOTS_BELOW: f32 = 0.38;
 /// From this zoom on there are scores and curves.
 const WHOLE_FROM: f32 = 0.6;
 /// Distance of the vertical part of a line to the children's column.
-const SPINE: f32 = 22.0;
+pub(crate) const SPINE: f32 = 22.0;
 /// Longest label at zoom 1.
 const LABEL_WIDTH: f32 = COLUMN_WIDTH - 58.0;
 

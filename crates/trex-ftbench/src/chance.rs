@@ -52,6 +52,7 @@ fn choice_chance(metric: Metric, items: &[Example], scoring: Scoring) -> Chance 
         gold: item.answer.clone(),
         score: (scoring.item)(metric, predicted, &item.answer),
         gold_logprob: None,
+        gold_prob: None,
     };
     let every_option = |item: &Example| item.options.iter().map(|option| guess(item, option)).collect::<Vec<_>>();
     let varying = if metric == Metric::MacroF1 {

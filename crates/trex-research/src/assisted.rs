@@ -2,8 +2,8 @@
 //! rest. It also reads what documents say, and what the last trial of a strategy shows.
 //!
 //! A weak model must not make a search worse than the Playbook alone. So its hypotheses come on top of the Playbook's and
-//! carry the Playbook's numbers, and its variants are at most 30 % of all variants of a run, never a whole batch, and none
-//! any more once its record shows that they do not win. Where no model gives a usable answer the Playbook answers alone.
+//! carry the Playbook's numbers, and its variants are at most 30 % of all variants of a run, none of the opening, never a whole
+//! batch, and none any more once its record shows that they do not win. Where no model gives a usable answer the Playbook answers alone.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use trex_domain::{
-    Clock, Effect, Insight, ItemScore, Knowledge, ModelCall, NodeId, Recipe, Researcher, RunState, Stage, Strategy,
+    Clock, Effect, Insight, ItemScore, Knowledge, ModelCall, NodeId, Operator, Recipe, Researcher, RunState, Stage, Strategy,
     StrategyKind, StrategyRequest, Surveyed, TaskKind, TrainConfig, Variant, VariantId,
 };
 use trex_fs::BlobStore;
@@ -31,8 +31,21 @@ use crate::{ExperimentsAnswer, Playbook, ResearchError, ResearcherSettings, Stra
 /// Largest share of all variants of a run that a model may propose.
 const SHARE: f64 = 0.3;
 
-/// Tried variants of a model after which its record counts.
-const RECORD: usize = 2;
+/// Finished batches of a run before a model proposes settings or recipes of its own. The first ones are those that the
+/// Playbook has most reason for, and what another variant takes the place of does not come again once a better parent is
+/// found: on a recorded surface a single bad variant in the second batch cost half of the gain.
+const OPENING: usize = 2;
+
+/// Tried variants of a model after which its record counts: the first one that does not win ends what it may propose. On recorded
+/// surfaces a second chance costs more with models that know little than it brings with one that knows the best points.
+const RECORD: usize = 1;
+
+/// How far a model may move the learning rate from the task's, as a factor. Three steps of a factor of three in either direction
+/// are more than what a search of a few tens of trainings can explore.
+const RATE_RANGE: f64 = 30.0;
+
+/// The smallest share of rows, in percent, that a model may have a recipe draw.
+const LEAST_SAMPLE: f64 = 10.0;
 
 /// Characters of history in a question; small local models have room for some two thousand tokens in all.
 const HISTORY_CHARS: usize = 1500;
@@ -132,6 +145,7 @@ impl AssistedResearcher {
         let ideas = answered.map(|answered| answered.answer.experiments).unwrap_or_default();
         let candidates = ideas.into_iter().take(most).filter_map(|idea| {
             let config = idea.change.applied_to(parent.config, max_steps).ok()?;
+            is_in_range(&config, &request.task.train).then_some(())?;
             Some(Candidate { recipe: parent.recipe.clone(), config, why: quoted(&idea.why, 300) })
         });
         candidates.collect()
@@ -148,7 +162,7 @@ impl AssistedResearcher {
             config: parent.config.clone(),
             why,
         };
-        drafted.into_iter().take(most).map(candidate).collect()
+        drafted.into_iter().filter(|(recipe, _)| keeps_enough(recipe)).take(most).map(candidate).collect()
     }
 
     /// What the trial shows from which a batch goes on: the best of the strategy, else the incumbent, else the last one.
@@ -213,7 +227,7 @@ impl Researcher for AssistedResearcher {
         let record = request.state.nodes.get(node).and_then(|record| record.strategy.as_ref());
         let strategy = record.ok_or_else(|| ResearchError::UnknownStrategy { node: node.clone() })?;
         let proposals = Proposals::built_in()?;
-        let most = if request.state.variants.is_empty() { 0 } else { allowance(request.state, count) };
+        let most = allowance(request.state, count);
         let mut from_model: Vec<(Recipe, TrainConfig)> = Vec::new();
         let variants = playbook::propose_around(&request, node, experiment, count, |parent| {
             let diagnosis = self.diagnosis(request.state, node, parent.id.as_ref());
@@ -284,6 +298,10 @@ fn cite(state: &RunState, strategies: &mut [Strategy]) {
 
 /// How many variants of a batch of `count` a model may propose.
 fn allowance(state: &RunState, count: usize) -> usize {
+    let batches = state.nodes.values().filter(|node| node.strategy.is_none() && node.finished);
+    if batches.count() < OPENING {
+        return 0;
+    }
     let from_models = || state.calls.iter().flat_map(|call| &call.variants);
     let finished = from_models().filter_map(|id| Some((id, state.nodes.get(&id.node()).filter(|node| node.finished)?)));
     let wins: Vec<bool> = finished.map(|(id, node)| node.winner.as_ref() == Some(id)).collect();
@@ -298,6 +316,21 @@ fn allowance(state: &RunState, count: usize) -> usize {
     // One at a time until one has won: what a model without a record costs is one training of a batch.
     let most = if won == 0 { 1 } else { count };
     share.saturating_sub(from_models().count()).min(most).min(count.saturating_sub(1))
+}
+
+/// Whether settings are near enough to the task's own that a training of the budget can tell something of them.
+fn is_in_range(config: &TrainConfig, task: &TrainConfig) -> bool {
+    let factor = config.learning_rate / task.learning_rate;
+    (1.0 / RATE_RANGE..=RATE_RANGE).contains(&factor)
+}
+
+/// Whether a recipe draws enough rows to learn from.
+fn keeps_enough(recipe: &Recipe) -> bool {
+    let share = |operator: &Operator| match operator {
+        Operator::StratifiedSample { percent, .. } => f64::from(*percent),
+        _ => 100.0,
+    };
+    recipe.operators.iter().all(|operator| share(operator) >= LEAST_SAMPLE)
 }
 
 /// Every fact that the Playbook looked at, once.

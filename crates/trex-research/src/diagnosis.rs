@@ -403,6 +403,7 @@ mod tests {
             gold: gold.to_owned(),
             score: 0.0,
             gold_logprob: None,
+            gold_prob: None,
         };
         let items = [item("yes", "no"), item("no", "no"), item("yes", "no"), item("yes", "")];
         let mut features = Features::new();

@@ -94,14 +94,20 @@ pub fn waiting_in_batch(state: &RunState, node: &NodeId) -> (usize, Vec<VariantI
     (rung, variants.iter().filter(waits).cloned().collect())
 }
 
-/// Variants with a search score at a rung (training seed 0), turned so that more is better, best first; of equal ones the
-/// earlier id first.
+/// Variants with a search score at a rung (training seed 0), best first; of equal ones the earlier id first.
+///
+/// At the top the score counts, turned so that more is better. Below it the mean probability of the gold answers does, where all
+/// have one: early in a training it moves before any answer does, so it tells far better who will be ahead at the end.
 pub fn rank(state: &RunState, variants: &[VariantId], rung: usize) -> Vec<(VariantId, f64)> {
     let score = |id: &VariantId| {
         let key: TrialKey = (id.clone(), rung, 0);
-        Some((id.clone(), state.trial_score(&key, "search")?.merit()))
+        Some((id.clone(), state.trial_score(&key, "search")?))
     };
-    let mut ranked: Vec<_> = variants.iter().filter_map(score).collect();
+    let scored: Vec<_> = variants.iter().filter_map(score).collect();
+    let is_below = state.task.as_ref().is_some_and(|task| rung < task.top_rung());
+    let promise: Option<Vec<f64>> = scored.iter().map(|(_, score)| score.gold_prob.filter(|_| is_below)).collect();
+    let values = promise.unwrap_or_else(|| scored.iter().map(|(_, score)| score.merit()).collect());
+    let mut ranked: Vec<_> = scored.into_iter().map(|(id, _)| id).zip(values).collect();
     ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     ranked
 }

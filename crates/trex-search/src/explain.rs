@@ -133,10 +133,15 @@ fn waiting(state: &RunState, node: &NodeId, rung: usize) -> Vec<ActionCandidate>
 fn ranked(state: &RunState, node: &NodeId, rung: usize) -> Vec<ActionCandidate> {
     let variants = state.nodes.get(node).map(|record| record.variants.as_slice()).unwrap_or_default();
     let ranked = rank(state, variants, rung);
-    let numbers = ranked.iter().enumerate().map(|(index, (id, merit))| {
-        let reach = reach_of(state, id, rung).map(|reach| ("reach", reach));
-        let all = [("place", (index + 1) as f64), ("score", *merit)].into_iter().chain(reach);
-        candidate(id.as_str(), all)
+    let numbers = ranked.iter().enumerate().map(|(index, (id, _))| {
+        let score = state.trial_score(&(id.clone(), rung, 0), "search");
+        let numbers = [
+            ("place", Some((index + 1) as f64)),
+            ("score", score.map(trex_domain::Score::merit)),
+            ("gold_prob", score.and_then(|score| score.gold_prob)),
+            ("reach", reach_of(state, id, rung)),
+        ];
+        candidate(id.as_str(), numbers.into_iter().filter_map(|(name, value)| Some((name, value?))))
     });
     numbers.collect()
 }

@@ -31,12 +31,12 @@ pub fn plan_run(task: &TaskSpec, rows: [usize; 4], seeded: bool) -> PlannedRun {
     plan.score(1, select);
     let seeds = task.search.finalist_seeds;
     // The first winner is repeated for the spread, the finalist for the verdict.
-    let mut repeats_left = 2 * seeds;
+    let mut repeats_left = task.search.noise_seeds() + seeds;
     while let Some(variants) = widest_batch(task, task.budget.trials.saturating_sub(plan.trials), repeats_left) {
         plan.batch(task, variants, search);
         plan.score(1, select);
         if repeats_left > seeds {
-            plan.repeats(task, seeds, select);
+            plan.repeats(task, task.search.noise_seeds(), select);
             repeats_left = seeds;
         }
     }
@@ -57,9 +57,10 @@ pub fn affordable_variants(state: &RunState) -> usize {
     }
     let under_way: usize = state.nodes.values().map(|node| trials_ahead(state, task, node)).sum();
     let left = task.budget.trials.saturating_sub(state.trials.len() + under_way);
-    // The first winner is repeated for the noise floor, the last incumbent as finalist.
+    // The first winner is repeated for the noise floor, what is taken to the sealed split as finalist.
     let is_trained_noise_known = state.noise.iter().any(|(of, ..)| of != "base");
-    let repeats = if is_trained_noise_known { 1 } else { 2 } * task.search.finalist_seeds;
+    let floor = if is_trained_noise_known { 0 } else { task.search.noise_seeds() };
+    let repeats = floor + task.search.finalist_seeds;
     widest_batch(task, left, repeats).unwrap_or(0)
 }
 

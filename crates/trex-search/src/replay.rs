@@ -50,6 +50,8 @@ pub trait Contender {
 pub struct Record {
     /// Search scores of each point, rung by rung from the lowest.
     pub scores: BTreeMap<usize, Vec<f64>>,
+    /// What promotions go by, rung by rung: the probability of the gold answers below the top, where it was recorded.
+    pub promise: BTreeMap<usize, Vec<f64>>,
     /// Select scores of the points that were trained to the top.
     pub select: BTreeMap<usize, f64>,
     /// Points whose training failed.
@@ -67,6 +69,11 @@ impl Record {
     pub fn highest(&self, point: usize) -> Option<(usize, f64)> {
         let scores = self.scores.get(&point)?;
         Some((scores.len().checked_sub(1)?, *scores.last()?))
+    }
+
+    /// What a promotion of a point from its highest rung goes by.
+    pub fn promise(&self, point: usize) -> Option<f64> {
+        self.promise.get(&point)?.last().copied()
     }
 
     /// Search scores at a rung, with their points.
@@ -141,6 +148,7 @@ fn carry_out(space: &Space<'_>, record: &mut Record, ask: Ask, seed: u64) {
         return;
     }
     record.scores.insert(ask.point, reached);
+    record.promise.insert(ask.point, trial.promise.iter().take(ask.rung + 1).copied().collect());
     if ask.rung == space.top() {
         record.select.insert(ask.point, trial.select);
     }

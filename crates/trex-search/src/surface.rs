@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use trex_domain::{ContentHash, Recipe, TaskSpec, TrainConfig};
 
-pub use bits::Outcomes;
+pub use bits::{Outcomes, Probabilities};
 pub(crate) use grid::{ADVICE, START};
 pub use grid::{Dimension, Grid, grid};
 
@@ -81,20 +81,34 @@ pub struct RecordedRung {
     pub loss: Option<f64>,
     /// Right answers on the search split.
     pub search: Outcomes,
+    /// Probabilities of the gold answers there; absent where the recording is from before they were kept.
+    pub gold: Option<Probabilities>,
 }
 
 /// A rung as it is written.
-type RungLine = (usize, Option<f64>, Outcomes);
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum RungLine {
+    Whole(usize, Option<f64>, Outcomes, Probabilities),
+    Old(usize, Option<f64>, Outcomes),
+}
 
 impl From<RungLine> for RecordedRung {
-    fn from((steps, loss, search): RungLine) -> Self {
-        Self { steps, loss, search }
+    fn from(line: RungLine) -> Self {
+        match line {
+            RungLine::Whole(steps, loss, search, gold) => Self { steps, loss, search, gold: Some(gold) },
+            RungLine::Old(steps, loss, search) => Self { steps, loss, search, gold: None },
+        }
     }
 }
 
 impl From<RecordedRung> for RungLine {
     fn from(rung: RecordedRung) -> Self {
-        (rung.steps, rung.loss, rung.search)
+        let RecordedRung { steps, loss, search, gold } = rung;
+        match gold {
+            Some(gold) => Self::Whole(steps, loss, search, gold),
+            None => Self::Old(steps, loss, search),
+        }
     }
 }
 
@@ -211,7 +225,12 @@ pub(crate) mod tests {
         let trial = |point: usize, seed: u64| RecordedTrial {
             point,
             seed,
-            rungs: vec![RecordedRung { steps: 1, loss: Some(1.0), search: outcomes(3 + point, 30) }],
+            rungs: vec![RecordedRung {
+                steps: 1,
+                loss: Some(1.0),
+                search: outcomes(3 + point, 30),
+                gold: (point > 0).then(|| Probabilities::new(&[0.25; 30])),
+            }],
             curve: vec![(1, 2.0)],
             select: outcomes(3 + point, 40),
             final_: outcomes(3 + point, 50),

@@ -88,6 +88,7 @@ pub fn score(split: &str, value: f64) -> Score {
         n: 60,
         split: split.to_owned(),
         items: hash(&format!("{split} {value}")),
+        gold_prob: None,
     }
 }
 

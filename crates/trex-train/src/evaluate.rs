@@ -213,7 +213,7 @@ impl EvalRun<'_> {
                 let predicted = self.tokenizer.decode(&tokens)?.trim().to_owned();
                 let score = trex_eval::score_item(self.job.metric, &predicted, &example.answer);
                 let gold = example.answer.clone();
-                scores.push(ItemScore { id: example.id.clone(), predicted, gold, score, gold_logprob: None });
+                scores.push(ItemScore { id: example.id.clone(), predicted, gold, score, gold_logprob: None, gold_prob: None });
             }
             self.report(sink, scores.len(), items.len())?;
         }
@@ -246,7 +246,17 @@ fn preference_score(item: &ChoiceItem<'_>, totals: &[f64]) -> ItemScore {
         gold: item.example.answer.clone(),
         score: f64::from(u8::from(is_right)),
         gold_logprob: totals.first().copied(),
+        gold_prob: Some(share_of(&[mean(0), mean(1)], 0)),
     }
+}
+
+/// The probability of one of several answers whose log-likelihoods these are: the softmax.
+fn share_of(totals: &[f64], index: usize) -> f64 {
+    let most = totals.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let weights = totals.iter().map(|total| (total - most).exp());
+    let share = weights.clone().nth(index).unwrap_or(0.0) / weights.sum::<f64>();
+    // Without any likelihood at all no answer is likelier than another.
+    if share.is_finite() { share } else { 1.0 / totals.len().max(1) as f64 }
 }
 
 /// The option with the highest total wins; the first of equal ones.
@@ -265,5 +275,6 @@ fn choice_score(example: &Example, totals: &[f64], metric: trex_domain::Metric) 
         predicted,
         gold: example.answer.clone(),
         gold_logprob: gold.and_then(|index| totals.get(index).copied()),
+        gold_prob: gold.map(|index| share_of(totals, index)),
     }
 }

@@ -121,6 +121,9 @@ pub(crate) struct HonestyArgs {
     /// True gain, in standard errors of the paired difference on the select split.
     #[arg(long, default_value_t = 2.0)]
     pub(crate) gain_se: f64,
+    /// Trainings of the finalist on further seeds.
+    #[arg(long, default_value_t = 2)]
+    pub(crate) finalist_seeds: usize,
 }
 
 #[derive(Debug, Args)]

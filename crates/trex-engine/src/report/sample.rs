@@ -62,6 +62,7 @@ fn score(split: &str, value: f64, half: f64, n: usize) -> Score {
         n,
         split: split.to_owned(),
         items: hash(split),
+        gold_prob: None,
     }
 }
 

@@ -6,7 +6,7 @@ use trex_domain::{
     DataPort, Event, EventLog, Executor, ExportRequest, Exporter, ItemScore, Job, Judgement, ModelCard, Phase,
     Researcher, Score, TrainMethod, VariantId, Verdict,
 };
-use trex_eval::Evidence;
+use trex_eval::{Evidence, SeedSpread};
 
 use super::Driver;
 use super::jobs::{Scoring, Split};
@@ -22,7 +22,7 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
                 None => self.enter(Phase::Final),
             };
         };
-        if self.repeat_on_seeds(&finalist)? {
+        if self.repeat_on_seeds(&finalist, self.task()?.search.finalist_seeds)? {
             return Ok(());
         }
         self.enter(Phase::Final)
@@ -161,18 +161,25 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
             Some(base) => Some(trex_eval::compare_mean(metric, &selected, &self.items_of(base)?, seed)?),
             None => None,
         };
-        let mut spreads = Vec::new();
-        for variant in self.state.noise.iter().filter_map(|(of, ..)| of.parse::<VariantId>().ok()) {
+        let of_finalist = [&selected, &sealed].map(|items| trex_eval::seed_spread(metric, items, seed));
+        let of_finalist = of_finalist.into_iter().filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?;
+        let mut spreads: Vec<_> = SeedSpread::of_same_trainings(&of_finalist).into_iter().collect();
+        let repeated = self.state.noise.iter().filter_map(|(of, ..)| of.parse::<VariantId>().ok());
+        for variant in repeated.filter(|variant| variant != finalist) {
             let seeds = self.trainings(&variant)?;
             let items =
                 seeds.into_iter().filter_map(|seed| of_select(&variant, seed)).collect::<Result<Vec<_>, _>>()?;
             spreads.extend(trex_eval::seed_spread(metric, &items, seed)?);
         }
+        let on_search = |variant: &VariantId| self.state.trial_score(&(variant.clone(), top, 0), "search");
+        let on_items = on_search(finalist).map_or(0, |score| score.n);
         Ok(Some(trex_eval::judge(&Evidence {
             final_: &final_,
             select: select.as_ref(),
             compared: self.candidates().count(),
             trainings: sealed.len(),
+            tried: self.state.variants.keys().filter(|variant| on_search(variant).is_some()).count(),
+            chosen_on: on_items + select.as_ref().map_or(0, |select| select.effect.n),
             seed_variance: trex_eval::seed_variance(&spreads, select.as_ref().unwrap_or(&final_)),
         })))
     }

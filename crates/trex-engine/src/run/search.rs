@@ -195,7 +195,8 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
         let Some(winner) = winner else {
             return self.record(vec![Event::ExperimentFinished { node: node.clone(), winner: None, value: None }]);
         };
-        if !self.trained_noise_known() && self.repeat_on_seeds(&winner)? {
+        let noise_seeds = self.task()?.search.noise_seeds();
+        if !self.trained_noise_known() && self.repeat_on_seeds(&winner, noise_seeds)? {
             return Ok(());
         }
         let value = self.state.select_score(Some(&winner)).map(|score| score.value);
@@ -234,16 +235,14 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
         Ok(trex_eval::compare(candidate.metric, &items(candidate)?, &items(other)?, sd, self.state.seed)?)
     }
 
-    /// Trains a variant on the task's further seeds and measures the spread; `true` while there was something to do.
-    pub(super) fn repeat_on_seeds(&mut self, variant: &VariantId) -> Result<bool, EngineError> {
-        let task = self.task()?;
-        let top = task.top_rung();
-        if task.search.finalist_seeds == 0 || self.state.noise.iter().any(|(of, ..)| of == variant.as_str()) {
-            return Ok(false);
-        }
+    /// Trains a variant on so many further seeds and measures the spread; `true` while there was something to do.
+    pub(super) fn repeat_on_seeds(&mut self, variant: &VariantId, seeds: usize) -> Result<bool, EngineError> {
+        let top = self.task()?.top_rung();
+        let measured = self.state.noise.iter().find(|(of, ..)| of == variant.as_str());
+        let measured = measured.map_or(0, |(_, scores, _)| scores.len());
         let mut scores: Vec<f64> =
             self.state.select_score(Some(variant)).map(|score| score.value).into_iter().collect();
-        for seed in 1..=task.search.finalist_seeds as u64 {
+        for seed in 1..=seeds as u64 {
             let key = (variant.clone(), top, seed);
             let trial = self.state.trials.get(&key);
             if let Some(score) = self.state.trial_score(&key, "select") {
@@ -260,7 +259,7 @@ impl<L: EventLog, D: DataPort, X: Executor, R: Researcher, E: Exporter> Driver<'
             }
             return Ok(true);
         }
-        if scores.len() < 2 {
+        if scores.len() < 2 || scores.len() <= measured {
             return Ok(false);
         }
         let sd = trex_eval::std_dev(&scores);

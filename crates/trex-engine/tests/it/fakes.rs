@@ -370,6 +370,7 @@ fn scores(items: &[Example], quality: f64, model: &str) -> Vec<ItemScore> {
             gold: item.answer.clone(),
             score: if is_right { 1.0 } else { 0.0 },
             gold_logprob: None,
+            gold_prob: None,
         }
     };
     items.iter().map(score).collect()

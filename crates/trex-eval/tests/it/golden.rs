@@ -58,6 +58,7 @@ fn macro_f1_equals_scikit_learn() {
                 gold: gold.to_owned(),
                 score: score_item(Metric::MacroF1, predicted, gold),
                 gold_logprob: None,
+                gold_prob: None,
             })
             .collect();
         check("macro_f1", &case, aggregate(Metric::MacroF1, &items), &case["macro_f1"]);

@@ -64,7 +64,7 @@ fn macro_f1_on_many_items_and_classes_is_bootstrapped() {
             let gold = format!("label {}", rng.random_range(0..20));
             let predicted = if rng.random::<f64>() < 0.6 { gold.clone() } else { format!("label {}", index % 20) };
             let score = trex_eval::score_item(Metric::MacroF1, &predicted, &gold);
-            ItemScore { id: format!("{index}"), predicted, gold, score, gold_logprob: None }
+            ItemScore { id: format!("{index}"), predicted, gold, score, gold_logprob: None, gold_prob: None }
         })
         .collect();
     let score = score(Metric::MacroF1, &items, 1);

@@ -29,7 +29,7 @@ fn items(metric: Metric, rows: &Rows) -> Vec<ItemScore> {
         let (predicted, gold) = (format!("l{predicted}"), format!("l{gold}"));
         let score =
             if metric == Metric::Chrf { f64::from(*graded) / 10.0 } else { score_item(metric, &predicted, &gold) };
-        ItemScore { id: format!("item {index}"), predicted, gold, score, gold_logprob: None }
+        ItemScore { id: format!("item {index}"), predicted, gold, score, gold_logprob: None, gold_prob: None }
     };
     rows.iter().enumerate().map(item).collect()
 }

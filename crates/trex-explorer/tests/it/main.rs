@@ -87,6 +87,14 @@ fn harness(view: TreeView) -> Harness<'static, Screen> {
     harness
 }
 
+fn press(harness: &mut Harness<'_, Screen>, pos: egui::Pos2) {
+    for pressed in [true, false] {
+        let button = egui::PointerButton::Primary;
+        harness.event(egui::Event::PointerButton { pos, button, pressed, modifiers: egui::Modifiers::NONE });
+        harness.run_steps(2);
+    }
+}
+
 /// The texts on the screen, from top to bottom.
 fn texts(harness: &Harness<'_, Screen>) -> String {
     let mut found = Vec::new();
@@ -179,13 +187,38 @@ fn a_click_chooses_the_node_under_it() {
     let at = harness.state().canvas.position_of("s1.e1.1").unwrap();
     harness.hover_at(at);
     harness.run_steps(2);
-    for pressed in [true, false] {
-        let button = egui::PointerButton::Primary;
-        harness.event(egui::Event::PointerButton { pos: at, button, pressed, modifiers: egui::Modifiers::NONE });
-        harness.run_steps(2);
-    }
+    press(&mut harness, at);
     assert_eq!(harness.state().events, [CanvasEvent::Selected { id: "s1.e1.1".to_owned() }]);
     assert_eq!(harness.state().canvas.selected(), Some("s1.e1.1"));
+}
+
+#[test]
+fn from_far_away_a_dot_can_be_chosen_folded_and_dragged() {
+    let mut harness = harness(large(1_000));
+    harness.state_mut().canvas.fit();
+    harness.run_steps(4);
+    assert!(texts(&harness).is_empty(), "from far away there are no labels");
+    let id = "s7.e1".to_owned();
+    let at = harness.state().canvas.position_of(&id).unwrap();
+    harness.hover_at(at);
+    harness.run_steps(2);
+    press(&mut harness, at);
+    assert_eq!(harness.state().events, [CanvasEvent::Selected { id: id.clone() }]);
+    press(&mut harness, at);
+    assert_eq!(harness.state().events.last(), Some(&CanvasEvent::Folded { id: id.clone(), folded: true }));
+
+    let before = harness.state().canvas.position_of("base").unwrap();
+    let button = egui::PointerButton::Primary;
+    let (from, to) = (egui::pos2(900.0, 600.0), egui::pos2(860.0, 570.0));
+    let modifiers = egui::Modifiers::NONE;
+    harness.event(egui::Event::PointerButton { pos: from, button, pressed: true, modifiers });
+    harness.run_steps(2);
+    harness.hover_at(to);
+    harness.run_steps(2);
+    harness.event(egui::Event::PointerButton { pos: to, button, pressed: false, modifiers });
+    harness.run_steps(4);
+    let after = harness.state().canvas.position_of("base").unwrap();
+    assert!((after - before - egui::vec2(-40.0, -30.0)).length() < 1.0, "{before:?} {after:?}");
 }
 
 #[test]
@@ -272,11 +305,7 @@ fn a_net_is_shown_chosen_from_and_left_alone() {
     let at = harness.state().canvas.position_of("task:1").unwrap();
     harness.hover_at(at);
     harness.run_steps(2);
-    for pressed in [true, false] {
-        let button = egui::PointerButton::Primary;
-        harness.event(egui::Event::PointerButton { pos: at, button, pressed, modifiers: egui::Modifiers::NONE });
-        harness.run_steps(2);
-    }
+    press(&mut harness, at);
     assert_eq!(harness.state().canvas.selected(), Some("task:1"));
     harness.run_steps(6);
     let drawn = harness.state().canvas.num_drawn();

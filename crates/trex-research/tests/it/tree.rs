@@ -206,6 +206,7 @@ pub(crate) fn score(split: &str, value: f64) -> Score {
         n: 100,
         split: split.into(),
         items: hash("items"),
+        gold_prob: None,
     }
 }
 

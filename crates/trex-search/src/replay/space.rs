@@ -6,7 +6,7 @@ use rand::RngExt as _;
 use trex_domain::seeded_rng;
 
 use super::{Ask, Record};
-use crate::{Outcomes, SearchError, Surface};
+use crate::{Outcomes, Probabilities, SearchError, Surface};
 
 /// Items of the search split that a rung is scored on at least, as in a run.
 const MIN_ITEMS: usize = 30;
@@ -16,6 +16,8 @@ const MIN_ITEMS: usize = 30;
 pub(super) struct Shown {
     /// Search scores by rung; fewer than rungs where it failed.
     pub(super) search: Vec<f64>,
+    /// What promotions go by, by rung.
+    pub(super) promise: Vec<f64>,
     /// Select score at the top.
     pub(super) select: f64,
 }
@@ -189,9 +191,13 @@ fn shown_on(
     let shown = recorded.map(|(key, trial)| {
         let rungs = trial.rungs.iter().zip(shares);
         let on_rung = |(rung, share): (&crate::RecordedRung, &f64)| {
-            share_right(&rung.search, &search[..items_at(search.len(), *share)])
+            let items = &search[..items_at(search.len(), *share)];
+            let right = share_right(&rung.search, items);
+            let promise = rung.gold.as_ref().filter(|_| *share < 1.0).and_then(|gold| mean_of(gold, items));
+            (right, promise.unwrap_or(right))
         };
-        (*key, Shown { search: rungs.map(on_rung).collect(), select: share_right(&trial.select, select) })
+        let (search, promise) = rungs.map(on_rung).unzip();
+        (*key, Shown { search, promise, select: share_right(&trial.select, select) })
     });
     shown.collect()
 }
@@ -201,6 +207,12 @@ fn share_right(outcomes: &Outcomes, items: &[usize]) -> f64 {
     let right = outcomes.as_slice();
     let count = items.iter().filter(|item| right.get(**item).copied().unwrap_or(false)).count();
     count as f64 / items.len().max(1) as f64
+}
+
+/// Mean probability of the gold answers of these items.
+fn mean_of(gold: &Probabilities, items: &[usize]) -> Option<f64> {
+    let sum = items.iter().map(|item| gold.get(*item)).sum::<Option<f64>>()?;
+    Some(sum / items.len().max(1) as f64)
 }
 
 fn items_at(items: usize, share: f64) -> usize {

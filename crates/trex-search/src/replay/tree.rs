@@ -4,6 +4,7 @@
 //! Strategies work on dimensions: learning rate, recipe, all of the training scheme, everything (a fusion). A batch starts
 //! from the best point of its strategy, else from the best of all, else from the task's own settings.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use rand::seq::SliceRandom as _;
@@ -155,6 +156,7 @@ impl Tree {
                 self.close(&batch, &ranked, record);
                 return None;
             }
+            ranked.sort_by(|a, b| record.promise(b.0).partial_cmp(&record.promise(a.0)).unwrap_or(Ordering::Equal));
             let keep = kept(ranked.len(), space.eta());
             let goes_on = |one: &&(usize, f64)| !self.is_hopeless(space, record, one.1, batch.rung);
             let points: Vec<usize> = ranked.iter().take(keep).filter(goes_on).map(|(point, _)| *point).collect();

@@ -68,6 +68,47 @@ impl TryFrom<String> for Outcomes {
     }
 }
 
+/// Probabilities item by item, in 63rds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Probabilities(Vec<u8>);
+
+/// The largest digit, which stands for certainty.
+const CERTAIN: f64 = 63.0;
+
+impl Probabilities {
+    /// Rounded to the next 63rd.
+    pub fn new(values: &[f64]) -> Self {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 63")]
+        let digit = |value: &f64| (value.clamp(0.0, 1.0) * CERTAIN).round() as u8;
+        Self(values.iter().map(digit).collect())
+    }
+
+    /// The probability of an item.
+    pub fn get(&self, item: usize) -> Option<f64> {
+        Some(f64::from(*self.0.get(item)?) / CERTAIN)
+    }
+}
+
+impl From<Probabilities> for String {
+    fn from(probabilities: Probabilities) -> Self {
+        probabilities.0.iter().filter_map(|digit| DIGITS.get(usize::from(*digit))).map(|one| char::from(*one)).collect()
+    }
+}
+
+impl TryFrom<String> for Probabilities {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let digit = |found: u8| {
+            let place = DIGITS.iter().position(|known| *known == found);
+            let known = place.and_then(|place| u8::try_from(place).ok());
+            known.ok_or_else(|| format!("{text:?} has digits that stand for no probability"))
+        };
+        text.bytes().map(digit).collect::<Result<_, _>>().map(Self)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -80,6 +121,17 @@ mod tests {
             let outcomes = Outcomes::new(right);
             let text = String::from(outcomes.clone());
             prop_assert_eq!(Outcomes::try_from(text).unwrap(), outcomes);
+        }
+
+        #[test]
+        fn probabilities_survive_their_text_to_a_63rd(values in proptest::collection::vec(0.0..=1.0, 0..40)) {
+            let text = String::from(Probabilities::new(&values));
+            prop_assert_eq!(text.len(), values.len());
+            let back = Probabilities::try_from(text).unwrap();
+            for (item, value) in values.iter().enumerate() {
+                prop_assert!((back.get(item).unwrap() - value).abs() <= 0.5 / 63.0 + 1e-9);
+            }
+            prop_assert!(back.get(values.len()).is_none());
         }
 
         #[test]

@@ -65,6 +65,7 @@ pub(crate) fn score(split: &str, value: f64) -> Score {
         n: 100,
         split: split.into(),
         items: hash("items"),
+        gold_prob: None,
     }
 }
 

@@ -41,6 +41,19 @@ fn an_unseeded_base_is_scored_once_and_no_seeds_are_repeated_where_none_are_aske
 }
 
 #[test]
+fn the_first_winner_is_repeated_once_and_the_finalist_on_every_seed() {
+    // As above, with three repeats: one for the spread, two for the verdict.
+    let expected = PlannedRun {
+        trials: 7,
+        trainings: 7,
+        scorings: 5 + 4 + 1 + 3 + 4,
+        steps: 3 * 30 + 60 + 3 * 90,
+        items: 4 * 60 + 80 + 3 * 30 + 60 + 80 + 3 * 80 + 4 * 100,
+    };
+    check(|task| (task.search.finalist_seeds, task.budget.trials) = (2, 7), true, expected);
+}
+
+#[test]
 fn a_budget_without_room_for_a_batch_trains_nothing() {
     let expected = PlannedRun { scorings: 2 + 1, items: 60 + 80 + 100, ..PlannedRun::default() };
     check(|task| task.budget.trials = 2, false, expected);

@@ -44,6 +44,7 @@ fn surface(seeds: u64) -> Surface {
                 steps,
                 loss: Some(1.0),
                 search: outcomes(0.4 + (quality - 0.4) * share, 300),
+                gold: None,
             };
             let rungs = [(10, 0.5), (30, 0.8), (90, 1.0)];
             let trial = RecordedTrial {

@@ -51,6 +51,7 @@ impl EvalRun<'_> {
             gold: item.answer.clone(),
             score: (sum / (encoded.tokens.len() - encoded.first) as f64).exp().min(1.0),
             gold_logprob: Some(sum),
+            gold_prob: None,
         };
         Ok(items.iter().zip(&rows).zip(sums).map(score).collect())
     }

@@ -95,6 +95,7 @@ fn text_score(item: &Example, nats: f64) -> ItemScore {
         gold: text.chars().take(SHOWN_CHARS).collect(),
         score: -nats / std::f64::consts::LN_2 / text.len().max(1) as f64,
         gold_logprob: Some(nats),
+        gold_prob: None,
     }
 }
 

@@ -60,5 +60,6 @@ fn score(item: &Example, text: String, is_whole: bool) -> ItemScore {
         gold: item.answer.clone(),
         score: f64::from(u8::from(is_whole)),
         gold_logprob: None,
+        gold_prob: None,
     }
 }

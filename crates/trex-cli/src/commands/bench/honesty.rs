@@ -21,6 +21,7 @@ pub(crate) fn run(args: &HonestyArgs, output: &mut Output) -> Result<(), CliErro
         experiments: args.experiments,
         batch: args.batch,
         gain_se: args.gain_se,
+        finalist_seeds: args.finalist_seeds,
     };
     let truths = [Truth::Null, Truth::AllBetter, Truth::OneBetter];
     let found: Vec<HonestySummary> =

@@ -12,7 +12,7 @@ use trex_domain::{
 };
 use trex_engine::WorkerProcesses;
 use trex_fs::BlobStore;
-use trex_search::{Grid, Outcomes, RecordedRung, RecordedTrial, SURFACE_FORMAT, Surface, SurfaceHeader, grid};
+use trex_search::{Grid, Outcomes, Probabilities, RecordedRung, RecordedTrial, SURFACE_FORMAT, Surface, SurfaceHeader, grid};
 
 use crate::args::bench::RecordArgs;
 use crate::commands::bench::BenchError;
@@ -194,16 +194,16 @@ impl<'a> Recorder<'a> {
                     return Err(wrong_answer().into());
                 }
             };
-            let (search, cpu_s) = self.score(Some(done.adapter), self.data.search, self.items[0])?;
+            let (search, cpu_s, gold) = self.score(Some(done.adapter), self.data.search, self.items[0])?;
             trial.cpu_s += done.cost.cpu_s + cpu_s;
             let loss = done.curve.last().map(|point| rounded(point.loss_ema)).filter(|loss| loss.is_finite());
-            trial.rungs.push(RecordedRung { steps: done.steps, loss, search });
+            trial.rungs.push(RecordedRung { steps: done.steps, loss, search, gold });
             self.forget(below.replace(done))?;
         }
         if let Some(top) = below {
             if trial.failed.is_none() {
-                let (select, select_s) = self.score(Some(top.adapter), self.data.select, self.items[1])?;
-                let (final_, final_s) = self.score(Some(top.adapter), self.data.final_, self.items[2])?;
+                let (select, select_s, _) = self.score(Some(top.adapter), self.data.select, self.items[1])?;
+                let (final_, final_s, _) = self.score(Some(top.adapter), self.data.final_, self.items[2])?;
                 (trial.select, trial.final_) = (select, final_);
                 trial.cpu_s += select_s + final_s;
                 trial.curve = thinned(&top);
@@ -218,13 +218,14 @@ impl<'a> Recorder<'a> {
         self.args.workspace.workspace.join("scratch").join(format!("{point}-{seed}"))
     }
 
-    /// Right and wrong on the first items of a split, and the processor seconds that it took.
+    /// Right and wrong on the first items of a split, the processor seconds that it took, and the probabilities of the gold
+    /// answers where there are options.
     fn score(
         &self,
         adapter: Option<ContentHash>,
         split: ContentHash,
         take: usize,
-    ) -> Result<(Outcomes, f64), CliError> {
+    ) -> Result<(Outcomes, f64, Option<Probabilities>), CliError> {
         let job = Job::Eval(EvalJob {
             model_dir: self.model.dir.clone(),
             adapter: adapter.map(|hash| self.blobs.path(&hash)),
@@ -252,7 +253,9 @@ impl<'a> Recorder<'a> {
             return Err(BenchError::GradedMetric { item: item.id.clone(), score: item.score }.into());
         }
         remove(&self.blobs, &done.items)?;
-        Ok((Outcomes::new(items.iter().map(|item| item.score > 0.5).collect()), done.cost.cpu_s))
+        let gold = items.iter().map(|item| item.gold_prob).collect::<Option<Vec<f64>>>();
+        let right = Outcomes::new(items.iter().map(|item| item.score > 0.5).collect());
+        Ok((right, done.cost.cpu_s, gold.map(|gold| Probabilities::new(&gold))))
     }
 
     /// Removes what a training left: hundreds of adapters and checkpoints would fill the disk.
@@ -287,6 +290,6 @@ fn thinned(done: &TrainDone) -> Vec<(usize, f64)> {
         .collect()
 }
 
-fn rounded(loss: f64) -> f64 {
-    (loss * 1e4).round() / 1e4
+fn rounded(value: f64) -> f64 {
+    (value * 1e4).round() / 1e4
 }

@@ -39,7 +39,7 @@ use crate::system::{self, SystemClock};
 use crate::wiring::{self, DataPorts, PeftExporter};
 
 /// Who may be compared, in the order of the table.
-const ANSWERERS: [&str; 7] = ["playbook", "warm", "strong", "weak", "garbled", "random", "default"];
+const ANSWERERS: [&str; 8] = ["playbook", "warm", "strong", "guessing", "weak", "garbled", "random", "default"];
 
 /// The Playbook with what its searches of the other surfaces taught.
 const WARM: &str = "warm";
@@ -123,12 +123,13 @@ impl Choices {
         Self { points, best, default }
     }
 
-    /// A Researcher for one search.
+    /// A Researcher for the search with this number.
     fn answerer(
         &self,
         name: &str,
         model: Option<Arc<dyn LanguageModel>>,
         workspace: &Path,
+        number: u64,
     ) -> Result<Anybody, CliError> {
         let scripted = |model: Scripted| playbook(Some(Arc::new(model)), workspace);
         let best: Vec<_> = self.best.iter().map(|(recipe, config)| (recipe, config)).collect();
@@ -139,6 +140,7 @@ impl Choices {
                 let served = Served::start(Scripted::strong(&best))?;
                 Box::new(playbook(Some(Arc::new(served)), workspace))
             }
+            "guessing" => Box::new(scripted(Scripted::guessing(&self.points, number))),
             "weak" => Box::new(scripted(Scripted::weak())),
             "garbled" => Box::new(scripted(Scripted::garbled())),
             _ => Box::new(playbook(model, workspace)),
@@ -198,7 +200,7 @@ impl Played {
         number: u64,
     ) -> Result<Search, CliError> {
         let replay = Replay::new(&self.recorded, &self.data, self.scratch.path(), number);
-        let answerer = self.choices.answerer(name, model, self.scratch.path())?;
+        let answerer = self.choices.answerer(name, model, self.scratch.path(), number)?;
         let settings = RunSettings { warm_start: memory.is_some(), memory, ..self.settings.clone() };
         let (outcome, state, tally, events) =
             search((&replay, &replay, &replay), &answerer, &settings, &self.task, number)?;
@@ -263,7 +265,7 @@ fn on_task(name: &str, args: &ResearcherBenchArgs) -> Result<Found, CliError> {
     for name in &names {
         let model = kept_model(name, workspace)?;
         for number in 1..=args.seeds {
-            let answerer = choices.answerer(name, model.clone(), workspace)?;
+            let answerer = choices.answerer(name, model.clone(), workspace, number)?;
             let (outcome, ..) = search((&data, &workers, &PeftExporter), &answerer, &settings, &task, number)?;
             by_name.entry(name.clone()).or_default().push(outcome);
         }

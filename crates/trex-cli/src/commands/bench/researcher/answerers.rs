@@ -1,8 +1,8 @@
 //! Who proposes in the comparison: the Playbook, the Playbook with a language model beside it, random draws, and nobody.
 //!
-//! Two models are scripted. The strong one knows the best points of the surface and proposes them in turns, over HTTP, so it
-//! is a bound on what any model could bring; the weak one answers in the right form and proposes what cannot help. The third,
-//! `garbled`, keeps to no form.
+//! Four models are scripted. The strong one knows the best points of the surface and proposes them in turns, over HTTP, so it
+//! is a bound on what any model could bring; the guessing one proposes points of the grid that are drawn; the weak one answers
+//! in the right form and proposes what cannot help; `garbled` keeps to no form.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rand::RngExt as _;
+use rand::seq::SliceRandom as _;
 use serde_json::{Value, json};
 use trex_domain::{
     AnswerForm, Effect, Insight, LanguageModel, ModelCall, ModelReply, ModelRequest, NodeId, Operator, Problem, Recipe,
@@ -54,7 +55,17 @@ pub(super) struct Scripted {
 impl Scripted {
     /// Proposes the best points of a grid, from the best.
     pub(super) fn strong(best: &[(&Recipe, &TrainConfig)]) -> Self {
-        let best = &best[..best.len().min(KNOWN_POINTS)];
+        Self::proposing("scripted:strong", &best[..best.len().min(KNOWN_POINTS)])
+    }
+
+    /// Proposes drawn points of a grid.
+    pub(super) fn guessing(points: &[(Recipe, TrainConfig)], number: u64) -> Self {
+        let mut drawn: Vec<_> = points.iter().map(|(recipe, config)| (recipe, config)).collect();
+        drawn.shuffle(&mut seeded_rng(number, "bench/guessing"));
+        Self::proposing("scripted:guessing", &drawn)
+    }
+
+    fn proposing(name: &'static str, points: &[(&Recipe, &TrainConfig)]) -> Self {
         let change = |(_, config): &(&Recipe, &TrainConfig)| {
             json!({
                 "learning_rate": config.learning_rate,
@@ -66,9 +77,9 @@ impl Scripted {
         };
         let recipe = |(recipe, _): &(&Recipe, &TrainConfig)| Value::from(steps(recipe));
         Self {
-            name: "scripted:strong",
-            changes: best.iter().map(change).collect(),
-            recipes: best.iter().map(recipe).collect(),
+            name,
+            changes: points.iter().map(change).collect(),
+            recipes: points.iter().map(recipe).collect(),
             asked: AtomicUsize::new(0),
         }
     }

@@ -219,6 +219,7 @@ impl<'a> Replay<'a> {
             gold: "right".to_owned(),
             score: f64::from(u8::from(right(item))),
             gold_logprob: None,
+            gold_prob: None,
         };
         let scores: Vec<ItemScore> = self.items[split].iter().take(job.take).enumerate().map(item).collect();
         let lines: Vec<String> = scores.iter().filter_map(|one| serde_json::to_string(one).ok()).collect();
