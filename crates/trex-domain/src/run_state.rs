@@ -156,6 +156,12 @@ impl RunState {
         self.cost.wall_s + if goes_on { now.secs_since(self.updated) } else { 0.0 }
     }
 
+    /// A finalist that is the first winner is measured again, on more seeds.
+    fn note_spread(&mut self, of: &str, scores: &[f64], sd: f64) {
+        self.noise.retain(|(known, ..)| known != of);
+        self.noise.push((of.to_owned(), scores.to_vec(), sd));
+    }
+
     /// Standard deviation over seeds to widen intervals with: the largest that was measured.
     pub fn seed_sd(&self) -> f64 {
         self.noise.iter().map(|(_, _, sd)| *sd).fold(0.0, f64::max)
@@ -275,11 +281,7 @@ impl RunState {
                 self.claims.clone_from(claims);
                 self.unsupported_claims = Some(*unsupported);
             }
-            Event::NoiseMeasured { of, scores, sd } => {
-                // A finalist that is the first winner is measured again, on more seeds.
-                self.noise.retain(|(known, ..)| known != of);
-                self.noise.push((of.clone(), scores.clone(), *sd));
-            }
+            Event::NoiseMeasured { of, scores, sd } => self.note_spread(of, scores, *sd),
             Event::ActionChosen(record) => self.actions.push(record.clone()),
             Event::InsightDistilled { insight } => self.insights.push(insight.clone()),
             Event::ModelCalled { call } => self.count_call(call),

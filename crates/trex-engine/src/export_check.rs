@@ -209,6 +209,7 @@ mod tests {
             gold: String::new(),
             score: *score,
             gold_logprob: Some(logprob),
+            gold_prob: None,
         };
         scores.iter().enumerate().map(item).collect()
     }

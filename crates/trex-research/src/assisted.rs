@@ -44,8 +44,8 @@ const RECORD: usize = 1;
 /// are more than what a search of a few tens of trainings can explore.
 const RATE_RANGE: f64 = 30.0;
 
-/// The smallest share of rows, in percent, that a model may have a recipe draw.
-const LEAST_SAMPLE: f64 = 10.0;
+/// A model may have a recipe draw one row of so many at least.
+const LEAST_SAMPLE: usize = 10;
 
 /// Characters of history in a question; small local models have room for some two thousand tokens in all.
 const HISTORY_CHARS: usize = 1500;
@@ -162,7 +162,7 @@ impl AssistedResearcher {
             config: parent.config.clone(),
             why,
         };
-        drafted.into_iter().filter(|(recipe, _)| keeps_enough(recipe)).take(most).map(candidate).collect()
+        drafted.into_iter().filter(|(recipe, _)| keeps_enough(recipe, facts.rows)).take(most).map(candidate).collect()
     }
 
     /// What the trial shows from which a batch goes on: the best of the strategy, else the incumbent, else the last one.
@@ -324,13 +324,13 @@ fn is_in_range(config: &TrainConfig, task: &TrainConfig) -> bool {
     (1.0 / RATE_RANGE..=RATE_RANGE).contains(&factor)
 }
 
-/// Whether a recipe draws enough rows to learn from.
-fn keeps_enough(recipe: &Recipe) -> bool {
-    let share = |operator: &Operator| match operator {
-        Operator::StratifiedSample { percent, .. } => f64::from(*percent),
-        _ => 100.0,
+/// Whether a recipe draws enough of so many rows to learn from.
+fn keeps_enough(recipe: &Recipe, rows: usize) -> bool {
+    let is_enough = |operator: &Operator| match operator {
+        Operator::StratifiedSample { rows: drawn } => drawn * LEAST_SAMPLE >= rows,
+        _ => true,
     };
-    recipe.operators.iter().all(|operator| share(operator) >= LEAST_SAMPLE)
+    recipe.operators.iter().all(is_enough)
 }
 
 /// Every fact that the Playbook looked at, once.

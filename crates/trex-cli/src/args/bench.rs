@@ -87,7 +87,7 @@ pub(crate) struct ResearcherBenchArgs {
     /// Searches of each answerer on a task.
     #[arg(long, default_value_t = 3)]
     pub(crate) seeds: u64,
-    /// Who proposes, separated by commas: playbook, strong, weak, garbled, random, default; all where absent.
+    /// Who proposes, separated by commas: playbook, strong, guessing, weak, garbled, random, default; all where absent.
     #[arg(long, value_delimiter = ',')]
     pub(crate) answerers: Vec<String>,
     /// Language models to put beside the Playbook, as `trex researcher use` takes them.

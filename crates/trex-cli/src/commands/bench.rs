@@ -79,7 +79,7 @@ impl Problem for BenchError {
             Self::GradedMetric { .. } => Some("take a task whose metric is accuracy or exact_match".to_owned()),
             Self::UnknownAnswerer { nearest: Some(nearest), .. } => Some(format!("did you mean {nearest}?")),
             Self::UnknownAnswerer { .. } => Some(
-                "known are playbook, strong, weak, garbled, random and default; models are named with --model"
+                "known are playbook, strong, guessing, weak, garbled, random and default; models are named with --model"
                     .to_owned(),
             ),
             Self::Worker { .. } => None,

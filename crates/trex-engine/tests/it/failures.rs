@@ -181,13 +181,22 @@ fn a_base_that_cannot_be_scored_ends_the_run_with_the_reason() {
 
 #[test]
 fn a_repeat_that_fails_leaves_the_winner_in_place() {
+    check_repeats(&["-s1"], 2);
+    // Without any repeat there is one score, which has no spread.
+    check_repeats(&["-s1", "-s2"], 1);
+}
+
+/// Repeats on these seeds fail; so many spreads are measured nevertheless, that of the base among them.
+#[track_caller]
+fn check_repeats(failing: &'static [&'static str], spreads: usize) {
     let mut world = world();
-    world.executor.fate = Box::new(|name, _| name.ends_with("-s1").then_some(FailureClass::Diverged));
+    let fails = |name: &str| failing.iter().any(|seed| name.ends_with(seed));
+    world.executor.fate = Box::new(move |name, _| fails(name).then_some(FailureClass::Diverged));
     let state = world.start().unwrap();
     assert_eq!(state.verdict, Some(Verdict::Gain));
-    assert_eq!(state.noise.len(), 1, "one score has no spread: {:?}", state.noise);
+    assert_eq!(state.noise.len(), spreads, "{:?}", state.noise);
     let failed = state.trials.values().filter(|trial| trial.status == TrialStatus::Failed).count();
-    assert_eq!(failed, 1);
+    assert_eq!(failed, failing.len());
 }
 
 /// A dry run that fails for good rejects its variant with rule, values and fix; no trial is begun for it.

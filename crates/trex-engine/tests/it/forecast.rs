@@ -83,7 +83,8 @@ fn time_is_what_was_measured_times_what_a_run_has_before_it() {
 #[test]
 fn a_whole_run_is_near_its_plan() {
     let mut world = World::new(Surface::Effect(0.3));
-    world.task.budget.trials = 14;
+    // Where the finalist is the first winner, a repeat that is planned for has been made already; one more would be much of so few.
+    (world.task.budget.trials, world.task.search.finalist_seeds) = (14, 1);
     let plan = plan_run(&world.task, forecast_of(&world, &|| true).unwrap().rows, true);
     world.begin_anew();
     world.start().unwrap();

@@ -65,14 +65,14 @@ fn the_sealed_split_is_opened_once_and_after_the_search() {
     assert_eq!(state.final_opened, 1);
     let trains_after = |event: &Event| matches!(event, Event::TrialStarted { .. });
     assert!(!events[opened..].iter().any(trains_after), "nothing is trained once the sealed split is open");
-    // The last jobs but the check of what is delivered, and only they, read the sealed split: base and both trainings of the
+    // The last jobs but the check of what is delivered, and only they, read the sealed split: base and the three trainings of the
     // finalist.
     let sealed = world.settings.workspace.join("blobs");
     let sealed = state.data.as_ref().unwrap().blobs[3].path_in(&sealed);
     let reads = |job: &Job| matches!(job, Job::Eval(EvalJob { items, .. }) if *items == sealed);
     let jobs = world.executor.jobs.borrow();
-    assert_eq!(jobs.iter().filter(|job| reads(job)).count(), 3);
-    assert!(jobs[jobs.len() - 4..jobs.len() - 1].iter().all(reads));
+    assert_eq!(jobs.iter().filter(|job| reads(job)).count(), 4);
+    assert!(jobs[jobs.len() - 5..jobs.len() - 1].iter().all(reads));
 }
 
 #[test]
@@ -144,8 +144,8 @@ fn the_best_of_search_and_select_together_is_taken_to_the_sealed_split() {
         let finalist = state.finalist.clone().unwrap();
         assert!(winners.iter().all(|winner| pooled(winner) <= pooled(&finalist)), "size {size}, seed {seed}");
         let judgement = state.judgement.unwrap();
-        assert_eq!((judgement.compared, judgement.trainings), (winners.len(), 2));
-        assert_eq!((state.final_scores.len(), state.final_repeats.len()), (2, 1));
+        assert_eq!((judgement.compared, judgement.trainings), (winners.len(), 3));
+        assert_eq!((state.final_scores.len(), state.final_repeats.len()), (2, 2));
 
         let replaced = events.iter().any(|event| matches!(event, Event::IncumbentCompared { replaced: true, .. }));
         let is_delivered = replaced || judgement.gain;
@@ -214,10 +214,10 @@ fn a_limit_on_processor_time_ends_the_search() {
     let mut world = World::new(STRONG);
     let whole = world.start().unwrap().cost.cpu_s;
     world.begin_anew();
-    world.task.budget.cpu_s = Some(whole / 2.0);
+    world.task.budget.cpu_s = Some(whole / 3.0);
     let state = world.start().unwrap();
     assert!(matches!(state.stopped, Some(StopReason::Budget { .. })), "{:?}", state.stopped);
-    assert!(state.cost.cpu_s < 0.8 * whole, "{} of {whole}", state.cost.cpu_s);
+    assert!(state.cost.cpu_s < 0.7 * whole, "{} of {whole}", state.cost.cpu_s);
 }
 
 #[test]

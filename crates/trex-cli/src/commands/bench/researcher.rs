@@ -67,6 +67,7 @@ struct Found {
 
 pub(crate) fn run(args: &ResearcherBenchArgs, output: &mut Output) -> Result<(), CliError> {
     system::catch_stop_signals();
+    trex_fs::create_dir_all(args.workspace.workspace.as_path())?;
     let mut found = Vec::new();
     // Without searches a surface only tells the strong answerer which points are good.
     if args.searches > 0 {
@@ -182,7 +183,6 @@ impl Played {
         let (name, surface) = surfaces::from_file(path)?;
         let recorded = Recorded::new(path, surface)?;
         let workspace = args.workspace.workspace.as_path();
-        trex_fs::create_dir_all(workspace)?;
         let scratch = tempfile::tempdir_in(workspace).map_err(|err| FsError::io("create folder", workspace, err))?;
         let data = DataPorts::without_models(scratch.path());
         let task = bench_task(recorded.task.clone(), args.budget);
