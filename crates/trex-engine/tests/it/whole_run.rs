@@ -212,12 +212,14 @@ fn a_budget_that_reaches_for_no_variant_is_refused_at_once() {
 #[test]
 fn a_limit_on_processor_time_ends_the_search() {
     let mut world = World::new(STRONG);
+    // With more repeats the search itself would be less than half of the whole.
+    world.task.search.finalist_seeds = 1;
     let whole = world.start().unwrap().cost.cpu_s;
     world.begin_anew();
-    world.task.budget.cpu_s = Some(whole / 3.0);
+    world.task.budget.cpu_s = Some(whole / 2.0);
     let state = world.start().unwrap();
     assert!(matches!(state.stopped, Some(StopReason::Budget { .. })), "{:?}", state.stopped);
-    assert!(state.cost.cpu_s < 0.7 * whole, "{} of {whole}", state.cost.cpu_s);
+    assert!(state.cost.cpu_s < 0.8 * whole, "{} of {whole}", state.cost.cpu_s);
 }
 
 #[test]
