@@ -126,7 +126,14 @@ mod tests {
 
     fn item(gold: &str, predicted: &str) -> ItemScore {
         let score = crate::score_item(Metric::MacroF1, predicted, gold);
-        ItemScore { id: String::new(), predicted: predicted.into(), gold: gold.into(), score, gold_logprob: None, gold_prob: None }
+        ItemScore {
+            id: String::new(),
+            predicted: predicted.into(),
+            gold: gold.into(),
+            score,
+            gold_logprob: None,
+            gold_prob: None,
+        }
     }
 
     #[test]

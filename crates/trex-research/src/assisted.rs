@@ -11,8 +11,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use trex_domain::{
-    Clock, Effect, Insight, ItemScore, Knowledge, ModelCall, NodeId, Operator, Recipe, Researcher, RunState, Stage, Strategy,
-    StrategyKind, StrategyRequest, Surveyed, TaskKind, TrainConfig, Variant, VariantId,
+    Clock, Effect, Insight, ItemScore, Knowledge, ModelCall, NodeId, Operator, Recipe, Researcher, RunState, Stage,
+    Strategy, StrategyKind, StrategyRequest, Surveyed, TaskKind, TrainConfig, Variant, VariantId,
 };
 use trex_fs::BlobStore;
 

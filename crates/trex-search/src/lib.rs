@@ -37,6 +37,7 @@ pub use replay::{
 };
 pub use stop::should_stop;
 pub use surface::{
-    Configuration, Dimension, Grid, Outcomes, Probabilities, RecordedRung, RecordedTrial, SURFACE_FORMAT, Surface, SurfaceHeader, grid,
+    Configuration, Dimension, Grid, Outcomes, Probabilities, RecordedRung, RecordedTrial, SURFACE_FORMAT, Surface,
+    SurfaceHeader, grid,
 };
 pub use view::{StrategyView, TreeView, tree_view};

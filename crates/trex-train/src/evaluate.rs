@@ -213,7 +213,14 @@ impl EvalRun<'_> {
                 let predicted = self.tokenizer.decode(&tokens)?.trim().to_owned();
                 let score = trex_eval::score_item(self.job.metric, &predicted, &example.answer);
                 let gold = example.answer.clone();
-                scores.push(ItemScore { id: example.id.clone(), predicted, gold, score, gold_logprob: None, gold_prob: None });
+                scores.push(ItemScore {
+                    id: example.id.clone(),
+                    predicted,
+                    gold,
+                    score,
+                    gold_logprob: None,
+                    gold_prob: None,
+                });
             }
             self.report(sink, scores.len(), items.len())?;
         }

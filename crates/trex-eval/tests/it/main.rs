@@ -12,7 +12,14 @@ use trex_domain::ItemScore;
 /// An item with this score; right items predict their gold answer.
 fn scored(id: &str, score: f64) -> ItemScore {
     let predicted = if score >= 1.0 { "yes" } else { "no" };
-    ItemScore { id: id.to_owned(), predicted: predicted.to_owned(), gold: "yes".to_owned(), score, gold_logprob: None, gold_prob: None }
+    ItemScore {
+        id: id.to_owned(),
+        predicted: predicted.to_owned(),
+        gold: "yes".to_owned(),
+        score,
+        gold_logprob: None,
+        gold_prob: None,
+    }
 }
 
 /// Items i0000, i0001 … with these scores.

@@ -82,7 +82,7 @@ fn harness(view: TreeView) -> Harness<'static, Screen> {
         let events = screen.canvas.ui(ui);
         screen.events.extend(events);
     };
-    let mut harness = Harness::builder().with_size([1000.0, 640.0]).build_ui_state(ui, screen);
+    let mut harness = Harness::builder().with_size([1000.0, 640.0]).with_step_dt(1.0 / 60.0).build_ui_state(ui, screen);
     harness.run_steps(6);
     harness
 }

@@ -12,7 +12,9 @@ use trex_domain::{
 };
 use trex_engine::WorkerProcesses;
 use trex_fs::BlobStore;
-use trex_search::{Grid, Outcomes, Probabilities, RecordedRung, RecordedTrial, SURFACE_FORMAT, Surface, SurfaceHeader, grid};
+use trex_search::{
+    Grid, Outcomes, Probabilities, RecordedRung, RecordedTrial, SURFACE_FORMAT, Surface, SurfaceHeader, grid,
+};
 
 use crate::args::bench::RecordArgs;
 use crate::commands::bench::BenchError;
