@@ -168,7 +168,7 @@ fn a_mended_task_runs_in_the_same_workspace() {
 fn a_budget_that_reaches_for_no_variant_is_refused_before_the_baseline() {
     let program = program();
     let refusal = program.refused(&["run", "ftbench/mini-3", "--trials", "4", "--workspace", "w"], 3, TOO_FEW);
-    assert!(refusal.message.contains("at least 5") && refusal.hint.contains("--trials"), "{refusal:?}");
+    assert!(refusal.message.contains("at least 6") && refusal.hint.contains("--trials"), "{refusal:?}");
     program.write("rows.toml", ROWS.replacen("rungs = 1", "rungs = 2", 1));
     let refusal = program.refused(&["run", "rows.toml", "--workspace", "w"], 3, TOO_FEW);
     assert!(refusal.message.contains("budget.trials is 1") && refusal.message.contains("at least 2"), "{refusal:?}");
