@@ -107,6 +107,14 @@ export const engineZh: Record<string, string> = {
   'removing {}': '去掉 {0}',
   '{} {} instead of {}': '{0} 用 {1} 代替 {2}',
   'task {}, model {}': '任务 {0}，模型 {1}',
+  '{} has the best score on the select split ({}, {} has {}), but {} is the best on search and select together, and that is what is taken to the sealed split.':
+    '{0} 在选择集上分数最高（{1}，{2} 为 {3}），但 {4} 在搜索集与选择集合计中最好，因此送往密封集的是它。',
+  '{} has the best score on the select split ({}, {} has {}), but the select split and the sealed one together show no gain.':
+    '{0} 在选择集上分数最高（{1}，{2} 为 {3}），但选择集与密封集合起来没有显示提升。',
+  '{} has the best score on the select split ({}, {} has {}), but it did not become the best: only a paired difference whose widened 95 % interval lies above zero counts, and that of {} to the best of its time was {}.':
+    '{0} 在选择集上分数最高（{1}，{2} 为 {3}），但没有成为最好：只有放宽后的 95 % 区间整个高于零的成对差异才算数，而 {4} 与当时最好的差异为 {5}。',
+  'the untouched base': '未改动的基座',
+  'by hand, from {}': '手动，起于 {0}',
   // Decisions of the search.
   'highest {} score {} (value {}, prior {})': '{0} 得分最高：{1}（价值 {2}，先验 {3}）',
   'not tried yet, prior {}': '尚未尝试，先验 {0}',

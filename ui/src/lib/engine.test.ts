@@ -57,6 +57,10 @@ test.each([
     'adding near_dedup (threshold 0.8), learning_rate 0.003 instead of 0.001, starting from s1.e1.a, raised accuracy by 0.050 over the incumbent (95 % interval +0.010 to +0.090, 400 items)',
     '加入 near_dedup（threshold 0.8），learning_rate 用 0.003 代替 0.001，起点为 s1.e1.a，使 accuracy 比此前最好的高 0.050（95 % 区间 +0.010 到 +0.090，400 题）',
   ],
+  [
+    's1.e2.a has the best score on the select split (0.575, the untouched base has 0.550), but the select split and the sealed one together show no gain.',
+    's1.e2.a 在选择集上分数最高（0.575，未改动的基座 为 0.550），但选择集与密封集合起来没有显示提升。',
+  ],
   ['7.5 % of rows repeat an earlier row', '7.5 % 的行重复了前面的行'],
   [
     'highest puct score 0.512 (value 0.400, prior 0.90); the last experiments brought no gain, so another kind goes first',

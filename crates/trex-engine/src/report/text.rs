@@ -197,8 +197,8 @@ pub(super) fn judgement_text(judgement: &Judgement) -> String {
     let word = if *gain { "a gain" } else { "no real gain" };
     format!(
         "Both splits together say {word} ({chance}, one-sided; a gain needs 0.05 and a difference above zero on the sealed \
-         split). The sealed split is {z_final:+.2} standard errors from no difference, the select split {z_select:+.2} after \
-         paying for the choice among {compared}; what was compared is the mean of {trainings} training{} on different seeds, \
+         split). The sealed split is {z_final:+.2} standard errors from no difference after the luck that the best of many \
+         trainings brings along, the select split {z_select:+.2} after paying for the choice among {compared}; what was compared is the mean of {trainings} training{} on different seeds, \
          whose spread beyond that of the items is reckoned as {seed_sd:.4}.",
         if *trainings == 1 { "" } else { "s" }
     )
