@@ -135,8 +135,8 @@ pub enum DomainError {
     /// A budget that does not reach for one variant.
     #[error(
         "budget.trials is {trials}, this task needs at least {needed}: {rungs} for one variant on all rungs (search.rungs), \
-         {finalist_seeds} for repeats of the finalist on further seeds (search.finalist_seeds) and one for a repeat of the first \
-         winner"
+         {finalist_seeds} for repeats of the finalist on further seeds (search.finalist_seeds) and {} for a repeat of the first \
+         winner", finalist_seeds.min(&1)
     )]
     TooFewTrials {
         /// As given.

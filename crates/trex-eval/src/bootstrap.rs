@@ -32,7 +32,8 @@ pub fn score_of(
     let sorted = in_fixed_order(items);
     let value = aggregate_refs(metric, &sorted);
     let ci95 = interval(metric, &sorted, value, seed);
-    let gold_prob = mean_gold_prob(&sorted);
+    // Macro-F1 counts every class alike, which a mean over items does not.
+    let gold_prob = if metric == Metric::MacroF1 { None } else { mean_gold_prob(&sorted) };
     Ok(Score { metric, value, ci95, n: items.len(), split: split.to_owned(), items: blob, gold_prob })
 }
 

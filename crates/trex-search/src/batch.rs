@@ -97,7 +97,7 @@ pub fn waiting_in_batch(state: &RunState, node: &NodeId) -> (usize, Vec<VariantI
 /// Variants with a search score at a rung (training seed 0), best first; of equal ones the earlier id first.
 ///
 /// At the top the score counts, turned so that more is better. Below it the mean probability of the gold answers does, where all
-/// have one: early in a training it moves before any answer does, so it tells far better who will be ahead at the end.
+/// have one: early in a training it moves before any answer does. What that is worth: docs/benchmarks.md.
 pub fn rank(state: &RunState, variants: &[VariantId], rung: usize) -> Vec<(VariantId, f64)> {
     let score = |id: &VariantId| {
         let key: TrialKey = (id.clone(), rung, 0);
