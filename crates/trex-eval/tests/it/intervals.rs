@@ -24,6 +24,17 @@ fn a_score_carries_what_it_was_given() {
 }
 
 #[test]
+fn the_probability_of_the_gold_answers_is_their_mean_where_all_items_have_one_and_count_alike() {
+    let mut items = scored_all([1.0, 0.0]);
+    assert_eq!(score(Metric::Accuracy, &items, 1).gold_prob, None);
+    items[0].gold_prob = Some(0.75);
+    assert_eq!(score(Metric::Accuracy, &items, 1).gold_prob, None);
+    items[1].gold_prob = Some(0.25);
+    assert_eq!(score(Metric::Accuracy, &items, 1).gold_prob, Some(0.5));
+    assert_eq!(score(Metric::MacroF1, &items, 1).gold_prob, None);
+}
+
+#[test]
 fn proportions_without_spread_get_the_wilson_interval() {
     for metric in [Metric::Accuracy, Metric::MacroF1] {
         let all_right = score(metric, &scored_all([1.0; 10]), 1);
