@@ -319,3 +319,21 @@ fn a_batch_under_way_keeps_its_trials() {
     check(7, 1);
     check(8, 2);
 }
+
+#[test]
+fn below_the_top_the_probability_of_the_gold_answers_counts_where_all_have_one() {
+    let (mut state, node) = batch_of(3, SearchSettings { rungs: 2, ..SearchSettings::default() });
+    run_batch(&mut state, &node, &mut Fixed(vec![0.7, 0.6, 0.5]));
+    let ids = state.nodes[&node].variants.clone();
+    let order = |state: &RunState, rung: usize| -> Vec<usize> {
+        trex_search::rank(state, &ids, rung).iter().map(|(id, _)| place(id)).collect()
+    };
+    assert_eq!(order(&state, 0), [0, 1, 2]);
+    for (at, id) in ids.iter().enumerate() {
+        assert_eq!(order(&state, 0), [0, 1, 2], "one without it, and scores count");
+        let trial = state.trials.get_mut(&(id.clone(), 0, 0)).unwrap();
+        trial.scores.get_mut("search").unwrap().gold_prob = Some(0.1 * (at + 1) as f64);
+    }
+    assert_eq!(order(&state, 0), [2, 1, 0]);
+    assert_eq!(order(&state, 1), [0], "at the top the score counts");
+}
